@@ -1,0 +1,37 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target sets up .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint format test-slow bench clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralinv needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## train a 3×3 network for 90 s, invert a file with it, write runs/demo/report.html
+	$(BIN)/neuralinv demo --out runs/demo --budget 90s
+
+test: lint  ## lint, type check and the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-slow: $(STAMP)  ## the longer checks: trainings, whole-file runs, the examples in full
+	$(BIN)/python -m pytest -m slow
+
+clean:  ## remove the environment, caches and runs
+	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache

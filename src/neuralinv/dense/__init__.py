@@ -1,0 +1,8 @@
+"""Dense inverses: exact kernels, the certificate, refinement, Schur recursion, and `certified_inv`, which joins them."""
+
+from neuralinv.dense.certified import certified_inv
+from neuralinv.dense.exact import inv, slogdet, solve
+from neuralinv.dense.result import InverseResult, Source, Status
+from neuralinv.dense.schur import SchurProposer
+
+__all__ = ["InverseResult", "SchurProposer", "Source", "Status", "certified_inv", "inv", "slogdet", "solve"]

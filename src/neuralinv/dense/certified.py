@@ -1,0 +1,222 @@
+"""`certified_inv`: every inverse with a proved bound of its error, a status and a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
+from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify
+from neuralinv.dense.result import InverseResult, Source, Status, name_indices
+from neuralinv.dense.scaling import normalise
+from neuralinv.dense.schur import SchurProposer
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+DEFAULT_RTOL = {
+    torch.float64: 1e-10,
+    torch.complex128: 1e-10,
+    torch.float32: 1e-5,
+    torch.complex64: 1e-5,
+    # A few units of roundoff: no inverse rounded to half precision can be closer than 5e-4 (float16) or 4e-3 (bfloat16).
+    torch.float16: 2e-3,
+    torch.bfloat16: 1e-2,
+}
+"""The relative error that certifies, by the dtype of the input."""
+
+_CHUNK_ELEMENTS = 1 << 17
+"""Matrix elements worked on at once: keeps the float64 temporaries inside the cache, and memory bounded for any batch."""
+
+
+def certified_inv(
+    A: ArrayT,
+    proposer: Proposer | None = None,
+    *,
+    rtol: float | None = None,
+    on_singular: Literal["raise", "nan", "pinv"] = "raise",
+    progress: Callable[[int], object] | None = None,
+) -> InverseResult[ArrayT]:
+    """Invert every matrix of a batch and prove how wrong each answer can be.
+
+    Each matrix goes through four stages: the proposer's candidate is refined by Newton–Schulz steps, certified from its float64
+    residual, and recomputed by the exact kernel in float64 where that fails.
+
+    Parameters
+    ----------
+    A
+        Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
+    proposer
+        A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of :func:`neuralinv.learned.load`; None starts
+        from the exact kernel. A proposer with an attribute ``size`` different from n is applied to blocks
+        (:class:`~neuralinv.dense.schur.SchurProposer`).
+    rtol
+        The relative error ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F`` that certifies; by default 1e-5 for float32, 1e-10 for float64.
+    on_singular
+        What becomes of matrices that have no inverse (singular or non-finite): ``"raise"`` an error that names them, ``"nan"`` in
+        their place, or ``"pinv"``: the Moore–Penrose pseudo-inverse (NaN where the input is not finite).
+    progress
+        Called with the number of matrices done, a chunk at a time.
+
+    Returns
+    -------
+    InverseResult
+        ``inverse``, ``error_bound``, ``status`` and ``source``, of the same kind as ``A``. ``inverse`` is differentiable for tensors.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError, torch.linalg.LinAlgError
+        With ``on_singular="raise"``, naming the matrices without an inverse; the type follows the kind of ``A``.
+    ValueError
+        If ``A`` is not a batch of square matrices, or an argument is out of range.
+    TypeError
+        If the proposer returns something that is no candidate.
+
+    Notes
+    -----
+    Beyond the proposer: 2 n³ floating-point operations for the residual and 2 n³ for a step, both in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, neuralinv as ni
+    >>> result = ni.certified_inv(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> result.inverse
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    >>> bool(result.error_bound < 1e-14)
+    True
+    """
+    if on_singular not in ("raise", "nan", "pinv"):
+        raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
+    tensor, restore = as_tensor(A)
+    check_square(tensor)
+    if rtol is None:
+        rtol = DEFAULT_RTOL[tensor.dtype]
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol}; expected a number between 0 and 1, such as 1e-5")
+
+    batch, n = tensor.shape[:-2], tensor.shape[-1]
+    size = getattr(proposer, "size", None)
+    if proposer is not None and isinstance(size, int) and size != n:
+        proposer = SchurProposer(proposer, size)
+    # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
+    flat = tensor.detach().reshape(batch.numel(), n, n)
+    outcome = _by_chunks(flat, proposer, rtol, on_singular, progress)
+
+    result: InverseResult[Any] = InverseResult(
+        outcome.inverse.reshape(tensor.shape),
+        outcome.error_bound.reshape(batch),
+        outcome.status.reshape(batch),
+        outcome.source.reshape(batch),
+        rtol,
+    )
+    if on_singular == "raise":
+        _raise_if_singular(result, A)
+    if tensor.requires_grad:
+        inverse = cast(Tensor, _ImplicitInverse.apply(tensor, result.inverse))
+        return InverseResult(
+            cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol
+        )
+    return result.map(restore)
+
+
+@torch.no_grad()
+def _by_chunks(
+    A: Tensor,
+    proposer: Proposer | None,
+    rtol: float,
+    on_singular: str,
+    progress: Callable[[int], object] | None,
+) -> Outcome:
+    total, n = A.shape[0], A.shape[-1]
+    result = Outcome(
+        torch.empty_like(A, memory_format=torch.contiguous_format),
+        A.new_empty(total, dtype=torch.float64),
+        A.new_empty(total, dtype=torch.int8),
+        A.new_empty(total, dtype=torch.int8),
+    )
+    step = max(1, _CHUNK_ELEMENTS // max(1, n * n))
+    for start in range(0, total, step):
+        part = slice(start, start + step)
+        outcome = _invert(A[part], proposer, rtol, on_singular)
+        for whole, piece in zip(result, outcome, strict=True):
+            whole[part] = piece
+        if progress is not None:
+            progress(len(outcome.status))
+    return result
+
+
+def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str) -> Outcome:
+    """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
+    finite = torch.isfinite(A).flatten(1).all(1)
+    if not bool(finite.all()):
+        inner = _invert(A[finite], proposer, rtol, on_singular)
+        outside = Outcome(
+            torch.full_like(A, torch.nan),
+            torch.full_like(finite, torch.inf, dtype=torch.float64),
+            torch.full_like(finite, Status.NONFINITE, dtype=torch.int8),
+            torch.full_like(finite, Source.EXACT if proposer is None else Source.FALLBACK, dtype=torch.int8),
+        )
+        for whole, piece in zip(outside, inner, strict=True):
+            whole[finite] = piece
+        return outside
+
+    wide = torch.complex128 if A.is_complex() else torch.float64
+    scaled, exponent = normalise(A.to(wide))
+    proposed = None if proposer is None else _propose(proposer, A)
+    outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
+    singular = outcome.status == Status.SINGULAR
+    if bool(singular.any()):
+        outcome.inverse[singular] = _pseudo_inverse(A[singular]) if on_singular == "pinv" else torch.nan
+    return outcome
+
+
+def _propose(proposer: Proposer, A: Tensor) -> Tensor:
+    # A proposer may write into what it gets: hand over a copy, not the user's memory.
+    proposed = proposer(A.clone())
+    if not isinstance(proposed, Tensor) or proposed.shape != A.shape:
+        got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
+        raise TypeError(
+            f"the proposer returned {got} for matrices of shape {tuple(A.shape)}; expected a tensor of that shape"
+        )
+    if proposed.is_complex() and not A.is_complex():
+        raise TypeError("the proposer returned complex candidates for real matrices")
+    return proposed.detach().to(A.device)
+
+
+def _pseudo_inverse(A: Tensor) -> Tensor:
+    wide = A.to(torch.complex128 if A.is_complex() else torch.float64)
+    # Singular values below n·ε of the input's own dtype are noise, as torch.linalg.pinv has it.
+    rtol = A.shape[-1] * torch.finfo(A.dtype).eps
+    return torch.linalg.pinv(wide, rtol=rtol).to(A.dtype)
+
+
+def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
+    found = [(s, result.status == int(s)) for s in (Status.SINGULAR, Status.NONFINITE) if result.count(s)]
+    if not found:
+        return
+    count = sum(int(mask.sum()) for _, mask in found)
+    where = "; ".join(f"{status.name} at {name_indices(mask)}" for status, mask in found)
+    noun = "1 matrix has" if count == 1 else f"{count} matrices have"
+    raise linalg_error(A)(
+        f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others."
+    )
+
+
+class _ImplicitInverse(torch.autograd.Function):
+    """Gives a certified inverse the derivative of the exact one: d(A⁻¹) = −A⁻¹ dA A⁻¹."""
+
+    @staticmethod
+    def forward(ctx: Any, A: Tensor, X: Tensor) -> Tensor:
+        ctx.save_for_backward(A, X)
+        return X.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        A, X = ctx.saved_tensors
+        # With G = ∂f/∂X: ∂f/∂A = −Xᴴ G Xᴴ. X enters as a function of A, so that second derivatives are right too.
+        if torch.is_grad_enabled() and A.requires_grad:
+            X = _ImplicitInverse.apply(A, X)
+        return -(X.mH @ grads[0] @ X.mH), None

@@ -1,0 +1,102 @@
+"""Propose → refine → certify → fall back, for one batch of finite, normalised matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from neuralinv.dense.certificate import relative_error_bound, residual
+from neuralinv.dense.refine import newton_schulz
+from neuralinv.dense.result import Source, Status
+from neuralinv.dense.scaling import scale_by_power_of_two
+
+Proposer: TypeAlias = Callable[[Tensor], Tensor]
+"""Maps matrices ``(batch, n, n)`` to candidate inverses of that shape; any accuracy, any floating dtype, NaN for "I cannot"."""
+
+
+class Outcome(NamedTuple):
+    """Per matrix: inverse in the output dtype, float64 error bound, int8 status and source."""
+
+    inverse: Tensor
+    error_bound: Tensor
+    status: Tensor
+    source: Tensor
+
+
+class _Candidate(NamedTuple):
+    inverse: Tensor  # X, in the output dtype and the user's units
+    error_bound: Tensor
+    rho: Tensor
+
+
+def invert_and_certify(
+    A: Tensor, exponent: Tensor, proposed: Tensor | None, *, dtype: torch.dtype, rtol: float
+) -> Outcome:
+    """Run the four stages.
+
+    Parameters
+    ----------
+    A, exponent
+        Normalised matrices, float64 or complex128, shape ``(batch, n, n)``, and their exponents ``(batch,)``: the user's matrices are
+        ``A · 2**exponent``.
+    proposed
+        Candidate inverses of the user's matrices, or None to start from the exact kernel.
+    dtype
+        Of the inverses returned.
+    rtol
+        The relative error that certifies.
+    """
+    # ρ must leave room for the rounding of the answer to its dtype (at most u relative to each entry).
+    unit_roundoff = torch.finfo(dtype).eps / 2
+    tolerance = max(rtol - 1.001 * unit_roundoff, rtol / 2)
+
+    if proposed is None:
+        best = _exact(A, exponent, dtype, rtol, tolerance)
+        source = torch.full_like(exponent, Source.EXACT)
+    else:
+        witness = scale_by_power_of_two(proposed.to(A.dtype), exponent)
+        witness, rho, steps = newton_schulz(A, witness, tolerance)
+        best = _round(witness, rho, exponent, dtype)
+        source = torch.where(steps > 0, Source.REFINED, Source.PROPOSED)
+        # NaN bounds compare false with everything: ask for what is certified, not for what is not.
+        failed = (~(best.error_bound <= rtol)).nonzero().squeeze(1)
+        if len(failed):
+            exact = _exact(A[failed], exponent[failed], dtype, rtol, tolerance)
+            # Where neither is certified, keep the answer with the smaller bound; no proof at all is nobody's answer.
+            wins = (exact.error_bound <= best.error_bound[failed]).nonzero().squeeze(1)
+            for field, replacement in zip(best, exact, strict=True):
+                field[failed[wins]] = replacement[wins]
+            source[failed[wins]] = Source.FALLBACK
+
+    proved = best.rho < 1
+    certified = proved & (best.error_bound <= rtol)
+    status = torch.where(
+        certified, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR)
+    )
+    return Outcome(best.inverse, best.error_bound, status.to(torch.int8), source.to(torch.int8))
+
+
+def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
+    witness, info = torch.linalg.inv_ex(A)
+    # A zero pivot leaves garbage behind.
+    witness[info != 0] = torch.nan
+    witness, rho, _ = newton_schulz(A, witness, tolerance)
+    candidate = _round(witness, rho, exponent, dtype)
+    loose = (
+        (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
+    )
+    if len(loose):
+        tight = residual(A[loose], witness[loose], tight=True).bound
+        rho[loose] = torch.minimum(tight, torch.nan_to_num(rho[loose], nan=torch.inf))
+        candidate = _round(witness, rho, exponent, dtype)
+    return candidate
+
+
+def _round(witness: Tensor, rho: Tensor, exponent: Tensor, dtype: torch.dtype) -> _Candidate:
+    """Bring the witness to the user's dtype and units, and bound the result's error."""
+    answer = scale_by_power_of_two(witness, -exponent).to(dtype)
+    back = scale_by_power_of_two(answer.to(witness.dtype), exponent)
+    return _Candidate(answer, relative_error_bound(rho, witness, back), rho)
