@@ -1,4 +1,4 @@
-"""Dense inverses: exact kernels, the certificate, refinement, Schur recursion, and `certified_inv`, which joins them."""
+"""Dense inverses: exact kernels, certificate, refinement, Schur recursion, and what joins them."""
 
 from neuralinv.dense.certified import certified_inv
 from neuralinv.dense.exact import inv, slogdet, solve

@@ -36,15 +36,9 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
     if values.dtype.kind in "iub":
         values = values.astype(np.float64)
     if values.dtype not in _NUMPY_DTYPES:
-        raise TypeError(
-            f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128"
-        )
+        raise TypeError(f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128")
     # torch cannot view arrays with negative strides, of foreign byte order, or (without a warning) read-only ones.
-    if (
-        any(stride < 0 for stride in values.strides)
-        or not values.dtype.isnative
-        or not values.flags.writeable
-    ):
+    if any(stride < 0 for stride in values.strides) or not values.dtype.isnative or not values.flags.writeable:
         values = values.astype(values.dtype.newbyteorder("="), copy=True)
     return torch.from_numpy(values), lambda value: value.detach().cpu().numpy()
 

@@ -1,19 +1,23 @@
 """The proof: from the residual of an approximate inverse to a bound of its true relative error.
 
-Let ``W`` approximate ``A⁻¹``, ``R = I − AW``, and let ``R̂`` be the residual as computed in arithmetic of unit roundoff ``u``. With
-``γ_k = k u / (1 − k u)``, whatever the order of summation (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.5),
+Let ``W`` approximate ``A⁻¹``, ``R = I − AW``, and let ``R̂`` be the residual as computed in arithmetic of unit roundoff
+``u``. With ``γ_k = k u / (1 − k u)``, whatever the order of summation (Higham, *Accuracy and Stability of Numerical
+Algorithms*, 2nd ed., §3.5),
 
     |R̂ − R| ≤ γ_{n+1} (|A| |W| + I)    elementwise, hence    ‖R‖_F ≤ ρ := ‖R̂‖_F + γ_{n+2} (‖A‖_F ‖W‖_F + √n).
 
-If ``ρ < 1``, ``AW = I − R`` is nonsingular, so ``A`` is, and ``A⁻¹ − W = A⁻¹ R`` gives ``‖A⁻¹ − W‖_F ≤ ρ ‖A⁻¹‖_F`` (Higham, ch. 14).
+If ``ρ < 1``, ``AW = I − R`` is nonsingular, so ``A`` is, and ``A⁻¹ − W = A⁻¹ R`` gives ``‖A⁻¹ − W‖_F ≤ ρ ‖A⁻¹‖_F``
+(Higham, ch. 14).
 
-The answer ``X`` that a user gets is ``W`` rounded to the precision asked for. From ``W = A⁻¹ (I − R)``, ``‖W‖_F ≤ (1 + ρ) ‖A⁻¹‖_F``, so
+The answer ``X`` that a user gets is ``W`` rounded to the precision asked for. From ``W = A⁻¹ (I − R)``, ``‖W‖_F ≤ (1 +
+ρ) ‖A⁻¹‖_F``, so
 
     ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F ≤ ρ + (1 + ρ) ‖X − W‖_F / ‖W‖_F.
 
-Everything here is float64 (complex128): products of two float32 numbers are exact there, and it never runs in TF32 or half precision. The
-matrices are expected as :func:`neuralinv.dense.scaling.normalise` leaves them, with entries near 1: underflow in a product is then
-absorbed by the ``√n`` in the rounding term, and an overflow makes ``ρ`` infinite, which certifies nothing.
+Everything here is float64 (complex128): products of two float32 numbers are exact there, and it never runs in TF32 or
+half precision. The matrices are expected as :func:`neuralinv.dense.scaling.normalise` leaves them, with entries near 1:
+underflow in a product is then absorbed by the ``√n`` in the rounding term, and an overflow makes ``ρ`` infinite, which
+certifies nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ def residual(A: Tensor, W: Tensor, *, tight: bool = False) -> Residual:
     A, W
         Shape ``(batch, n, n)``, float64 or complex128.
     tight
-        Use ``‖ |A| |W| ‖_F`` for ``‖A‖_F ‖W‖_F`` in the rounding term: one more product, and a far smaller term for badly scaled matrices.
+        Use ``‖ |A| |W| ‖_F`` for ``‖A‖_F ‖W‖_F`` in the rounding term: one more product, and a far smaller term for
+        badly scaled matrices.
 
     Notes
     -----
@@ -68,9 +73,9 @@ def bound_after_newton_schulz(before: Residual) -> Tensor:
     """Bound ``‖I − A W₁‖_F`` for ``W₁ = fl(W + W R̂)`` without forming it.
 
     With ``W₁ = W + W R̂ + E``: ``I − A W₁ = (R − R̂) + R R̂ − A E``, and the rounding of the product and the sum gives
-    ``|E| ≤ γ_{n+1} (|W| + |W| |R̂|)``. So ``ρ₁ ≤ δ + ρ ‖R̂‖_F + γ_{n+1} ‖A‖_F ‖W‖_F (1 + ‖R̂‖_F)``, where ``δ`` is the rounding term of ``R̂``, and
-    ``γ_{n+1} ‖A‖_F ‖W‖_F ≤ δ``.
-    Only for residuals computed without ``tight`` (δ would not bound the last term).
+    ``|E| ≤ γ_{n+1} (|W| + |W| |R̂|)``. So ``ρ₁ ≤ δ + ρ ‖R̂‖_F + γ_{n+1} ‖A‖_F ‖W‖_F (1 + ‖R̂‖_F)``, where ``δ`` is the
+    rounding term of ``R̂``, and ``γ_{n+1} ‖A‖_F ‖W‖_F ≤ δ``. Only for residuals computed without ``tight`` (δ would not
+    bound the last term).
     """
     n = before.matrix.shape[-1]
     # ‖R̂‖_F ≤ ρ by the definition of ρ.
@@ -79,9 +84,11 @@ def bound_after_newton_schulz(before: Residual) -> Tensor:
 
 
 def relative_error_bound(rho: Tensor, W: Tensor, X: Tensor) -> Tensor:
-    """Bound ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F`` from a witness ``W`` with ``‖I − AW‖_F ≤ rho``; infinity where ``rho`` is not below 1.
+    """Bound ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F`` from a witness ``W`` with ``‖I − AW‖_F ≤ rho``; infinity where ``rho`` is not
+    below 1.
 
-    ``W`` and ``X`` have shape ``(batch, n, n)`` in the same scale and in float64 or complex128; ``rho`` has shape ``(batch,)``.
+    ``W`` and ``X`` have shape ``(batch, n, n)`` in the same scale and in float64 or complex128; ``rho`` has shape
+    ``(batch,)``.
     """
     # ρ < 1 with W = 0 happens for 0×0 matrices alone, whose inverse is exact.
     size = _norm(W)

@@ -21,14 +21,15 @@ DEFAULT_RTOL = {
     torch.complex128: 1e-10,
     torch.float32: 1e-5,
     torch.complex64: 1e-5,
-    # A few units of roundoff: no inverse rounded to half precision can be closer than 5e-4 (float16) or 4e-3 (bfloat16).
+    # A few units of roundoff: no inverse rounded to half precision can be closer than 5e-4 (float16) or 4e-3
+    # (bfloat16).
     torch.float16: 2e-3,
     torch.bfloat16: 1e-2,
 }
 """The relative error that certifies, by the dtype of the input."""
 
 _CHUNK_ELEMENTS = 1 << 17
-"""Matrix elements worked on at once: keeps the float64 temporaries inside the cache, and memory bounded for any batch."""
+"""Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
 
 
 def certified_inv(
@@ -41,29 +42,30 @@ def certified_inv(
 ) -> InverseResult[ArrayT]:
     """Invert every matrix of a batch and prove how wrong each answer can be.
 
-    Each matrix goes through four stages: the proposer's candidate is refined by Newton–Schulz steps, certified from its float64
-    residual, and recomputed by the exact kernel in float64 where that fails.
+    Each matrix goes through four stages: the proposer's candidate is refined by Newton–Schulz steps, certified from its
+    float64 residual, and recomputed by the exact kernel in float64 where that fails.
 
     Parameters
     ----------
     A
         Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
     proposer
-        A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of :func:`neuralinv.learned.load`; None starts
-        from the exact kernel. A proposer with an attribute ``size`` different from n is applied to blocks
-        (:class:`~neuralinv.dense.schur.SchurProposer`).
+        A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of
+        :func:`neuralinv.learned.load`; None starts from the exact kernel. A proposer with an attribute ``size``
+        different from n is applied to blocks (:class:`~neuralinv.dense.schur.SchurProposer`).
     rtol
         The relative error ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F`` that certifies; by default 1e-5 for float32, 1e-10 for float64.
     on_singular
-        What becomes of matrices that have no inverse (singular or non-finite): ``"raise"`` an error that names them, ``"nan"`` in
-        their place, or ``"pinv"``: the Moore–Penrose pseudo-inverse (NaN where the input is not finite).
+        What becomes of matrices that have no inverse (singular or non-finite): ``"raise"`` an error that names them,
+        ``"nan"`` in their place, or ``"pinv"``: the Moore–Penrose pseudo-inverse (NaN where the input is not finite).
     progress
         Called with the number of matrices done, a chunk at a time.
 
     Returns
     -------
     InverseResult
-        ``inverse``, ``error_bound``, ``status`` and ``source``, of the same kind as ``A``. ``inverse`` is differentiable for tensors.
+        ``inverse``, ``error_bound``, ``status`` and ``source``, of the same kind as ``A``. ``inverse`` is
+        differentiable for tensors.
 
     Raises
     ------
@@ -116,9 +118,7 @@ def certified_inv(
         _raise_if_singular(result, A)
     if tensor.requires_grad:
         inverse = cast(Tensor, _ImplicitInverse.apply(tensor, result.inverse))
-        return InverseResult(
-            cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol
-        )
+        return InverseResult(cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol)
     return result.map(restore)
 
 
@@ -200,9 +200,7 @@ def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
     count = sum(int(mask.sum()) for _, mask in found)
     where = "; ".join(f"{status.name} at {name_indices(mask)}" for status, mask in found)
     noun = "1 matrix has" if count == 1 else f"{count} matrices have"
-    raise linalg_error(A)(
-        f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others."
-    )
+    raise linalg_error(A)(f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others.")
 
 
 class _ImplicitInverse(torch.autograd.Function):

@@ -62,8 +62,8 @@ def solve(A: ArrayT, b: ArrayT) -> ArrayT:
     A
         Shape ``(*batch, n, n)``.
     b
-        Right-hand sides, shape ``(n,)`` or ``(*batch, n)`` for one vector per matrix, ``(*batch, n, k)`` for several: the
-        rule of ``numpy.linalg.solve`` for NumPy arrays and of ``torch.linalg.solve`` for tensors.
+        Right-hand sides, shape ``(n,)`` or ``(*batch, n)`` for one vector per matrix, ``(*batch, n, k)`` for several:
+        the rule of ``numpy.linalg.solve`` for NumPy arrays and of ``torch.linalg.solve`` for tensors.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from neuralinv.dense.result import Source, Status
 from neuralinv.dense.scaling import scale_by_power_of_two
 
 Proposer: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps matrices ``(batch, n, n)`` to candidate inverses of that shape; any accuracy, any floating dtype, NaN for "I cannot"."""
+"""Maps matrices ``(batch, n, n)`` to candidate inverses of that shape: any accuracy, any dtype, NaN for "cannot"."""
 
 
 class Outcome(NamedTuple):
@@ -40,8 +40,8 @@ def invert_and_certify(
     Parameters
     ----------
     A, exponent
-        Normalised matrices, float64 or complex128, shape ``(batch, n, n)``, and their exponents ``(batch,)``: the user's matrices are
-        ``A · 2**exponent``.
+        Normalised matrices, float64 or complex128, shape ``(batch, n, n)``, and their exponents ``(batch,)``: the
+        user's matrices are ``A · 2**exponent``.
     proposed
         Candidate inverses of the user's matrices, or None to start from the exact kernel.
     dtype
@@ -73,9 +73,7 @@ def invert_and_certify(
 
     proved = best.rho < 1
     certified = proved & (best.error_bound <= rtol)
-    status = torch.where(
-        certified, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR)
-    )
+    status = torch.where(certified, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR))
     return Outcome(best.inverse, best.error_bound, status.to(torch.int8), source.to(torch.int8))
 
 
@@ -85,9 +83,7 @@ def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, toleran
     witness[info != 0] = torch.nan
     witness, rho, _ = newton_schulz(A, witness, tolerance)
     candidate = _round(witness, rho, exponent, dtype)
-    loose = (
-        (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
-    )
+    loose = (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
     if len(loose):
         tight = residual(A[loose], witness[loose], tight=True).bound
         rho[loose] = torch.minimum(tight, torch.nan_to_num(rho[loose], nan=torch.inf))

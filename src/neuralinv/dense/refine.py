@@ -24,13 +24,14 @@ def newton_schulz(A: Tensor, W: Tensor, tolerance: float) -> tuple[Tensor, Tenso
     Returns
     -------
     W, rho, steps
-        The refined inverses; their proved residual bounds, shape ``(batch,)``; and the steps taken, int64 of shape ``(batch,)``. Where the
-        residual starts at 1 or above, or stops falling, the best iterate comes back.
+        The refined inverses; their proved residual bounds, shape ``(batch,)``; and the steps taken, int64 of shape
+        ``(batch,)``. Where the residual starts at 1 or above, or stops falling, the best iterate comes back.
 
     Notes
     -----
-    4 n³ floating-point operations a step and 2 n³ for the first residual; the last step needs no residual of its own (see
-    :func:`~neuralinv.dense.certificate.bound_after_newton_schulz`). Schulz 1933; Higham, *Functions of Matrices*, §7.3.
+    4 n³ floating-point operations a step and 2 n³ for the first residual; the last step needs no residual of its own
+    (see :func:`~neuralinv.dense.certificate.bound_after_newton_schulz`). Schulz 1933; Higham, *Functions of Matrices*,
+    §7.3.
     """
     start = residual(A, W)
     rho, steps = start.bound, torch.zeros_like(start.bound, dtype=torch.int64)

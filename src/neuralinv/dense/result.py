@@ -43,7 +43,7 @@ class Source(IntEnum):
 
 
 _ADVICE = {
-    Status.ILL_CONDITIONED: "the bound given holds but exceeds rtol; more precision (float64) or a larger rtol certifies them",
+    Status.ILL_CONDITIONED: "their bounds hold but exceed rtol; float64 or a larger rtol certifies them",
     Status.SINGULAR: "on_singular='nan' or 'pinv' returns the others and marks these",
     Status.NONFINITE: "the input holds NaN or infinity there",
 }
@@ -122,9 +122,7 @@ def name_indices(mask: np.ndarray[Any, Any] | Tensor, limit: int = 5) -> str:
     positions = np.argwhere(_to_numpy(mask))
     if positions.shape[1] == 0:  # one unbatched matrix
         return "the matrix"
-    shown = ", ".join(
-        str(p[0]) if len(p) == 1 else str(tuple(int(i) for i in p)) for p in positions[:limit].tolist()
-    )
+    shown = ", ".join(str(p[0]) if len(p) == 1 else str(tuple(int(i) for i in p)) for p in positions[:limit].tolist())
     more = len(positions) - limit
     return f"[{shown}]" if more <= 0 else f"[{shown}, … {more:,} more]"
 

@@ -1,7 +1,7 @@
 """Exact scaling of matrices by powers of two.
 
-Inversion is homogeneous of degree −1: ``inv(s A) = inv(A) / s``. With ``s`` a power of two the identity holds in floating point
-to the last bit, so that bounds are computed where nothing overflows, and carry over unchanged.
+Inversion is homogeneous of degree −1: ``inv(s A) = inv(A) / s``. With ``s`` a power of two the identity holds in
+floating point to the last bit, so that bounds are computed where nothing overflows, and carry over unchanged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def normalise(A: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     scaled, exponent
-        ``A = scaled · 2**exponent``; ``exponent`` is int64 of shape ``(batch,)``, 0 for a zero matrix. Entries more than 2¹⁰²² times
-        smaller than the largest may round; the certificate's rounding term covers that.
+        ``A = scaled · 2**exponent``; ``exponent`` is int64 of shape ``(batch,)``, 0 for a zero matrix. Entries more
+        than 2¹⁰²² times smaller than the largest may round; the certificate's rounding term covers that.
     """
     parts = torch.view_as_real(A) if A.is_complex() else A
     largest = parts.abs().flatten(1).amax(1) if A.shape[-1] else A.new_zeros(A.shape[0], dtype=torch.float64)

@@ -1,6 +1,7 @@
 """Larger matrices from inverses of small blocks: recursive Schur complements.
 
-With ``A = [[A₁₁, A₁₂], [A₂₁, A₂₂]]``, ``P = A₁₁⁻¹``, ``S = A₂₂ − A₂₁ P A₁₂`` and ``Q = S⁻¹`` (Banachiewicz 1937; Higham, *Accuracy and Stability*, §14.2):
+With ``A = [[A₁₁, A₁₂], [A₂₁, A₂₂]]``, ``P = A₁₁⁻¹``, ``S = A₂₂ − A₂₁ P A₁₂`` and ``Q = S⁻¹`` (Banachiewicz 1937;
+Higham, *Accuracy and Stability*, §14.2):
 
     A⁻¹ = [[P + P A₁₂ Q A₂₁ P,  −P A₁₂ Q],
            [−Q A₂₁ P,            Q      ]].
@@ -23,10 +24,11 @@ _BLOCK_TOLERANCE = 1e-9
 class SchurProposer:
     """Extends a proposer for m×m matrices to n×n ones, for any n.
 
-    The matrix is padded with an identity block to a multiple of m and split in balanced halves down to m×m leaves, batched over the
-    matrices. A leaf goes through propose → refine → certify → fall back, so that a leading block on which the network fails is inverted exactly; each
-    assembled inverse is refined in float64 before the next level uses it, so that errors do not grow with n. Where a leading block
-    is singular, the proposal is NaN, and :func:`~neuralinv.certified_inv` falls back to the exact kernel for that matrix.
+    The matrix is padded with an identity block to a multiple of m and split in balanced halves down to m×m leaves,
+    batched over the matrices. A leaf goes through propose → refine → certify → fall back, so that a leading block on
+    which the network fails is inverted exactly; each assembled inverse is refined in float64 before the next level uses
+    it, so that errors do not grow with n. Where a leading block is singular, the proposal is NaN, and
+    :func:`~neuralinv.certified_inv` falls back to the exact kernel for that matrix.
 
     Parameters
     ----------
@@ -45,7 +47,8 @@ class SchurProposer:
     def __call__(self, A: Tensor) -> Tensor:
         """Propose inverses for ``A`` of shape ``(batch, n, n)``; returns float64 (complex128) of that shape.
 
-        About 4 n³ floating-point operations for the recursion, and 4 n³ for each refinement step at the outermost level.
+        About 4 n³ floating-point operations for the recursion, and 4 n³ for each refinement step at the outermost
+        level.
         """
         n, m = A.shape[-1], self.leaf_size
         scaled, exponent = normalise(A.to(torch.complex128 if A.is_complex() else torch.float64))
