@@ -35,7 +35,7 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
     values = np.asarray(array)
     if values.dtype.kind in "iub":
         values = values.astype(np.float64)
-    if values.dtype not in _NUMPY_DTYPES:
+    if values.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
         raise TypeError(f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128")
     # torch cannot view arrays with negative strides, of foreign byte order, or (without a warning) read-only ones.
     if any(stride < 0 for stride in values.strides) or not values.dtype.isnative or not values.flags.writeable:

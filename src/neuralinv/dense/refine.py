@@ -57,11 +57,11 @@ def newton_schulz(A: Tensor, W: Tensor, tolerance: float) -> tuple[Tensor, Tenso
         current = residual(A, w)
         better = current.bound < rho[active]
         improved = active[better]
-        # At the rounding level a residual stops falling; what halved may halve again.
-        falling = (2 * current.bound < rho[active]) & (current.bound > tolerance)
+        # Once rounding makes up half of the bound, further steps cannot lower it.
+        worthwhile = better & (current.bound > tolerance) & (current.bound > 2 * current.rounding)
         W[improved], rho[improved] = w[better], current.bound[better]
         steps[improved] += 1
-        keep = falling.nonzero().squeeze(1)
+        keep = worthwhile.nonzero().squeeze(1)
         if not len(keep):
             break
         A, w, active, current = A[keep], w[keep], active[keep], _select(current, keep)

@@ -1,0 +1,49 @@
+"""The `neuralinv` command: one module for each subcommand, which parses and calls public functions, and nothing
+else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuralinv.cli._errors import without_traceback
+from neuralinv.cli.demo import demo
+from neuralinv.cli.evaluate import evaluate
+from neuralinv.cli.generate import generate
+from neuralinv.cli.invert import invert
+from neuralinv.cli.train import train
+from neuralinv.cli.verify import verify
+
+app = typer.Typer(
+    name="neuralinv",
+    help="Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+for command in (demo, generate, verify, train, invert, evaluate):
+    app.command()(without_traceback(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"neuralinv {version('neuralinv')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound."""
+
+
+def main() -> None:
+    """Run the command line: exit code 0 for success, 1 for a negative answer, 2 for a mistake in the input."""
+    app()

@@ -1,0 +1,23 @@
+"""What the commands share: the console, progress bars and the number formats they print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+error_console = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def counting(description: str, total: int) -> Iterator[Progress]:
+    """Show a progress bar over ``total`` items on stderr; advance it with ``progress.advance(progress.task_ids[0],
+    k)``.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=error_console, transient=True) as progress:
+        progress.add_task(description, total=total)
+        yield progress

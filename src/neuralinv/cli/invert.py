@@ -1,0 +1,161 @@
+"""`neuralinv invert`: invert a file of matrices with a network, and certify every answer."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from neuralinv.cli._console import console, counting
+from neuralinv.dense import InverseResult, Source, Status, certified_inv
+from neuralinv.io import FileError, atomic_path, read_matrices, write_matrices
+from neuralinv.learned import InverseNetwork, load, packaged
+
+
+class OnSingular(StrEnum):
+    """What to do about matrices without an inverse."""
+
+    nan = "nan"
+    error = "error"
+    pinv = "pinv"
+
+
+def invert(
+    matrices: Annotated[Path, typer.Argument(metavar="INPUT", help="Matrices: .mx, .npy, .npz, .mtx or .csv.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a trained network, a packaged name (2x2, 3x3, 4x4), a Hugging Face id, or 'exact' for none. "
+            "[default: the packaged network that fits]"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the inverses go; the suffix says the format. [default: beside INPUT]")
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="True inverses to compare with.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="With --target: true-versus-predicted plot (.png, .svg, .pdf).")
+    ] = None,
+    rtol: Annotated[float, typer.Option(help="Relative error that certifies.")] = 1e-5,
+    report: Annotated[Path | None, typer.Option(help="Per-matrix table of status, source and bound (.csv).")] = None,
+    on_singular: Annotated[
+        OnSingular,
+        typer.Option(help="Matrices without an inverse: write NaN, write the pseudo-inverse, or write nothing at all."),
+    ] = OnSingular.nan,
+    raw: Annotated[bool, typer.Option("--raw", help="The bare network's answer: no refinement, no guarantee.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+) -> None:
+    """Invert every matrix of INPUT: propose, refine, certify, fall back.
+
+    Exit code 1 if a matrix has no inverse; those are listed, and written as NaN.
+    """
+    if plot is not None and target is None:
+        raise typer.BadParameter("--plot compares with true inverses: give them with --target")
+    if raw and report is not None:
+        raise typer.BadParameter("--report lists certificates, and --raw makes none")
+    out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
+    A = read_matrices(matrices)
+    true = None if target is None else _read_target(target, A.shape)
+    network = choose_network(model, A.shape[-1], device)
+    if raw:
+        inverse = _propose(network, A)
+        write_matrices(out, inverse)
+        console.print(f"{len(A):,} unchecked proposals in {out}", markup=False)
+        failed = False
+    else:
+        result, seconds = invert_with_progress(A, network, rtol, "pinv" if on_singular is OnSingular.pinv else "nan")
+        inverse = result.inverse
+        failed = bool(result.count(Status.SINGULAR) or result.count(Status.NONFINITE))
+        console.print(str(result), markup=False)
+        console.print(f"  {len(A) / seconds:,.0f} matrices/s", markup=False)
+        if failed and on_singular is OnSingular.error:
+            console.print("nothing was written; --on-singular nan or pinv writes the others", markup=False)
+            raise typer.Exit(1)
+        write_matrices(out, inverse)
+        console.print(f"inverses in {out}", markup=False)
+        if report is not None:
+            write_table(report, result)
+            console.print(f"table in {report}", markup=False)
+    if true is not None:
+        _compare(A, true, inverse, plot)
+    if failed:
+        raise typer.Exit(1)
+
+
+def choose_network(model: str | None, size: int, device: str) -> InverseNetwork | None:
+    """Return the network to propose n×n inverses; None for the exact kernel."""
+    if model == "exact":
+        return None
+    if model is None:
+        # Without a network of this size, 3×3 blocks.
+        model = f"{size}x{size}" if f"{size}x{size}" in packaged() else "3x3"
+    return load(model, device=device)
+
+
+def invert_with_progress(
+    A: NDArray[Any], network: InverseNetwork | None, rtol: float, on_singular: str
+) -> tuple[InverseResult[Any], float]:
+    """Certify with a progress bar; return the result and the seconds it took."""
+    with counting("inverting", len(A)) as progress:
+        started = time.perf_counter()
+        result = certified_inv(
+            A,
+            network,
+            rtol=rtol,
+            on_singular=on_singular,  # type: ignore[arg-type]  # one of the two that do not raise
+            progress=lambda count: progress.advance(progress.task_ids[0], count),
+        )
+        return result, time.perf_counter() - started
+
+
+def write_table(path: Path, result: InverseResult[NDArray[Any]]) -> None:
+    """Write index, status, source and error bound of every matrix as CSV."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("index,status,source,error_bound\n")
+        rows = zip(result.status.tolist(), result.source.tolist(), result.error_bound.tolist(), strict=True)
+        for index, (status, source, bound) in enumerate(rows):
+            file.write(f"{index},{Status(status).name},{Source(source).name},{bound!r}\n")
+
+
+def _propose(network: InverseNetwork | None, A: NDArray[Any]) -> NDArray[Any]:
+    if network is None:
+        raise typer.BadParameter("--raw asks for a network's answer; leave out --model exact")
+    if A.shape[-1] != network.size:
+        raise ValueError(
+            f"--raw: the network inverts {network.size}×{network.size} matrices and INPUT holds "
+            f"{A.shape[-1]}×{A.shape[-1]} ones; without --raw it is applied to blocks"
+        )
+    return network.propose(A)
+
+
+def _read_target(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    true = read_matrices(path)
+    if true.shape != shape:
+        raise FileError(f"{path}: holds matrices of shape {true.shape}, and INPUT of shape {shape}; expected the same")
+    return true
+
+
+def _compare(A: NDArray[Any], true: NDArray[Any], inverse: NDArray[Any], plot: Path | None) -> None:
+    from neuralinv.study.evaluation import accuracy
+
+    keep = np.isfinite(true).all((1, 2)) & np.isfinite(inverse).all((1, 2))
+    if not keep.any():
+        console.print("no matrix with both a true and a computed inverse to compare", markup=False)
+        return
+    residual = np.linalg.norm(np.eye(A.shape[-1]) - A[keep] @ inverse[keep], axis=(1, 2))
+    figures = accuracy(true[keep], inverse[keep], residual)
+    console.print(
+        f"against the target ({figures.count:,} matrices): R² {figures.r2:.6f}, MSE {figures.mse:.3e}, "
+        f"MAE {figures.mae:.3e}",
+        markup=False,
+    )
+    if plot is not None:
+        from neuralinv.study.plots import save_figure, true_versus_predicted
+
+        save_figure(true_versus_predicted(true[keep], inverse[keep]), plot)
+        console.print(f"plot in {plot}", markup=False)

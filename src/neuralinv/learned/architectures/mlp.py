@@ -1,0 +1,36 @@
+"""`mlp`: plain dense layers, the simplest baseline."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+
+from neuralinv.learned.architectures.layers import StackedLinear, flatten_matrices
+from neuralinv.learned.architectures.scaling import by_range
+from neuralinv.learned.config import ModelConfig
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU: n² → hidden → … → hidden → n², by default 128 wide and 4 deep."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden = config.hidden if config.hidden is not None else 128
+        depth = config.depth if config.depth is not None else 4
+        self.members, self.bound = config.members, max(abs(config.low), abs(config.high))
+        widths = [config.size**2, *[hidden] * depth]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [StackedLinear(self.members, inputs, outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, StackedLinear(self.members, hidden, config.size**2))
+
+    def scale(self, A: Tensor) -> Tensor:
+        """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
+        return by_range(A, self.bound)
+
+    def forward(self, A: Tensor) -> Tensor:
+        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses ``(members, batch, n, n)``."""
+        n = A.shape[-1]
+        return cast(Tensor, self.layers(flatten_matrices(A, self.members))).unflatten(-1, (n, n))

@@ -1,0 +1,125 @@
+"""How accurate a raw network is, overall and by condition number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neuralinv.dense.pipeline import Proposer
+
+_CHUNK = 1 << 16
+_QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of candidate inverses over a set of matrices; errors are of the elements, against float64 inverses.
+
+    ``residual`` figures are quantiles of ``‖I − AX‖_F``: median, 90 %, 99 %, 99.9 % and the largest.
+    ``share_below_one`` is the share of matrices with a residual below 1, which Newton–Schulz steps can refine.
+    """
+
+    count: int
+    r2: float
+    mse: float
+    mae: float
+    residual: tuple[float, float, float, float, float]
+    share_below_one: float
+
+
+@dataclass(frozen=True)
+class ConditionBin:
+    """Accuracy over the matrices with ``low ≤ κ₂(A) < high``."""
+
+    low: float
+    high: float
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The whole set, its condition-number bins (those without a matrix left out), and the raw values for plots."""
+
+    overall: Accuracy
+    bins: list[ConditionBin]
+    condition: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    true: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+
+def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object] | None = None) -> Evaluation:
+    """Compare raw candidate inverses with exact ones.
+
+    Parameters
+    ----------
+    proposer
+        Maps ``(batch, n, n)`` to candidates.
+    A
+        Shape ``(count, n, n)``, real and finite.
+    progress
+        Called with the number of matrices done.
+
+    Raises
+    ------
+    ValueError
+        If there is no invertible matrix in ``A``.
+
+    Notes
+    -----
+    Singular matrices (a zero pivot) have no inverse to compare with and are left out.
+    """
+    true, predicted, residual, condition = [], [], [], []
+    for chunk in A.split(_CHUNK):
+        wide = chunk.double()
+        inverse, info = torch.linalg.inv_ex(wide)
+        keep = info == 0
+        wide, inverse = wide[keep], inverse[keep]
+        with torch.no_grad():
+            X = proposer(chunk[keep]).double()
+        true.append(inverse)
+        predicted.append(X)
+        residual.append(
+            torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=wide.dtype, device=wide.device) - wide @ X)
+        )
+        condition.append(torch.linalg.matrix_norm(wide, 2) * torch.linalg.matrix_norm(inverse, 2))
+        if progress is not None:
+            progress(len(chunk))
+    arrays = [torch.cat(parts).cpu().numpy() for parts in (true, predicted, residual, condition)]
+    if not len(arrays[0]):
+        raise ValueError("there is no invertible matrix to evaluate on")
+    return _summarise(*arrays)
+
+
+def accuracy(true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Accuracy:
+    """Summarise candidates ``predicted`` ``(count, n, n)`` against ``true`` ones, given the residuals ``(count,)``."""
+    difference = predicted - true
+    mse = float(np.mean(difference**2))
+    variance = float(np.var(true))
+    quantiles = np.quantile(residual, _QUANTILES) if not np.isnan(residual).any() else [np.nan] * len(_QUANTILES)
+    return Accuracy(
+        count=len(true),
+        r2=1 - mse / variance if variance else np.nan,
+        mse=mse,
+        mae=float(np.mean(np.abs(difference))),
+        residual=tuple(float(q) for q in quantiles),  # type: ignore[arg-type]
+        share_below_one=float(np.mean(residual < 1)),
+    )
+
+
+def _summarise(
+    true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any], condition: NDArray[Any]
+) -> Evaluation:
+    decades = np.floor(np.log10(condition)).astype(int)
+    bins = [
+        ConditionBin(10.0**d, 10.0 ** (d + 1), accuracy(true[where], predicted[where], residual[where]))
+        for d in range(int(decades.min()), int(decades.max()) + 1)
+        if (where := decades == d).any()
+    ]
+    return Evaluation(accuracy(true, predicted, residual), bins, condition, residual, true, predicted)

@@ -1,0 +1,229 @@
+"""`certified_inv`: no CERTIFIED answer is worse than its bound, and every matrix ends with the right status."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import neuralinv as ni
+from neuralinv import Source, Status
+from neuralinv.testing import check_inverse, inverse_cases, relative_error
+
+SIX = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
+
+
+def noisy(level: float):
+    """A proposer that answers with a relative error of about `level`."""
+
+    def propose(A: torch.Tensor) -> torch.Tensor:
+        X = torch.linalg.inv_ex(A.double()).inverse
+        noise = torch.randn(X.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return X + level * torch.linalg.matrix_norm(X)[:, None, None] * noise / A.shape[-1]
+
+    return propose
+
+
+def exact_relative_error(A: np.ndarray, X: np.ndarray) -> float:
+    """‖A⁻¹ − X‖_F / ‖A⁻¹‖_F in rational arithmetic (the last root and quotient aside); A is invertible."""
+    n = len(A)
+    rows = [[Fraction(float(v)) for v in row] + [Fraction(int(i == j)) for j in range(n)] for i, row in enumerate(A)]
+    for k in range(n):
+        pivot = next(i for i in range(k, n) if rows[i][k] != 0)
+        rows[k], rows[pivot] = rows[pivot], rows[k]
+        rows[k] = [v / rows[k][k] for v in rows[k]]
+        for i in range(n):
+            if i != k:
+                rows[i] = [a - rows[i][k] * b for a, b in zip(rows[i], rows[k], strict=True)]
+    inverse = [row[n:] for row in rows]
+    error = sum((inverse[i][j] - Fraction(float(X[i, j]))) ** 2 for i in range(n) for j in range(n))
+    return float(error / sum(v**2 for row in inverse for v in row)) ** 0.5
+
+
+def is_singular(A: np.ndarray) -> bool:
+    try:
+        exact_relative_error(A, np.zeros_like(A))
+    except StopIteration:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("dtype", SIX, ids=str)
+def test_conforms(dtype: torch.dtype) -> None:
+    check_inverse(lambda A: ni.certified_inv(A).inverse, dtype)
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in SIX if not dtype.is_complex], ids=str)
+@pytest.mark.parametrize("level", [1e-7, 1e-2, 3.0])
+def test_any_proposer_ends_certified_within_its_bound(dtype: torch.dtype, level: float) -> None:
+    for case in inverse_cases(dtype):
+        result = ni.certified_inv(case.A, noisy(level))
+        assert result.certified.all(), case.name
+        assert (relative_error(case.A, result.inverse) <= result.error_bound + 1e-15).all(), case.name
+
+
+@pytest.mark.parametrize("proposer", [None, noisy(1e-3), noisy(0.3), noisy(10.0)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_bounds_hold_up_to_the_worst_condition_numbers(dtype: torch.dtype, proposer) -> None:
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(240, 3, 3, dtype=torch.float64, generator=generator)
+    U, _, V = torch.linalg.svd(A)
+    smallest = torch.logspace(0, -18, 240, dtype=torch.float64)
+    S = torch.stack([torch.ones(240), smallest.sqrt(), smallest], -1)
+    A = (U @ torch.diag_embed(S) @ V).to(dtype)
+    result = ni.certified_inv(A, proposer, on_singular="nan")
+    proved = (result.status == Status.CERTIFIED) | (result.status == Status.ILL_CONDITIONED)
+    assert proved[:180].all()
+    # Rounding to float32 leaves no matrix within 1e-10 of a singular one, so that float64 arithmetic proves them all.
+    assert proved.all() == (dtype == torch.float32)
+    for i in proved.nonzero().squeeze(1).tolist():
+        error = exact_relative_error(A[i].numpy(), result.inverse[i].numpy())
+        assert error <= result.error_bound[i]
+    assert (result.error_bound[result.status == Status.CERTIFIED] <= result.rtol).all()
+    assert result.inverse[~proved].isnan().all()
+    assert (result.error_bound[~proved] == torch.inf).all()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e150, 1e300])
+def test_bounds_hold_at_every_scale(scale: float) -> None:
+    A = scale * np.random.default_rng(0).normal(size=(50, 2, 2))
+    result = ni.certified_inv(A, rtol=1e-9)
+    assert result.certified.all()
+    for matrix, inverse, bound in zip(A, result.inverse, result.error_bound, strict=True):
+        assert exact_relative_error(matrix, inverse) <= bound
+
+
+# Small integers make singular and nearly singular matrices likely; the powers of two spread the scales.
+entries = st.integers(-3, 3).flatmap(lambda k: st.integers(-40, 40).map(lambda e: float(k) * 2.0**e)) | st.floats(
+    -1, 1, width=32
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 4).map(lambda n: (n, n)), elements=entries), st.floats(1e-12, 10))
+def test_whatever_the_matrix_and_the_proposal_no_proof_is_wrong(A: np.ndarray, level: float) -> None:
+    result = ni.certified_inv(A, noisy(level), on_singular="nan", rtol=1e-6)
+    if is_singular(A):
+        assert result.status == Status.SINGULAR
+    elif result.status != Status.SINGULAR:
+        assert exact_relative_error(A, result.inverse) <= result.error_bound
+
+
+def test_a_proposer_that_lies_is_caught() -> None:
+    A = torch.eye(3).expand(4, 3, 3)
+    answers = torch.stack(
+        [torch.zeros(3, 3), 5 * torch.eye(3), torch.full((3, 3), torch.nan), torch.full((3, 3), torch.inf)]
+    )
+    result = ni.certified_inv(A, lambda _: answers)
+    assert (result.source == Source.FALLBACK).all()
+    torch.testing.assert_close(result.inverse, A.contiguous())
+
+
+def test_sources_tell_who_answered() -> None:
+    A = torch.eye(2, dtype=torch.float64).repeat(3, 1, 1)
+    answers = torch.stack([torch.eye(2), 1.2 * torch.eye(2), 3.0 * torch.eye(2)])
+    result = ni.certified_inv(A, lambda _: answers)
+    assert result.source.tolist() == [Source.PROPOSED, Source.REFINED, Source.FALLBACK]
+    assert ni.certified_inv(A).source.tolist() == [Source.EXACT] * 3
+
+
+def test_statuses_and_what_each_option_does_about_them() -> None:
+    nan, inf = np.nan, np.inf
+    A = np.array([[[1, 0], [0, 2]], [[1, 2], [2, 4]], [[nan, 0], [0, 1]], [[1, inf], [0, 1]], [[0, 0], [0, 0]]], float)
+    expected = [Status.CERTIFIED, Status.SINGULAR, Status.NONFINITE, Status.NONFINITE, Status.SINGULAR]
+    message = r"4 matrices have no certified inverse: SINGULAR at \[1, 4\]; NONFINITE at \[2, 3\]"
+    with pytest.raises(np.linalg.LinAlgError, match=message):
+        ni.certified_inv(A)
+    with pytest.raises(torch.linalg.LinAlgError, match="1 matrix has"):
+        ni.certified_inv(torch.from_numpy(A[1]))
+
+    result = ni.certified_inv(A, on_singular="nan")
+    assert result.status.tolist() == expected
+    assert np.isnan(result.inverse[1:]).all()
+
+    result = ni.certified_inv(A, on_singular="pinv")
+    assert result.status.tolist() == expected
+    np.testing.assert_allclose(result.inverse[1], np.linalg.pinv(A[1]), atol=1e-15)
+    np.testing.assert_array_equal(result.inverse[4], np.zeros((2, 2)))
+    assert np.isnan(result.inverse[2]).all()
+    assert np.isinf(result.error_bound[1:]).all()
+
+
+def test_an_inverse_that_overflows_is_not_certified() -> None:
+    result = ni.certified_inv(np.full((1, 1), 1e-40, np.float32))
+    assert result.status == Status.ILL_CONDITIONED
+    assert np.isinf(result.error_bound)
+
+
+def test_badly_scaled_rows_are_certified_by_the_tight_bound() -> None:
+    result = ni.certified_inv(np.diag([1e-30, 1e30]).astype(np.float32))
+    assert result.certified
+
+
+def test_results_do_not_depend_on_the_batch_around_a_matrix() -> None:
+    A = torch.rand(20_000, 3, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    whole = ni.certified_inv(A, noisy(0.01))  # several chunks
+    assert whole.certified.all()
+    singles = ni.certified_inv(A[-3:])
+    assert (whole.inverse[-3:] - singles.inverse).abs().max() <= 1e-6 * singles.inverse.abs().max()
+
+
+def test_half_precision_is_certified_at_its_own_tolerance() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        result = ni.certified_inv((torch.eye(3) * 3 + 0.1).to(dtype))
+        assert result.inverse.dtype == dtype
+        assert result.certified
+
+
+def test_gradients_are_those_of_the_inverse() -> None:
+    A = (
+        torch.rand(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + torch.eye(3)
+    ).requires_grad_()
+
+    def invert(A: torch.Tensor) -> torch.Tensor:
+        return ni.certified_inv(A, noisy(0.01)).inverse
+
+    assert torch.autograd.gradcheck(invert, A)
+    assert torch.autograd.gradgradcheck(invert, A)
+
+
+def test_the_input_is_left_alone() -> None:
+    A = torch.eye(3).repeat(4, 1, 1)
+    ni.certified_inv(A, lambda matrices: matrices.mul_(2).reciprocal_())
+    torch.testing.assert_close(A, torch.eye(3).repeat(4, 1, 1))
+
+
+def test_progress_counts_every_matrix() -> None:
+    counts: list[int] = []
+    ni.certified_inv(torch.eye(64).expand(100, 64, 64), progress=counts.append)
+    assert sum(counts) == 100
+    assert len(counts) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rtol": 0.0}, ValueError, "rtol=0"),
+        ({"rtol": 1.0}, ValueError, "between 0 and 1"),
+        ({"on_singular": "ignore"}, ValueError, "expected 'raise', 'nan' or 'pinv'"),
+        ({"proposer": lambda A: A[:1]}, TypeError, r"returned shape \(1, 2, 2\)"),
+        ({"proposer": lambda A: "no"}, TypeError, "returned str"),
+        ({"proposer": lambda A: A.to(torch.complex64)}, TypeError, "complex candidates"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
+        ni.certified_inv(torch.eye(2).expand(3, 2, 2), **arguments)
+
+
+def test_summary_reads_well() -> None:
+    A = np.stack([np.eye(2), np.zeros((2, 2))])
+    text = str(ni.certified_inv(A, on_singular="nan"))
+    assert "2 inverses of 2×2 matrices, rtol 1e-10" in text
+    assert "CERTIFIED 1, SINGULAR 1" in text
+    assert "SINGULAR at [1]: on_singular='nan' or 'pinv'" in text
+    assert repr(ni.certified_inv(np.eye(2))) == "InverseResult(shape=(2, 2), certified=1/1)"
