@@ -12,8 +12,9 @@ import typer
 from numpy.typing import NDArray
 
 from neuralinv.cli._console import console, counting
+from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
-from neuralinv.io import FileError, atomic_path, read_matrices, write_matrices
+from neuralinv.io import atomic_path, check_format, read_matrices, write_matrices
 from neuralinv.learned import InverseNetwork, load, packaged
 
 
@@ -59,8 +60,9 @@ def invert(
     if raw and report is not None:
         raise typer.BadParameter("--report lists certificates, and --raw makes none")
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
+    check_format(out)  # before the work, not after it
     A = read_matrices(matrices)
-    true = None if target is None else _read_target(target, A.shape)
+    true = None if target is None else read_pair(matrices, target)[1]
     network = choose_network(model, A.shape[-1], device)
     if raw:
         inverse = _propose(network, A)
@@ -82,7 +84,12 @@ def invert(
             write_table(report, result)
             console.print(f"table in {report}", markup=False)
     if true is not None:
-        _compare(A, true, inverse, plot)
+        keep = compare_with_target(A, true, inverse)
+        if plot is not None and keep is not None:
+            from neuralinv.study.plots import save_figure, true_versus_predicted
+
+            save_figure(true_versus_predicted(true[keep], inverse[keep]), plot)
+            console.print(f"plot in {plot}", markup=False)
     if failed:
         raise typer.Exit(1)
 
@@ -133,20 +140,14 @@ def _propose(network: InverseNetwork | None, A: NDArray[Any]) -> NDArray[Any]:
     return network.propose(A)
 
 
-def _read_target(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    true = read_matrices(path)
-    if true.shape != shape:
-        raise FileError(f"{path}: holds matrices of shape {true.shape}, and INPUT of shape {shape}; expected the same")
-    return true
-
-
-def _compare(A: NDArray[Any], true: NDArray[Any], inverse: NDArray[Any], plot: Path | None) -> None:
+def compare_with_target(A: NDArray[Any], true: NDArray[Any], inverse: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Print R², MSE and MAE against true inverses; return the mask of what could be compared, None for nothing."""
     from neuralinv.study.evaluation import accuracy
 
-    keep = np.isfinite(true).all((1, 2)) & np.isfinite(inverse).all((1, 2))
+    keep: NDArray[np.bool_] = np.isfinite(true).all((1, 2)) & np.isfinite(inverse).all((1, 2))
     if not keep.any():
         console.print("no matrix with both a true and a computed inverse to compare", markup=False)
-        return
+        return None
     residual = np.linalg.norm(np.eye(A.shape[-1]) - A[keep] @ inverse[keep], axis=(1, 2))
     figures = accuracy(true[keep], inverse[keep], residual)
     console.print(
@@ -154,8 +155,4 @@ def _compare(A: NDArray[Any], true: NDArray[Any], inverse: NDArray[Any], plot: P
         f"MAE {figures.mae:.3e}",
         markup=False,
     )
-    if plot is not None:
-        from neuralinv.study.plots import save_figure, true_versus_predicted
-
-        save_figure(true_versus_predicted(true[keep], inverse[keep]), plot)
-        console.print(f"plot in {plot}", markup=False)
+    return keep

@@ -41,7 +41,7 @@ def train(
     loss: Annotated[
         str | None,
         typer.Option(
-            help="log_residual, residual, two_sided, error or mse. [default: log_residual for gated, else residual]"
+            help="direction, log_residual, residual, two_sided, error or mse. [default: direction for gated, else residual]"
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes weights, batches and the validation set.")] = 0,

@@ -75,47 +75,33 @@ def load_network(folder: Path, *, device: torch.device | str = "cpu") -> Inverse
     FileError
         If a file is missing, corrupt, too large, or does not fit the configuration.
     """
-    config = ModelConfigFile(folder).model()
+    config = _read_model_config(folder / CONFIG_FILE)
     with torch.device("meta"):  # shapes without memory
-        network = InverseNetwork(config)
-    expected = {name: value.shape[1:] for name, value in network.state_dict().items()}
+        shapes = InverseNetwork(config).state_dict()
+    expected = {name: value.shape[1:] for name, value in shapes.items()}
     members = [_load_member(_member_file(folder, member), expected) for member in range(config.members)]
-    stacked = {name: torch.stack([member[name] for member in members]).to(device) for name in expected}
-    network.load_state_dict(stacked, assign=True)
-    return network.eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # fresh weights draw from the global generator, which is not ours
+        network = InverseNetwork(config)
+    network.load_state_dict({name: torch.stack([member[name] for member in members]) for name in expected})
+    return network.to(device).eval().requires_grad_(False)
 
 
-class ModelConfigFile:
-    """The parsed ``config.toml`` of a model folder.
-
-    Raises
-    ------
-    FileError
-        If it is missing or is not what :func:`save_network` writes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / CONFIG_FILE
-        if not self.path.is_file():
-            raise FileError(f"{folder}: no {CONFIG_FILE} there; expected a folder that `neuralinv train --out` wrote")
-        if self.path.stat().st_size > _LARGEST_CONFIG:
-            raise FileError(f"{self.path}: larger than 1 MiB; this is no model configuration")
-        try:
-            self.table = tomllib.loads(self.path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FileError(f"{self.path}: not valid TOML ({error}); restore the file or train again") from error
-        except OSError as error:
-            raise FileError(f"{self.path}: cannot be read ({error.strerror}); check its permissions") from error
-
-    def model(self) -> ModelConfig:
-        """Return the ``[model]`` table."""
-        table = self.table.get("model")
+def _read_model_config(path: Path) -> ModelConfig:
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; expected a folder that `neuralinv train --out` wrote")
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise FileError(f"{path}: larger than 1 MiB; this is no model configuration")
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("model")
         if not isinstance(table, dict):
-            raise FileError(f"{self.path}: no [model] table; restore the file or train again")
-        try:
-            return ModelConfig.from_table(table)
-        except ConfigError as error:
-            raise FileError(f"{self.path}: [model] {error}") from error
+            raise FileError(f"{path}: no [model] table; restore the file or train again")
+        return ModelConfig.from_table(table)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: not valid TOML ({error}); restore the file or train again") from error
+    except ConfigError as error:
+        raise FileError(f"{path}: [model] {error}") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _member_file(folder: Path, member: int) -> Path:

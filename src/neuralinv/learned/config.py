@@ -74,7 +74,7 @@ class ModelConfig(_Record):
         if self.hidden is not None:
             _check_range("hidden", self.hidden, 1, 16_384)
         if self.depth is not None:
-            _check_range("depth", self.depth, 1, 256)
+            _check_range("depth", self.depth, 0, 256)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"low = {self.low}, high = {self.high}: expected finite numbers with low < high")
 
@@ -107,7 +107,7 @@ class TrainingConfig(_Record):
 
     steps: int | None = None
     budget: float | None = None
-    batch_size: int = 512
+    batch_size: int = 256
     learning_rate: float = 2e-3
     schedule: str = "linear"
     loss: str = "residual"
@@ -117,6 +117,11 @@ class TrainingConfig(_Record):
     device: str = "auto"
     precision: str = "32-true"
     validations: int = 20
+
+    @staticmethod
+    def default_loss(architecture: str) -> str:
+        """Return the loss that measured best for an architecture."""
+        return "direction" if architecture == "gated" else "residual"
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.budget is None):

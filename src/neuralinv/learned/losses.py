@@ -1,19 +1,21 @@
-"""Training losses: each maps matrices, candidate inverses and true inverses to one number per matrix.
+"""Training losses: each maps matrices, a network's candidates and true inverses to one number per matrix.
 
 Which to use:
 
-- ``log_residual``, the mean of ``log ‖I − AX‖_F``: every matrix weighs the same whatever its conditioning, and the loss
-keeps pulling when
-  residuals are small. The default; Newton–Schulz turns small residuals into accurate inverses.
-- ``residual``, the mean of ``‖I − AX‖_F``: dominated by the worst matrices of a batch; use it where no residual may
-reach 1, for networks
-  that cannot follow the pole (``mlp``, ``resnet``).
-- ``two_sided``, the mean of ``(‖I − AX‖_F + ‖I − XA‖_F) / 2``: where right and left residuals matter alike; one product
-more.
-- ``error``, the mean of ``‖A⁻¹ − X‖_F``: the absolute error of the inverse, dominated by nearly singular matrices: set
+- ``direction``: the mean of ``½ log (‖AN − tI‖²_F + ‖NA − tI‖²_F) / 2‖N‖²_F`` with ``t = tr(AN) / n``, plus a little of
+``residual``. It
+  asks that the network's output N be parallel to the inverse, whatever its length: free of labels, of the determinant
+  and of scale, so that nearly singular matrices pull no harder than others, and it keeps pulling when residuals are
+  small. Both sides are needed: one alone also vanishes for N of rank one. The default for ``gated``, which computes the
+  scale; for the other architectures the scale is not learned with it.
+- ``residual``: the mean of ``‖I − AX‖_F``, dominated by the worst matrices of a batch; the default for ``mlp`` and
+``resnet``,
+  which cannot follow the pole of the inverse.
+- ``log_residual``: the mean of ``log ‖I − AX‖_F``; every matrix weighs the same, with the scale included.
+- ``two_sided``: the mean of ``(‖I − AX‖_F + ‖I − XA‖_F) / 2``, where right and left residuals matter alike.
+- ``error``: the mean of ``‖A⁻¹ − X‖_F``, the absolute error, dominated by nearly singular matrices: set
 ``min_abs_det``.
-- ``mse``, the mean squared error per element: what ordinary regression does, more dominated by nearly singular matrices
-still.
+- ``mse``: the mean squared error per element, what ordinary regression does; dominated by them more still.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neuralinv.learned.architectures import Candidates
+
 
 class Loss(NamedTuple):
     """A loss, and whether it looks at the true inverse."""
 
-    function: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """``(A, X, inverse)``, each ``(members, batch, n, n)``, to ``(members, batch)``."""
+    function: Callable[[Tensor, Candidates, Tensor], Tensor]
+    """Matrices, candidates and inverses, each ``(members, batch, n, n)``, to ``(members, batch)``."""
     needs_inverse: bool = False
 
 
@@ -39,25 +43,37 @@ def residual_norm(A: Tensor, X: Tensor) -> Tensor:
     return _norm(identity - A @ X)
 
 
-def _residual(A: Tensor, X: Tensor, inverse: Tensor) -> Tensor:
-    return residual_norm(A, X)
+def _direction(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    X, N = candidates
+    AN, NA = A @ N, N @ A
+    n = A.shape[-1]
+    t = AN.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] / n
+    tI = t * torch.eye(n, dtype=N.dtype, device=N.device)
+    off = ((AN - tI).square().sum((-2, -1)) + (NA - tI).square().sum((-2, -1))) / 2
+    # Below the roundoff of the arithmetic the mismatch is noise: stop pulling there.
+    relative = off / N.square().sum((-2, -1)) + torch.finfo(N.dtype).eps ** 2
+    return relative.log() / 2 + _RESIDUAL_WEIGHT * residual_norm(A, X)
 
 
-def _log_residual(A: Tensor, X: Tensor, inverse: Tensor) -> Tensor:
-    # Below the roundoff of the arithmetic a residual is noise: stop pulling there.
-    return torch.log(residual_norm(A, X) + 8 * torch.finfo(X.dtype).eps)
+def _log_residual(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    return torch.log(residual_norm(A, candidates.inverse) + torch.finfo(A.dtype).eps)
 
 
-def _two_sided(A: Tensor, X: Tensor, inverse: Tensor) -> Tensor:
+def _residual(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    return residual_norm(A, candidates.inverse)
+
+
+def _two_sided(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    X = candidates.inverse
     return (residual_norm(A, X) + residual_norm(X, A)) / 2
 
 
-def _error(A: Tensor, X: Tensor, inverse: Tensor) -> Tensor:
-    return _norm(inverse - X)
+def _error(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    return _norm(inverse - candidates.inverse)
 
 
-def _mse(A: Tensor, X: Tensor, inverse: Tensor) -> Tensor:
-    return (inverse - X).square().mean((-2, -1))
+def _mse(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
+    return (inverse - candidates.inverse).square().mean((-2, -1))
 
 
 def _norm(A: Tensor) -> Tensor:
@@ -65,7 +81,10 @@ def _norm(A: Tensor) -> Tensor:
     return (A.square().sum((-2, -1)) + torch.finfo(A.dtype).tiny).sqrt()
 
 
+_RESIDUAL_WEIGHT = 0.03
+
 LOSSES = {
+    "direction": Loss(_direction),
     "residual": Loss(_residual),
     "log_residual": Loss(_log_residual),
     "two_sided": Loss(_two_sided),

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from neuralinv.dense._arrays import Array, as_tensor, check_square
-from neuralinv.learned.architectures import Architecture, build
+from neuralinv.learned.architectures import Architecture, Candidates, build
 from neuralinv.learned.config import ModelConfig
 from neuralinv.learned.losses import residual_norm
 
 ArrayT = TypeVar("ArrayT", bound=Array)
+
+
+class Scaled(NamedTuple):
+    """Matrices as a network sees them, in its dtype, and its answers; ``inverse / scale`` approximates the inverses of
+    the originals.
+    """
+
+    matrices: Tensor
+    candidates: Candidates
+    scale: Tensor
+    """Shape ``([members,] batch, 1, 1)``; ``matrices`` are the originals divided by it."""
 
 
 class InverseNetwork(nn.Module):
@@ -33,11 +44,15 @@ class InverseNetwork(nn.Module):
         The configuration it was built from.
     """
 
+    identity: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.size = config.size
         self.architecture = build(config)
+        # Follows the weights wherever they go: it tells their dtype.
+        self.register_buffer("identity", torch.eye(config.size), persistent=False)
 
     def propose(self, A: ArrayT) -> ArrayT:
         """Return the raw network's candidate inverses, without refinement or certificate.
@@ -75,34 +90,34 @@ class InverseNetwork(nn.Module):
             )
         if A.is_complex():
             raise TypeError("this network inverts real matrices; certified_inv without a proposer inverts complex ones")
-        candidates, scale = self.candidates(A.reshape(-1, self.size, self.size))
-        best = candidates[0] if len(candidates) == 1 else candidates.gather(0, self._best(A, candidates, scale))[0]
-        return (best.to(A.dtype) / scale).reshape(A.shape)
+        scaled, (candidates, _), scale = self.candidates(A.reshape(-1, self.size, self.size))
+        best = candidates[0] if len(candidates) == 1 else _best_member(scaled, candidates)
+        return (best / scale).to(A.dtype).reshape(A.shape)
 
-    def candidates(self, A: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every member's candidate for the scaled matrices ``A / scale``, and the scale.
-
-        ``A`` has shape ``([members,] batch, n, n)``; the candidates, in the network's dtype, ``(members, batch, n,
-        n)``; the scale ``([members,] batch, 1, 1)``. ``candidates / scale`` approximates the inverses of ``A``.
-        """
+    def candidates(self, A: Tensor) -> Scaled:
+        """Scale matrices ``([members,] batch, n, n)`` and return every member's candidates for them."""
         architecture = cast(Architecture, self.architecture)
         scale = architecture.scale(A)
-        return architecture(self._scaled(A, scale)), scale
+        scaled = self._inside_range((A / scale).to(self.identity.dtype))
+        return Scaled(scaled, architecture(scaled), scale)
 
-    def _scaled(self, A: Tensor, scale: Tensor) -> Tensor:
-        scaled = (A / scale).to(next(self.parameters()).dtype)
+    def _inside_range(self, A: Tensor) -> Tensor:
+        """Put NaN where no scaling brings a matrix into the range that the network was trained on."""
         low, high = self.config.low, self.config.high
-        if low == -high:
-            return scaled
-        # A range that is not symmetric is no cone of all matrices: what lies outside stays unanswered.
-        bound = max(abs(low), abs(high))
-        relative = A / A.abs().amax((-2, -1), keepdim=True)
-        inside = ((relative >= low / bound) & (relative <= high / bound)).all(-1, keepdim=True).all(-2, keepdim=True)
-        return torch.where(inside, scaled, torch.nan)
+        if low < 0 < high:
+            return A
+        # All elements have one sign, and the ratio of smallest to largest is bounded.
+        positive = A if low >= 0 else -A
+        inner, outer = sorted((abs(low), abs(high)))
+        smallest, largest = positive.amin((-2, -1), keepdim=True), positive.amax((-2, -1), keepdim=True)
+        return torch.where(smallest >= (inner / outer) * (1 - 1e-6) * largest, A, torch.nan)
 
-    def _best(self, A: Tensor, candidates: Tensor, scale: Tensor) -> Tensor:
-        """Index of the member with the smallest residual, expanded for ``gather``: ``(1, batch, n, n)``."""
-        scaled = (A.reshape(-1, self.size, self.size) / scale).to(candidates.dtype)
-        with torch.no_grad():
-            residuals = residual_norm(scaled, candidates).nan_to_num(nan=torch.inf)
-        return residuals.argmin(0)[None, :, None, None].expand(1, *candidates.shape[1:])
+
+def _best_member(A: Tensor, candidates: Tensor) -> Tensor:
+    """Take for each matrix the candidate with the smallest residual: ``(members, batch, n, n)`` to ``(batch, n,
+    n)``.
+    """
+    with torch.no_grad():
+        residuals = residual_norm(A, candidates).nan_to_num(nan=torch.inf)
+        best = residuals.argmin(0)[None, :, None, None].expand(1, *candidates.shape[1:])
+    return candidates.gather(0, best)[0]

@@ -21,12 +21,14 @@ from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from neuralinv.families import get_family
-from neuralinv.io import FileError, atomic_path
-from neuralinv.learned.checkpoints import load_network, save_network
+from neuralinv.io import FileError, atomic_path, check_writable
+from neuralinv.learned.architectures import Candidates, Gated
+from neuralinv.learned.checkpoints import CONFIG_FILE, load_network, save_network
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
 from neuralinv.learned.interrupts import InterruptRequest
 from neuralinv.learned.losses import LOSSES, residual_norm
 from neuralinv.learned.network import InverseNetwork
+from neuralinv.learned.optimizers import build_optimizers
 from neuralinv.learned.schedules import SCHEDULES, rate_factor
 
 STATE_FILE = "resume.ckpt"
@@ -113,6 +115,11 @@ def train(
     return run.finish(interrupted=interrupt.requested and run.fraction < 1)
 
 
+def holds_run(folder: Path) -> bool:
+    """Tell whether ``folder`` holds a network or the state of a run."""
+    return (folder / CONFIG_FILE).exists() or (folder / STATE_FILE).exists()
+
+
 def saved_configuration(folder: Path) -> tuple[ModelConfig, TrainingConfig]:
     """Return the configuration of the run whose state lies in ``folder``.
 
@@ -136,8 +143,7 @@ class _Run:
     def __init__(self, model: ModelConfig, training: TrainingConfig, folder: Path) -> None:
         self.model, self.training, self.folder = model, training, folder
         self.loss, self.family = LOSSES[training.loss], get_family("uniform")
-        with atomic_path(folder / STATE_FILE, probe=True):
-            pass  # find out now, not after an hour, that the folder cannot be written
+        check_writable(folder)  # find out now, not after an hour
         try:
             self.fabric = _fabric(training, folder)
         except Exception as error:  # Lightning raises many kinds for a device or precision that is not there
@@ -145,11 +151,10 @@ class _Run:
         with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to change
             torch.manual_seed(training.seed)
             network = InverseNetwork(model)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=training.learning_rate, weight_decay=0.0, betas=(0.9, 0.99), fused=True
-        )
-        wrapped: Any = self.fabric.setup(network, optimizer)
-        self.network, self.optimizer = wrapped
+        gates = network.architecture.gate_matrices() if isinstance(network.architecture, Gated) else []
+        optimizers = build_optimizers(network, training.learning_rate, gates=gates)
+        wrapped: Any = self.fabric.setup(network, *optimizers)
+        self.network, *self.optimizers = wrapped
         self.network.mark_forward_method("candidates")
         self.parameters = list(network.parameters())
         self.step = 0
@@ -178,7 +183,7 @@ class _Run:
             loss = self._train_step()
             self.elapsed = already + time.monotonic() - started
             if self.step % _STEPS_BETWEEN_LOGS == 0:
-                rate = self.optimizer.param_groups[0]["lr"]
+                rate = self.optimizers[0].param_groups[0]["lr"]
                 self.fabric.log_dict({"loss": loss.mean().item(), "learning_rate": rate}, step=self.step)
             if self.fraction * self.training.validations >= self.validations + 1:
                 self._validate()
@@ -205,7 +210,7 @@ class _Run:
         """Write the resumable state."""
         state = {
             "network": self.network,
-            "optimizer": self.optimizer,
+            **{f"optimizer-{i}": optimizer for i, optimizer in enumerate(self.optimizers)},
             "best": self.best,
             "best_score": self.best_score,
             "counters": {"step": self.step, "elapsed": self.elapsed, "validations": self.validations},
@@ -220,7 +225,8 @@ class _Run:
         state = _read_state(self.folder)
         try:
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for i, optimizer in enumerate(self.optimizers):
+                optimizer.load_state_dict(state[f"optimizer-{i}"])
             self.best = {name: state["best"][name].to(value) for name, value in self.best.items()}
             self.best_score = state["best_score"].to(self.best_score)
             counters = state["counters"]
@@ -234,27 +240,29 @@ class _Run:
 
     def _train_step(self) -> Tensor:
         """Take one optimiser step; return each member's loss, shape ``(members,)``."""
-        rate = self.training.learning_rate * rate_factor(self.training.schedule, self.fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        factor = rate_factor(self.training.schedule, self.fraction)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak_lr"]
+            optimizer.zero_grad()
         A = self._draw(self.step, self.training.batch_size)
         inverse = torch.linalg.inv_ex(A).inverse if self.loss.needs_inverse else A
-        candidates, scale = self.network.candidates(A)
+        scaled, candidates, scale = self.network.candidates(A)
         # Losses are products of nearly inverse matrices: never in reduced precision.
         with torch.autocast(self.fabric.device.type, enabled=False):
-            X = candidates.to(A.dtype)
-            loss = self.loss.function(A / scale, X, inverse * scale).mean(1)
-        self.optimizer.zero_grad()
+            wide = Candidates(*(part.to(A.dtype) for part in candidates))
+            loss = self.loss.function(scaled, wide, (inverse * scale).to(A.dtype)).mean(1)
         self.fabric.backward(loss.sum())  # members share no parameters: the sum trains each on its own loss
         _clip_each_member(self.parameters, self.training.gradient_clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         return loss.detach()
 
     @torch.no_grad()
     def _validate(self) -> None:
-        candidates, scale = self.network.candidates(self.validation_set)
-        residual = residual_norm(self.validation_set / scale, candidates.to(self.validation_set.dtype))
+        scaled, (inverse, _), _ = self.network.candidates(self.validation_set)
+        residual = residual_norm(scaled, inverse.to(scaled.dtype))
         score = residual.nan_to_num(nan=torch.inf).clamp(max=self.model.size**0.5).mean(1)
         if self.validations == 0 or bool((score < self.best_score).any()):
             better = score < self.best_score

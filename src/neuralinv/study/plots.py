@@ -34,6 +34,31 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
+def show_figure(figure: Figure) -> None:
+    """Open a window with the figure and wait until it is closed.
+
+    Raises
+    ------
+    ValueError
+        If there is no screen to open it on.
+    """
+    import matplotlib
+    from matplotlib import pyplot
+
+    try:
+        window = pyplot.figure()
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(f"there is no screen to plot on ({error}); name a file instead") from error
+    if matplotlib.get_backend().lower() == "agg":
+        pyplot.close(window)
+        raise ValueError("there is no screen to plot on; name a file instead")
+    manager = window.canvas.manager
+    assert manager is not None
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    pyplot.show()
+
+
 def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure:
     """Plot every element of the predicted inverses against the true ones; arrays of one shape, NaN left out."""
     figure, axes = _figure(5.2, 4.8)

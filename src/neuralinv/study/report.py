@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from neuralinv.io import atomic_path
 from neuralinv.learned import InverseNetwork
 from neuralinv.study import plots
 from neuralinv.study.evaluation import evaluate
+from neuralinv.study.training_log import read_validation_log
 
 _WORST = 10
 
@@ -88,7 +88,7 @@ def write_report(
             _as_image(plots.true_versus_predicted(evaluation.true, evaluation.predicted)),
         ),
     ]
-    curve = None if training_folder is None else _validation_log(training_folder)
+    curve = None if training_folder is None else read_validation_log(training_folder)
     if curve is not None:
         pictures.append(
             _Picture(
@@ -150,17 +150,3 @@ def _as_image(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=200)
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _validation_log(folder: Path) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Read steps and validation residuals from the newest CSV log under ``folder``; None if there is none."""
-    logs = sorted((folder / "logs" / "csv").glob("version_*/metrics.csv"), key=lambda p: p.stat().st_mtime)
-    if not logs:
-        return None
-    with logs[-1].open(encoding="utf-8", newline="") as file:
-        rows = [
-            (r["step"], r["validation_mean_residual"]) for r in csv.DictReader(file) if r["validation_mean_residual"]
-        ]
-    if not rows:
-        return None
-    return np.array([int(step) for step, _ in rows]), np.array([float(value) for _, value in rows])

@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from neuralinv.learned.architectures.gated import Gated
+from neuralinv.learned.architectures.layers import Candidates
 from neuralinv.learned.architectures.mlp import MLP
 from neuralinv.learned.architectures.resnet import ResNet
 from neuralinv.learned.config import ConfigError, ModelConfig
@@ -21,7 +22,7 @@ class Architecture(Protocol):
     """What every architecture offers."""
 
     def scale(self, A: Tensor) -> Tensor: ...
-    def __call__(self, A: Tensor) -> Tensor: ...
+    def __call__(self, A: Tensor) -> Candidates: ...
 
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {"gated": Gated, "mlp": MLP, "resnet": ResNet}

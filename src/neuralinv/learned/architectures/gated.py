@@ -5,61 +5,82 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuralinv.learned.architectures.layers import StackedLinear, flatten_matrices
+from neuralinv.learned.architectures.layers import Candidates, StackedLinear, flatten_matrices
 from neuralinv.learned.architectures.scaling import by_norm
 from neuralinv.learned.config import ModelConfig
 
 
 class GatedBlock(nn.Module):
-    """``x + W_o((W_u x) ⊙ (W_v x))``: each block doubles the degree of the polynomials it can represent."""
+    """``h + W_o((W_u h) ⊙ (W_v x))`` with the input ``x``: each block raises the degree of the polynomials in ``x`` by
+    one.
+    """
 
-    def __init__(self, members: int, width: int) -> None:
+    def __init__(self, members: int, inputs: int, width: int) -> None:
         super().__init__()
-        self.up = StackedLinear(members, width, 2 * width)
+        self.u = StackedLinear(members, width, width)
+        self.v = StackedLinear(members, inputs, width)
         self.out = StackedLinear(members, width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features ``(members, batch, width)`` to features of that shape."""
-        u, v = self.up(x).chunk(2, dim=-1)
-        out: Tensor = x + self.out(u * v)
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """Map features ``(members, batch, width)`` and inputs ``(members, batch, inputs)`` to features."""
+        out: Tensor = h + self.out(self.u(h) * self.v(x))
         return out
 
 
 class Gated(nn.Module):
     """Linear → gated blocks → linear to n² → least-squares scale → k Newton–Schulz steps with learned scalars.
 
-    The inverse is ``adj(A) / det(A)``. No network whose outputs are Lipschitz functions of its inputs can follow the
-    pole at ``det(A) = 0``, but the adjugate is a polynomial of degree n − 1, which multiplicative gates represent. So
-    the network learns a direction ``N ∥ adj(A)``, and the scale is computed: ``X = cN`` with ``c = ⟨AN, I⟩ / ‖AN‖²_F``
-    minimises ``‖I − AX‖_F`` and supplies the pole.
+    The inverse is ``adj(A) / det(A)``. Its pole at ``det(A) = 0`` is out of reach for any map with a Lipschitz constant
+    (Ji, Wu & Xi 2025, arXiv:2506.00642), but the adjugate is a polynomial of degree n − 1, and n − 2 multiplicative
+    gates represent it exactly. So the network learns a direction ``N ∥ adj(A)``, and the scale is computed: ``X = cN``
+    with ``c = tr(AN) / ‖AN‖²_F`` minimises ``‖I − AX‖_F`` and supplies pole and sign. There is no normalisation layer,
+    which would leave the polynomials.
 
-    ``hidden`` is the width, ``depth`` the number of blocks: ⌈log₂(n − 1)⌉ of them reach degree n − 1.
+    ``hidden`` is the width, ``depth`` the number of blocks (n − 2): more blocks than that leave a polynomial factor
+    undetermined, which is free to vanish somewhere.
     """
+
+    identity: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n, members = config.size, config.members
-        hidden = config.hidden if config.hidden is not None else 128
-        depth = config.depth if config.depth is not None else max(1, (n - 2).bit_length())
+        hidden = config.hidden if config.hidden is not None else default_hidden(n)
+        depth = config.depth if config.depth is not None else max(n - 2, 0)
         self.members = members
         self.enter = StackedLinear(members, n * n, hidden)
-        self.blocks = nn.Sequential(*(GatedBlock(members, hidden) for _ in range(depth)))
+        self.blocks = nn.ModuleList(GatedBlock(members, n * n, hidden) for _ in range(depth))
         self.leave = StackedLinear(members, hidden, n * n)
-        self.step_sizes = nn.Parameter(torch.ones(members, config.newton_schulz_steps, 1, 1, 1))
+        self.register_buffer("identity", torch.eye(n), persistent=False)
+        self.step_sizes = nn.Parameter(torch.ones(members, config.newton_schulz_steps, 1, 1))
+
+    def gate_matrices(self) -> list[nn.Parameter]:
+        """Return the weights inside the blocks, for the optimiser that trains them best."""
+        return [parameter for name, parameter in self.blocks.named_parameters() if name.endswith("weight")]
 
     def scale(self, A: Tensor) -> Tensor:
         """Scale to ``‖A‖_F = √n``; shape ``(*batch, 1, 1)``."""
         return by_norm(A)
 
-    def forward(self, A: Tensor) -> Tensor:
-        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses ``(members, batch, n, n)``."""
+    def forward(self, A: Tensor) -> Candidates:
+        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses and their directions."""
         n = A.shape[-1]
-        x = self.enter(flatten_matrices(A, self.members))
-        N = self.leave(self.blocks(x)).unflatten(-1, (n, n))
-        AN = A @ N
-        trace = AN.diagonal(dim1=-2, dim2=-1).sum(-1)
-        X = N * (trace / AN.square().sum((-2, -1)))[..., None, None]
-        for step_size in self.step_sizes.unbind(1):
-            # X + c X (I − A X) = (1 + c) X − c X A X.
-            X = (1 + step_size) * X - step_size * (X @ (A @ X))
-        return X
+        x = flatten_matrices(A, self.members)
+        h = self.enter(x)
+        for block in self.blocks:
+            h = block(h, x)
+        # Members and matrices as one batch: torch's batched products take three dimensions.
+        A, N = x.reshape(-1, n, n), self.leave(h).reshape(-1, n, n)
+        AN = torch.bmm(A, N)
+        trace = (AN * self.identity).sum((-2, -1), keepdim=True)
+        X = N * (trace / AN.square().sum((-2, -1), keepdim=True))
+        # One scalar per member and step; a single member's broadcast.
+        step_sizes = self.step_sizes if self.members == 1 else self.step_sizes.repeat_interleave(x.shape[1], 0)
+        for c in step_sizes.unbind(1):
+            X = torch.baddbmm(X, X, c * torch.baddbmm(self.identity, A, X, alpha=-1))
+        return Candidates(X.reshape(*x.shape[:2], n, n), N.reshape(*x.shape[:2], n, n))
+
+
+def default_hidden(size: int) -> int:
+    """Return the width that measured best for n×n matrices."""
+    return {1: 32, 2: 32, 3: 64}.get(size, 128)

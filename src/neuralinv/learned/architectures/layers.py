@@ -5,28 +5,39 @@ product.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class Candidates(NamedTuple):
+    """What an architecture answers, both ``(members, batch, n, n)``."""
+
+    inverse: Tensor
+    direction: Tensor
+    """The network's output before scale and Newton–Schulz steps; the candidate itself where there are none."""
+
+
 class StackedLinear(nn.Module):
     """An affine map for each member: ``(members, batch, inputs)`` to ``(members, batch, outputs)``.
 
-    Initialised like ``torch.nn.Linear``; ``zero=True`` starts as the zero map, ``bias=False`` is a linear map.
+    Weights start uniform with variance ``gain² / inputs``, which keeps the variance of the features for ``gain=1``
+    (linear) or ``gain=√2`` (ReLU); biases start at zero. ``gain=0`` starts as the zero map.
     """
 
-    def __init__(self, members: int, inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> None:
+    def __init__(self, members: int, inputs: int, outputs: int, *, gain: float = 1.0) -> None:
         super().__init__()
-        bound = 0.0 if zero else 1 / math.sqrt(inputs)
+        bound = gain * math.sqrt(3 / inputs)
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` of shape ``(members, batch, inputs)``."""
-        if self.bias is None:
-            return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+RELU_GAIN = math.sqrt(2)
 
 
 def flatten_matrices(A: Tensor, members: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from neuralinv.learned.architectures.layers import StackedLinear, flatten_matrices
+from neuralinv.learned.architectures.layers import RELU_GAIN, Candidates, StackedLinear, flatten_matrices
 from neuralinv.learned.architectures.scaling import by_range
 from neuralinv.learned.config import ModelConfig
 
@@ -23,14 +23,15 @@ class MLP(nn.Module):
         widths = [config.size**2, *[hidden] * depth]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            layers += [StackedLinear(self.members, inputs, outputs), nn.ReLU()]
+            layers += [StackedLinear(self.members, inputs, outputs, gain=RELU_GAIN), nn.ReLU()]
         self.layers = nn.Sequential(*layers, StackedLinear(self.members, hidden, config.size**2))
 
     def scale(self, A: Tensor) -> Tensor:
         """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
         return by_range(A, self.bound)
 
-    def forward(self, A: Tensor) -> Tensor:
-        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses ``(members, batch, n, n)``."""
+    def forward(self, A: Tensor) -> Candidates:
+        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses."""
         n = A.shape[-1]
-        return cast(Tensor, self.layers(flatten_matrices(A, self.members))).unflatten(-1, (n, n))
+        X = cast(Tensor, self.layers(flatten_matrices(A, self.members))).unflatten(-1, (n, n))
+        return Candidates(X, X)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuralinv.learned.architectures.layers import StackedLinear, flatten_matrices
+from neuralinv.learned.architectures.layers import RELU_GAIN, Candidates, StackedLinear, flatten_matrices
 from neuralinv.learned.architectures.scaling import by_range
 from neuralinv.learned.config import ModelConfig
 
@@ -19,9 +19,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         growth = 2 * width
         self.layers = nn.ModuleList(
-            StackedLinear(members, width + i * growth, growth) for i in range(_LAYERS_PER_BLOCK)
+            StackedLinear(members, width + i * growth, growth, gain=RELU_GAIN) for i in range(_LAYERS_PER_BLOCK)
         )
-        self.back = StackedLinear(members, width + _LAYERS_PER_BLOCK * growth, width, zero=True)
+        self.back = StackedLinear(members, width + _LAYERS_PER_BLOCK * growth, width, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features ``(members, batch, width)`` to features of that shape."""
@@ -44,7 +44,7 @@ class ResNet(nn.Module):
         hidden = config.hidden if config.hidden is not None else 128
         depth = config.depth if config.depth is not None else 7
         self.members, self.bound = config.members, max(abs(config.low), abs(config.high))
-        self.enter = StackedLinear(self.members, config.size**2, hidden)
+        self.enter = StackedLinear(self.members, config.size**2, hidden, gain=RELU_GAIN)
         self.blocks = nn.Sequential(*(ResidualBlock(self.members, hidden) for _ in range(depth)))
         self.leave = StackedLinear(self.members, hidden, config.size**2)
 
@@ -52,9 +52,9 @@ class ResNet(nn.Module):
         """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
         return by_range(A, self.bound)
 
-    def forward(self, A: Tensor) -> Tensor:
-        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses ``(members, batch, n, n)``."""
+    def forward(self, A: Tensor) -> Candidates:
+        """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses."""
         n = A.shape[-1]
         x = torch.relu(self.enter(flatten_matrices(A, self.members)))
-        out: Tensor = self.leave(self.blocks(x))
-        return out.unflatten(-1, (n, n))
+        X: Tensor = self.leave(self.blocks(x)).unflatten(-1, (n, n))
+        return Candidates(X, X)

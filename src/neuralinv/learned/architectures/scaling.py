@@ -11,10 +11,9 @@ from torch import Tensor
 
 
 def by_norm(A: Tensor) -> Tensor:
-    """Return ``‖A‖_F / √n``, shape ``(*batch, 1, 1)``: every matrix then lies on one sphere."""
-    # The detour over the largest entry keeps the squares from overflowing.
-    largest = A.abs().amax((-2, -1), keepdim=True)
-    return torch.linalg.vector_norm(A / largest, dim=(-2, -1), keepdim=True) * (largest / math.sqrt(A.shape[-1]))
+    """Return ``‖A‖_F / √n`` in float64, shape ``(*batch, 1, 1)``: every matrix then lies on one sphere."""
+    # In float64 the squares of any float32 number stay in range.
+    return torch.linalg.vector_norm(A, dim=(-2, -1), keepdim=True, dtype=torch.float64) / math.sqrt(A.shape[-1])
 
 
 def by_range(A: Tensor, bound: float) -> Tensor:

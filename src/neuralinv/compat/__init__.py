@@ -1,0 +1,1 @@
+"""Names that people know from other projects, on top of neuralinv."""

@@ -1,0 +1,97 @@
+"""Check inverses and pseudo-inverses that somebody else computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome for each matrix.
+
+    Attributes
+    ----------
+    passed
+        Shape ``(count,)``, bool; NaN never passes.
+    residual
+        Shape ``(count,)``: the largest of the checked conditions' relative residuals.
+    """
+
+    passed: NDArray[np.bool_]
+    residual: NDArray[np.float64]
+
+
+def check_inverses(A: NDArray[Any], X: NDArray[Any], tolerance: float = 1e-6) -> Verification:
+    """Check ``AX = I``.
+
+    Parameters
+    ----------
+    A, X
+        Shape ``(count, n, n)``.
+    tolerance
+        Largest residual ``‖I − AX‖_F / (‖A‖_F ‖X‖_F)`` that passes: the relative backward error, which an accurate
+        inverse has near the roundoff of its digits whatever the condition number.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _check(A, X, tolerance, _inverse_residual)
+
+
+def check_pseudo_inverses(A: NDArray[Any], X: NDArray[Any], tolerance: float = 1e-6) -> Verification:
+    """Check the four Moore–Penrose conditions ``AXA = A``, ``XAX = X``, ``(AX)ᴴ = AX`` and ``(XA)ᴴ = XA``.
+
+    Each residual is relative to what its products can hold: ``‖A‖²_F ‖X‖_F``, ``‖A‖_F ‖X‖²_F`` and ``‖A‖_F ‖X‖_F``.
+    Parameters and errors as for :func:`check_inverses`.
+    """
+    return _check(A, X, tolerance, _moore_penrose_residual)
+
+
+def _check(A: NDArray[Any], X: NDArray[Any], tolerance: float, residual: Any) -> Verification:
+    if A.shape != X.shape:
+        raise ValueError(f"matrices of shape {A.shape} and inverses of shape {X.shape}; expected the same")
+    dtype = torch.complex128 if np.iscomplexobj(A) or np.iscomplexobj(X) else torch.float64
+    parts = []
+    for start in range(0, len(A), _CHUNK):
+        a, x = (torch.tensor(M[start : start + _CHUNK]).to(dtype) for M in (A, X))
+        parts.append(residual(a, x))
+    values: NDArray[np.float64] = torch.cat(parts).numpy() if parts else np.empty(0)
+    return Verification(values <= tolerance, values)
+
+
+def _inverse_residual(A: Tensor, X: Tensor) -> Tensor:
+    R = torch.eye(A.shape[-1], dtype=A.dtype) - A @ X
+    return _norm(R) / (_norm(A) * _norm(X))
+
+
+def _moore_penrose_residual(A: Tensor, X: Tensor) -> Tensor:
+    a, x = _norm(A), _norm(X)
+    AX, XA = A @ X, X @ A
+    # The pseudo-inverse of zero is zero, which every product confirms: 0/0 counts as 0.
+    relative = torch.stack(
+        [
+            _divide(_norm(AX @ A - A), a * a * x + (x == 0) * a),
+            _divide(_norm(XA @ X - X), a * x * x + (a == 0) * x),
+            _divide(_norm(AX - AX.mH), a * x),
+            _divide(_norm(XA - XA.mH), a * x),
+        ]
+    )
+    return relative.amax(0)  # NaN wins
+
+
+def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.where(numerator == 0, 0.0, numerator / denominator)
+
+
+def _norm(A: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(A)

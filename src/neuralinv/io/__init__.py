@@ -1,0 +1,131 @@
+"""Matrices in files: readers that trust nothing, writers that leave nothing half-written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralinv.io.atomic import atomic_path
+from neuralinv.io.binary import read_npy, read_npz, write_npy, write_npz
+from neuralinv.io.csv_format import read_csv, write_csv
+from neuralinv.io.errors import FileError
+from neuralinv.io.matrix_market import read_matrix_market, write_matrix_market
+from neuralinv.io.mx import read_mx, write_mx
+
+__all__ = ["FORMATS", "FileError", "atomic_path", "read_matrices", "write_matrices"]
+
+
+class _Reader(Protocol):
+    def __call__(self, path: Path, *, allow_nonfinite: bool = True) -> NDArray[Any]: ...
+
+
+_READERS: dict[str, _Reader] = {
+    ".mx": read_mx,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".mtx": read_matrix_market,
+    ".csv": read_csv,
+}
+_TEXT_WRITERS = {".mx": write_mx, ".csv": write_csv}
+_BINARY_WRITERS = {".npy": write_npy, ".npz": write_npz}
+
+FORMATS = tuple(_READERS)
+"""The suffixes that can be read and written."""
+
+
+def read_matrices(path: str | os.PathLike[str], *, allow_nonfinite: bool = True) -> NDArray[Any]:
+    """Read a file of square matrices; its suffix says the format.
+
+    Parameters
+    ----------
+    path
+        A file with one of the suffixes :data:`FORMATS`.
+    allow_nonfinite
+        Read NaN and infinity as they are; otherwise they are an error that says where.
+
+    Returns
+    -------
+    Shape ``(batch, n, n)`` with at least one matrix. float64 from text; from `.npy` and `.npz` the dtype stored there
+    (integers become float64).
+
+    Raises
+    ------
+    FileError
+        If the file is missing, of unknown format, or not what its format asks for: one line naming the file, the line
+        in it, and the remedy.
+    """
+    path = Path(path)
+    suffix = _known_suffix(path)
+    if not path.exists():
+        raise FileError(f"{path}: no such file; check the name")
+    if not path.is_file():
+        raise FileError(f"{path}: not an ordinary file; give the name of a {suffix} file")
+    return _READERS[suffix](path, allow_nonfinite=allow_nonfinite)
+
+
+def write_matrices(
+    path: str | os.PathLike[str],
+    matrices: NDArray[Any],
+    *,
+    digits: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Write square matrices to a file, all of it or nothing; its suffix says the format.
+
+    Parameters
+    ----------
+    path
+        A file with one of the suffixes :data:`FORMATS`; missing folders are made.
+    matrices
+        Shape ``(batch, n, n)`` or ``(n, n)``, at least one matrix. `.npy` and `.npz` keep the dtype; text is float64,
+        and real (`.mtx` may be complex); `.mtx` holds one matrix.
+    digits
+        Decimals after the point in `.mx` and `.csv`; None writes the shortest text that reads back the same.
+    progress
+        Called with the number of matrices written, a part at a time.
+
+    Raises
+    ------
+    FileError
+        If the format cannot hold these matrices, or the file cannot be written.
+    ValueError
+        If ``matrices`` is not a non-empty batch of square matrices of numbers, or ``digits`` does not apply.
+    """
+    path, matrices = Path(path), np.asarray(matrices)
+    suffix = _known_suffix(path)
+    if matrices.ndim not in (2, 3) or matrices.shape[-1] != matrices.shape[-2] or not matrices.size:
+        raise ValueError(f"matrices have shape {matrices.shape}; expected (batch, n, n), at least one square matrix")
+    if matrices.dtype.kind not in "iufc":
+        raise ValueError(f"matrices have dtype {matrices.dtype}; expected numbers")
+    if digits is not None and (suffix not in _TEXT_WRITERS or not 0 <= digits <= 100):
+        raise ValueError(f"digits={digits} for {path.name}; expected 0 to 100, for .mx or .csv")
+    matrices = matrices.reshape(-1, *matrices.shape[-2:])
+    if suffix in _TEXT_WRITERS and matrices.dtype.kind == "c":
+        raise FileError(f"{path}: {suffix} holds real numbers only; write complex ones to .npy, .npz or .mtx")
+    if suffix == ".mtx" and len(matrices) > 1:
+        raise FileError(
+            f"{path}: .mtx holds one matrix, and there are {len(matrices):,}; write .npy, .npz, .mx or .csv"
+        )
+
+    with atomic_path(path) as temporary:
+        if suffix in _TEXT_WRITERS:
+            _TEXT_WRITERS[suffix](temporary, matrices, digits=digits, progress=progress)
+            return
+        if suffix == ".mtx":
+            write_matrix_market(temporary, matrices)
+        else:
+            _BINARY_WRITERS[suffix](temporary, matrices)
+        if progress is not None:
+            progress(len(matrices))
+
+
+def _known_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise FileError(f"{path}: unknown format {suffix or '(no suffix)'!r}; known are {', '.join(FORMATS)}")
+    return suffix

@@ -1,0 +1,141 @@
+"""NumPy's `.npy` and `.npz`: checked from their headers before any memory is allocated, and never unpickled."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from neuralinv.io.errors import FileError
+
+_KEYS = ("matrices", "arr_0")
+_DTYPES = {"float16", "float32", "float64", "complex64", "complex128"}
+_LARGEST_RATIO = 100
+_HARMLESS = 1 << 30
+
+
+def read_npy(path: Path, *, allow_nonfinite: bool = True) -> NDArray[Any]:
+    """Read matrices from a `.npy` file.
+
+    Returns
+    -------
+    Shape ``(batch, n, n)``, a single matrix as a batch of one; float16, float32, float64, complex64 and complex128 as
+    stored, integers as float64.
+
+    Raises
+    ------
+    FileError
+        If the file is no array of numbers, not square, cut short, or cannot be read.
+    """
+    with _explained(path), path.open("rb") as file:
+        array = _read_array(path, str(path), file, path.stat().st_size)
+    return _checked(path, array, allow_nonfinite)
+
+
+def read_npz(path: Path, *, allow_nonfinite: bool = True) -> NDArray[Any]:
+    """Read matrices from a `.npz` archive: its only array, or the one named ``matrices`` or ``arr_0``.
+
+    Returns and raises as :func:`read_npy`; an archive whose contents are out of all proportion to the file (a "zip
+    bomb") is refused.
+    """
+    with _explained(path), zipfile.ZipFile(path) as archive:
+        member = _choose(path, archive)
+        if member.file_size > max(_HARMLESS, _LARGEST_RATIO * member.compress_size):
+            raise FileError(
+                f"{path}: {member.filename} would unpack to {member.file_size:,} bytes from "
+                f"{member.compress_size:,}; save it as .npy if it is meant"
+            )
+        # zipfile never hands out more than file_size bytes, whatever the compressed data say.
+        with archive.open(member) as file:
+            array = _read_array(path, f"{path}: {member.filename}", file, member.file_size)
+            file.read(1)  # reaching the end checks the checksum
+    return _checked(path, array, allow_nonfinite)
+
+
+def write_npy(path: Path, matrices: NDArray[Any]) -> None:
+    """Write an array as it is."""
+    np.save(path, matrices, allow_pickle=False)
+
+
+def write_npz(path: Path, matrices: NDArray[Any]) -> None:
+    """Write an array under the name ``matrices``; not compressed, as random digits do not compress."""
+    np.savez(path, matrices=matrices)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error
+    except Exception as error:
+        # A hostile file makes zipfile and NumPy raise nearly anything: BadZipFile, zlib.error, EOFError, SyntaxError…
+        raise FileError(f"{path}: damaged, or not a NumPy file ({error}); copy or save it again") from error
+
+
+def _choose(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    if len(members) == 1:
+        return next(iter(members.values()))
+    for key in _KEYS:
+        if key in members:
+            return members[key]
+    found = ", ".join(sorted(members)[:5]) or "nothing"
+    raise FileError(f"{path}: holds {found}; name the array of matrices 'matrices', or save it alone")
+
+
+def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> NDArray[Any]:
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise FileError(f"{name}: .npy version {version} is not supported; save it again with numpy.save")
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(file)
+    if dtype.kind not in "iu" and dtype.newbyteorder("=").name not in _DTYPES:
+        raise FileError(f"{name}: holds {dtype}, not numbers that can be inverted; save it as float64")
+    _check_shape(name, shape)
+    body = math.prod(shape) * dtype.itemsize
+    if file.tell() + body != size:
+        raise FileError(
+            f"{name}: {size - file.tell():,} bytes of data where the header promises {body:,}; copy or save it again"
+        )
+    # The header has been checked and consumed: the rest is plain numbers.
+    data = file.read(body)
+    if len(data) != body:
+        raise FileError(f"{name}: cut short; copy or save it again")
+    array = np.frombuffer(bytearray(data), dtype=dtype)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3) or shape[-1] != shape[-2] or any(length < 0 for length in shape):
+        raise FileError(f"{name}: shape {shape}; expected (batch, n, n) or (n, n) with square matrices: reshape it")
+    if math.prod(shape) == 0:
+        raise FileError(f"{name}: shape {shape} holds no matrix; expected at least one")
+
+
+def _checked(path: Path, array: NDArray[Any], allow_nonfinite: bool) -> NDArray[Any]:
+    native = np.float64 if array.dtype.kind in "iu" else array.dtype.newbyteorder("=")
+    array = np.ascontiguousarray(array, dtype=native)
+    array = array.reshape(-1, *array.shape[-2:])
+    if not allow_nonfinite:
+        refuse_nonfinite_matrix(path, array)
+    return array
+
+
+def refuse_nonfinite_matrix(path: Path, matrices: NDArray[Any]) -> None:
+    """Raise :class:`FileError` naming the first matrix of ``(batch, n, n)`` that holds NaN or infinity."""
+    bad = ~np.isfinite(matrices).all((1, 2))
+    if bad.any():
+        raise FileError(
+            f"{path}: matrix {int(bad.argmax())} (counted from 0) holds NaN or infinity; "
+            f"only finite numbers are accepted here"
+        )
