@@ -1,6 +1,7 @@
 """Losses vanish at the inverse and say what they measure."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -71,5 +72,5 @@ def test_schedules_warm_up_and_never_leave_the_unit_interval(schedule: str) -> N
     assert max(factors) > 0.8
     assert all(0 <= f <= 1 for f in factors)
     after = factors[4:]
-    assert all(a >= b for a, b in zip(after, after[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(after))
     assert rate_factor(schedule, 7.0) == factors[-1]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from neuralinv.cli._console import console, counting
 from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
-from neuralinv.io import atomic_path, check_format, read_matrices, write_matrices
+from neuralinv.io import atomic_path, read_matrices, write_matrices
 from neuralinv.learned import InverseNetwork, load, packaged
 
 
@@ -60,7 +60,8 @@ def invert(
     if raw and report is not None:
         raise typer.BadParameter("--report lists certificates, and --raw makes none")
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
-    check_format(out)  # before the work, not after it
+    with atomic_path(out, probe=True):
+        pass  # find out before the work, not after it, whether the result can be written
     A = read_matrices(matrices)
     true = None if target is None else read_pair(matrices, target)[1]
     network = choose_network(model, A.shape[-1], device)

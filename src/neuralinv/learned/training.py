@@ -7,6 +7,7 @@ run which was interrupted and resumed sees the same sequence, and ends in the sa
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import warnings
@@ -21,7 +22,7 @@ from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from neuralinv.families import get_family
-from neuralinv.io import FileError, atomic_path, check_writable
+from neuralinv.io import FileError, atomic_path
 from neuralinv.learned.architectures import Candidates, Gated
 from neuralinv.learned.checkpoints import CONFIG_FILE, load_network, save_network
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
@@ -143,7 +144,8 @@ class _Run:
     def __init__(self, model: ModelConfig, training: TrainingConfig, folder: Path) -> None:
         self.model, self.training, self.folder = model, training, folder
         self.loss, self.family = LOSSES[training.loss], get_family("uniform")
-        check_writable(folder)  # find out now, not after an hour
+        with atomic_path(folder / STATE_FILE, probe=True):
+            pass  # find out now, not after an hour, whether the folder can be written
         try:
             self.fabric = _fabric(training, folder)
         except Exception as error:  # Lightning raises many kinds for a device or precision that is not there
@@ -279,7 +281,7 @@ class _Run:
         self.fabric.log_dict({"validation_mean_residual": score.min().item()}, step=self.step)
 
     def _save_best(self) -> None:
-        network = InverseNetwork(self.model)
+        network = copy.deepcopy(self._unwrapped())
         network.load_state_dict(self.best)
         measured = {
             "steps": self.step,
