@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,11 +13,9 @@ error_console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def counting(description: str, total: int) -> Iterator[Progress]:
-    """Show a progress bar over ``total`` items on stderr; advance it with ``progress.advance(progress.task_ids[0],
-    k)``.
-    """
+def counting(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar over ``total`` items on stderr; yields the function that advances it by a number of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console, transient=True) as progress:
-        progress.add_task(description, total=total)
-        yield progress
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)

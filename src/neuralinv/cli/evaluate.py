@@ -32,7 +32,7 @@ def evaluate(
 
     network = load(model)
     if matrices is not None:
-        A = torch.from_numpy(read_matrices(matrices))
+        A = torch.from_numpy(read_matrices(matrices, allow_nonfinite=False))
     else:
         generator = torch.Generator().manual_seed(seed)
         A = get_family("uniform").sample(
@@ -45,8 +45,8 @@ def evaluate(
             high=network.config.high,
             min_abs_det=min_abs_det,
         )
-    with counting("evaluating", len(A)) as progress:
-        evaluation = measure(network, A, progress=lambda done: progress.advance(progress.task_ids[0], done))
+    with counting("evaluating", len(A)) as advance:
+        evaluation = measure(network, A, progress=advance)
 
     table = Table("κ₂(A)", "matrices", "MSE", "MAE", "median ‖I−AX‖", "99 %", "largest", "share below 1")
     rows = [(f"{b.low:.0e} to {b.high:.0e}", b.accuracy) for b in evaluation.bins]

@@ -41,7 +41,7 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
 
     kinds: dict[str, list[Tensor]] = {"matrices": [], "inverses": [], "singular": [], "pseudoinverses": []}
-    with counting("generating", count) as progress:
+    with counting("generating", count) as advance:
         for start in range(0, count, _CHUNK):
             k = min(_CHUNK, count - start)
             A = source.sample(k, size, generator=generator, dtype=torch.float64, **parameters)
@@ -49,11 +49,11 @@ def generate(
             parts = (A, inv(A), singular, pseudo_inverses(singular, ranks))
             for pieces, part in zip(kinds.values(), parts, strict=True):
                 pieces.append(part)
-            progress.advance(progress.task_ids[0], k)
-    with counting("writing", len(kinds)) as progress:
+            advance(k)
+    with counting("writing", len(kinds)) as advance:
         for kind, pieces in kinds.items():
             write_matrices(out / f"{kind}{suffix}", torch.cat(pieces).numpy())
-            progress.advance(progress.task_ids[0])
+            advance(1)
     for kind in kinds:
         console.print(f"{count:>12,} {size}×{size}  {out / (kind + suffix)}", markup=False)
 

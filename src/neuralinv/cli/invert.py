@@ -62,7 +62,7 @@ def invert(
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
     with atomic_path(out, probe=True):
         pass  # find out before the work, not after it, whether the result can be written
-    A = read_matrices(matrices)
+    A = read_matrices(matrices, allow_nonfinite=False)
     true = None if target is None else read_pair(matrices, target)[1]
     network = choose_network(model, A.shape[-1], device)
     if raw:
@@ -109,14 +109,14 @@ def invert_with_progress(
     A: NDArray[Any], network: InverseNetwork | None, rtol: float, on_singular: str
 ) -> tuple[InverseResult[Any], float]:
     """Certify with a progress bar; return the result and the seconds it took."""
-    with counting("inverting", len(A)) as progress:
+    with counting("inverting", len(A)) as advance:
         started = time.perf_counter()
         result = certified_inv(
             A,
             network,
             rtol=rtol,
             on_singular=on_singular,  # type: ignore[arg-type]  # one of the two that do not raise
-            progress=lambda count: progress.advance(progress.task_ids[0], count),
+            progress=advance,
         )
         return result, time.perf_counter() - started
 

@@ -35,7 +35,7 @@ def train(
             parser=parse_duration, metavar="TIME", help="Length in wall-clock time: 90s, 5m, 1h. [default: 90s]"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Fresh matrices per step and member.")] = 512,
+    batch_size: Annotated[int, typer.Option(help="Fresh matrices per step and member.")] = 256,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 2e-3,
     schedule: Annotated[str, typer.Option(help="Learning rate: linear, cosine, exponential or constant.")] = "linear",
     loss: Annotated[

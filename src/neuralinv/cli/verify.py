@@ -47,7 +47,7 @@ def verify(
 
 def read_pair(matrices: Path, inverses: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Read matrices and as many inverses of the same size; NaN among the inverses is for the check to find."""
-    A, X = read_matrices(matrices), read_matrices(inverses, allow_nonfinite=True)
+    A, X = read_matrices(matrices, allow_nonfinite=False), read_matrices(inverses, allow_nonfinite=True)
     if A.shape != X.shape:
         raise FileError(f"{inverses}: shape {X.shape} differs from that of {matrices}, {A.shape}; expected the same")
     return A, X

@@ -90,7 +90,7 @@ def _invert(
     ] = None,
 ) -> None:
     """Invert a file of matrices."""
-    A = read_matrices(inputmx)
+    A = read_matrices(inputmx, allow_nonfinite=False)
     true = None if invtarget is None else read_pair(inputmx, invtarget)[1]
     if invert_mode is InvertMode.nn and model is None:
         raise ValueError("--invert_mode nn needs --model; --invert_mode numpy inverts without a network")

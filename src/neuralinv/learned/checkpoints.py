@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from neuralinv.io import FileError, atomic_path
@@ -52,7 +52,7 @@ def save_network(
     weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     for member in range(network.config.members):
         with atomic_path(_member_file(folder, member)) as temporary:
-            save_file({name: value[member].contiguous() for name, value in weights.items()}, temporary)
+            temporary.write_bytes(save({name: value[member].contiguous() for name, value in weights.items()}))
     table: dict[str, Any] = {"model": network.config.to_table()}
     if training is not None:
         table["training"] = training.to_table()

@@ -61,7 +61,7 @@ def show_figure(figure: Figure) -> None:
 
 def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure:
     """Plot every element of the predicted inverses against the true ones; arrays of one shape, NaN left out."""
-    figure, axes = _figure(5.2, 4.8)
+    figure, axes = _figure()
     true, predicted = _thin(np.ravel(true), np.ravel(predicted))
     keep = np.isfinite(true) & np.isfinite(predicted)
     true, predicted = true[keep], predicted[keep]
@@ -72,6 +72,9 @@ def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure
         if largest > 100 * threshold:
             axes.set_xscale("symlog", linthresh=threshold)
             axes.set_yscale("symlog", linthresh=threshold)
+            ticks = _symmetric_powers_of_ten(threshold, largest)
+            axes.set_xticks(ticks)
+            axes.set_yticks(ticks)
         axes.axline((0, 0), (largest, largest), color=GREY, linewidth=1, zorder=1, label="exact")
     axes.scatter(true, predicted, s=5, alpha=0.35, color=BLUE, linewidths=0, rasterized=True, zorder=2)
     axes.set_xlabel("element of the true inverse")
@@ -84,7 +87,7 @@ def residual_by_condition(evaluation: Evaluation, *, refined: NDArray[Any] | Non
     """Plot each matrix's raw residual ‖I − AX‖_F against its condition number, and optionally residuals after
     refinement.
     """
-    figure, axes = _figure(6.4, 4.2)
+    figure, axes = _figure()
     condition, residual = _thin(evaluation.condition, np.maximum(evaluation.residual, 1e-17))
     axes.scatter(condition, residual, s=5, alpha=0.4, color=ORANGE, linewidths=0, rasterized=True, label="raw network")
     if refined is not None:
@@ -95,8 +98,8 @@ def residual_by_condition(evaluation: Evaluation, *, refined: NDArray[Any] | Non
     axes.axhline(1.0, color=RED, linewidth=1, linestyle="--", label="refinement converges below")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("condition number κ₂(A)")
-    axes.set_ylabel("residual ‖I − AX‖_F")
+    axes.set_xlabel(r"condition number $\kappa_2(A)$")
+    axes.set_ylabel(r"residual $\|I - AX\|_F$")
     _legend_above(axes)
     return figure
 
@@ -105,7 +108,7 @@ def bound_versus_error(
     error_bound: NDArray[Any], true_error: NDArray[Any], status: NDArray[Any], rtol: float
 ) -> Figure:
     """Plot the proved bound of each inverse against its true error: every point lies above the diagonal."""
-    figure, axes = _figure(6.4, 4.2)
+    figure, axes = _figure()
     floor = 1e-18
     for member, colour in _STATUS_COLOURS.items():
         where = (status == member) & np.isfinite(error_bound)
@@ -128,14 +131,14 @@ def bound_versus_error(
 
 def histogram_of_bounds(error_bound: NDArray[Any], rtol: float) -> Figure:
     """Plot how the proved bounds are distributed, on a log scale."""
-    figure, axes = _figure(6.4, 3.2)
+    figure, axes = _figure()
     finite = error_bound[np.isfinite(error_bound) & (error_bound > 0)]
     if finite.size:
         edges = np.logspace(np.log10(finite.min()) - 0.2, np.log10(max(finite.max(), rtol)) + 0.2, 50)
         axes.hist(finite, bins=edges, color=BLUE)  # type: ignore[arg-type]
     axes.axvline(rtol, color=RED, linewidth=1, linestyle="--", label=f"rtol = {rtol:.0e}")
     axes.set_xscale("log")
-    axes.set_xlabel("proved relative error ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F")
+    axes.set_xlabel(r"proved relative error $\|A^{-1} - X\|_F \;/\; \|A^{-1}\|_F$")
     axes.set_ylabel("matrices")
     _legend_above(axes)
     return figure
@@ -143,21 +146,29 @@ def histogram_of_bounds(error_bound: NDArray[Any], rtol: float) -> Figure:
 
 def training_curve(steps: NDArray[Any], validation: NDArray[Any]) -> Figure:
     """Plot the mean residual on the validation set against the training steps."""
-    figure, axes = _figure(6.4, 3.2)
+    figure, axes = _figure()
     axes.plot(steps, validation, color=GREEN, marker="o", markersize=4)
     axes.set_yscale("log")
     axes.set_xlabel("optimiser steps")
-    axes.set_ylabel("mean ‖I − AX‖_F\non unseen matrices")
+    axes.set_ylabel(r"mean $\|I - AX\|_F$ on unseen matrices")
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E4E4E4", linewidth=0.6)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _symmetric_powers_of_ten(smallest: float, largest: float) -> list[float]:
+    """At most four powers of ten on either side of zero."""
+    low, high = np.ceil(np.log10(smallest)), np.floor(np.log10(largest))
+    step = max(1, int(np.ceil((high - low + 1) / 4)))
+    powers = [10.0**k for k in np.arange(high, low - 1, -step)]
+    return [-p for p in powers] + [0.0] + powers[::-1]
 
 
 def _legend_above(axes: Axes) -> None:

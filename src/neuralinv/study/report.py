@@ -22,6 +22,8 @@ from neuralinv.study.evaluation import evaluate
 from neuralinv.study.training_log import read_validation_log
 
 _WORST = 10
+_TRUTH = 1e-15
+"""Relative error of LAPACK's float64 inverses, per unit of condition number."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def write_report(
         n=A.shape[-1],
         rtol=result.rtol,
         certified=result.count(Status.CERTIFIED),
-        violations=int((true_error > bound).sum()),
+        # LAPACK's inverse, which stands for the truth, has an error of its own.
+        violations=int((true_error > bound + _TRUTH * evaluation.condition).sum()),
         statuses=[(s, result.count(s)) for s in Status],
         status_help=_STATUS_HELP,
         sources=[(s, result.count(s)) for s in Source if s != Source.EXACT],

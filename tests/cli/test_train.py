@@ -1,0 +1,154 @@
+"""`neuralinv train`, `evaluate` and `demo`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuralinv.cli._durations import parse_duration
+from neuralinv.learned import load
+
+COMMAND = [sys.executable, "-c", "from neuralinv.cli import main; main()"]
+
+
+def test_trains_what_was_asked_for(neuralinv, tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    result = neuralinv(
+        "train", "--out", out, "--size", 2, "--arch", "mlp", "--hidden", 8, "--depth", 1, "--members", 2, "--steps", 5,
+        "--batch-size", 16, "--low", 0, "--high", 3, "--min-abs-det", 0.1, "--loss", "two_sided", "--schedule", "cosine",
+        "--learning-rate", 1e-3, "--seed", 3, "--device", "cpu", "--precision", "64-true",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "trained 2×2 mlp ×2 for 5 steps" in result.stdout
+    config = load(out).config
+    assert (config.architecture, config.size, config.hidden, config.members, config.high) == ("mlp", 2, 8, 2, 3.0)
+    text = (out / "config.toml").read_text()
+    for line in ('loss = "two_sided"', 'schedule = "cosine"', "min_abs_det = 0.1", 'precision = "64-true"', "seed = 3"):
+        assert line in text
+
+
+def test_does_not_overwrite_unasked(neuralinv, trained: Path) -> None:
+    result = neuralinv("train", "--out", trained, "--steps", 1)
+    assert result.exit_code == 2
+    assert "pass --resume, --overwrite or another --out" in result.stderr
+
+
+def test_resume_takes_no_other_settings(neuralinv, trained: Path) -> None:
+    result = neuralinv("train", "--out", trained, "--resume", "--learning-rate", 1)
+    assert result.exit_code == 2
+    assert "leave out --learning-rate" in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_control_c_saves_and_says_how_to_resume(neuralinv, tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    arguments = ["train", "--out", str(out), "--size", "2", "--steps", "1500", "--batch-size", "32", "--device", "cpu"]
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    while not (out / "config.toml").exists():  # the first validation
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"neuralinv train --out {out} --resume" in stdout
+    resumed = neuralinv("train", "--out", out, "--resume")
+    assert resumed.exit_code == 0
+    assert "for 1,500 steps" in resumed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", 0], "size = 0"),
+        (["--arch", "tree"], "unknown architecture 'tree'"),
+        (["--budget", "soon"], "'soon' is no duration; write 90s, 1.5m or 2h"),
+        (["--steps", 3, "--budget", "3s"], "either steps or a wall-clock budget"),
+        (["--steps", 3, "--low", 2], "low < high"),
+        (["--steps", 3, "--loss", "hinge"], "unknown loss 'hinge'"),
+        (["--steps", 3, "--device", "abacus"], "device 'abacus'"),
+        (["--steps", 3, "--min-abs-det", 1e9], "lower it"),
+        (["--resume"], "nothing to resume"),
+    ],
+    ids=str,
+)
+def test_mistakes(neuralinv, tmp_path: Path, arguments, message) -> None:
+    result = neuralinv("train", "--out", tmp_path / "net", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", "").split())
+    assert not (tmp_path / "net" / "config.toml").exists()
+
+
+def test_durations() -> None:
+    assert [parse_duration(text) for text in ("90s", "1.5m", "2h", "7", "3 min")] == [90, 90, 7200, 7, 180]
+
+
+def test_evaluate_prints_accuracy_by_condition_number(neuralinv, trained: Path, tmp_path: Path) -> None:
+    out, plot, elements = tmp_path / "e.json", tmp_path / "p.svg", tmp_path / "q.png"
+    result = neuralinv(
+        "evaluate", "--model", trained, "--count", 500, "--out", out, "--plot", plot, "--plot-elements", elements
+    )
+    assert result.exit_code == 0
+    assert "share below 1" in result.stdout
+    figures = json.loads(out.read_text())
+    assert figures["overall"]["count"] == 500
+    assert sum(entry["count"] for entry in figures["bins"]) == 500
+    assert plot.read_text().startswith("<?xml")
+    assert elements.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_on_a_file(neuralinv, trained: Path, matrices: Path, tmp_path: Path) -> None:
+    assert neuralinv("evaluate", "--model", trained, "--matrices", matrices).exit_code == 0
+    np.save(tmp_path / "singular.npy", np.zeros((2, 3, 3)))
+    result = neuralinv("evaluate", "--model", trained, "--matrices", tmp_path / "singular.npy")
+    assert result.exit_code == 2
+    assert "no invertible matrix" in result.stderr
+    np.save(tmp_path / "large.npy", np.eye(4)[None])
+    result = neuralinv("evaluate", "--model", trained, "--matrices", tmp_path / "large.npy")
+    assert result.exit_code == 2
+    assert "inverts 3×3 matrices" in result.stderr
+
+
+def test_demo_runs_the_whole_path(neuralinv, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    for _ in range(2):  # a second demo replaces the first
+        result = neuralinv("demo", "--out", out, "--budget", "1s")
+        assert result.exit_code == 0
+    tail = result.stdout.splitlines()[-5:]
+    assert [line.split()[0] for line in tail] == ["certified", "proposed", "refined", "fell", "report"]
+    assert "10,000 of 10,000" in tail[0]
+    assert tail[-1].split()[-1] == str(out / "report.html")
+    page = (out / "report.html").read_text()
+    assert "10,000 of 10,000 inverses are proved right" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("data:image/svg+xml;base64,") == 5
+    A, X = np.load(out / "matrices.npy"), np.load(out / "inverses.npy")
+    assert np.abs(A @ X - np.eye(3)).max() < 1e-4
+    assert len((out / "certificates.csv").read_text().splitlines()) == 10_001
+
+
+@pytest.mark.parametrize("command", ["", "generate", "verify", "train", "invert", "evaluate", "demo"])
+def test_help_on_every_level(neuralinv, command: str) -> None:
+    result = neuralinv(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_version(neuralinv) -> None:
+    result = neuralinv("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("neuralinv 0.")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    code = "import sys, neuralinv.cli as c; sys.modules['neuralinv.cli.verify'].read_pair = None; c.main()"
+    environment = {**os.environ, "COLUMNS": "200"}
+    process = subprocess.run(
+        [sys.executable, "-c", code, "verify", "a", "b"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert process.returncode == 1
+    assert "TypeError" in process.stderr
