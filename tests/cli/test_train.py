@@ -93,7 +93,7 @@ def test_evaluate_prints_accuracy_by_condition_number(neuralinv, trained: Path, 
         "evaluate", "--model", trained, "--count", 500, "--out", out, "--plot", plot, "--plot-elements", elements
     )
     assert result.exit_code == 0
-    assert "share below 1" in result.stdout
+    assert "below 1" in result.stdout
     figures = json.loads(out.read_text())
     assert figures["overall"]["count"] == 500
     assert sum(entry["count"] for entry in figures["bins"]) == 500

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from neuralinv.cli._console import console, counting
@@ -48,8 +49,11 @@ def evaluate(
     with counting("evaluating", len(A)) as advance:
         evaluation = measure(network, A, progress=advance)
 
-    table = Table("κ₂(A)", "matrices", "MSE", "MAE", "median ‖I−AX‖", "99 %", "largest", "share below 1")
-    rows = [(f"{b.low:.0e} to {b.high:.0e}", b.accuracy) for b in evaluation.bins]
+    table = Table(box=SIMPLE_HEAD, caption="median, 99 %, largest and share below 1: of the residuals ‖I − AX‖_F")
+    table.add_column("κ₂(A)")
+    for heading in ("matrices", "MSE", "MAE", "median", "99 %", "largest", "below 1"):
+        table.add_column(heading, justify="right")
+    rows = [(f"{b.low:.0e}…{b.high:.0e}", b.accuracy) for b in evaluation.bins]
     for name, figures in [*rows, ("all", evaluation.overall)]:
         if name == "all":
             table.add_section()
@@ -61,7 +65,7 @@ def evaluate(
             f"{figures.residual[0]:.1e}",
             f"{figures.residual[2]:.1e}",
             f"{figures.residual[4]:.1e}",
-            f"{figures.share_below_one:.2%}",
+            f"{figures.share_below_one:.3%}",
         )
     console.print(table)
     console.print(f"R² {evaluation.overall.r2:.6f}")

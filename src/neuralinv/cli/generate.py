@@ -44,7 +44,7 @@ def generate(
     with counting("generating", count) as advance:
         for start in range(0, count, _CHUNK):
             k = min(_CHUNK, count - start)
-            A = source.sample(k, size, generator=generator, dtype=torch.float64, **parameters)
+            A = source.sample(k, size, generator=generator, dtype=torch.float64, device="cpu", **parameters)
             singular, ranks = singular_matrices(k, size, generator=generator, low=low, high=high)
             parts = (A, inv(A), singular, pseudo_inverses(singular, ranks))
             for pieces, part in zip(kinds.values(), parts, strict=True):

@@ -76,8 +76,11 @@ def load_network(folder: Path, *, device: torch.device | str = "cpu") -> Inverse
         If a file is missing, corrupt, too large, or does not fit the configuration.
     """
     config = _read_model_config(folder / CONFIG_FILE)
-    with torch.device("meta"):  # shapes without memory
-        shapes = InverseNetwork(config).state_dict()
+    try:
+        with torch.device("meta"):  # shapes without memory
+            shapes = InverseNetwork(config).state_dict()
+    except ConfigError as error:
+        raise FileError(f"{folder / CONFIG_FILE}: [model] {error}") from error
     expected = {name: value.shape[1:] for name, value in shapes.items()}
     members = [_load_member(_member_file(folder, member), expected) for member in range(config.members)]
     with torch.random.fork_rng(devices=[]):  # fresh weights draw from the global generator, which is not ours
