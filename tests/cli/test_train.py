@@ -21,8 +21,8 @@ def test_trains_what_was_asked_for(neuralinv, tmp_path: Path) -> None:
     out = tmp_path / "net"
     result = neuralinv(
         "train", "--out", out, "--size", 2, "--arch", "mlp", "--hidden", 8, "--depth", 1, "--members", 2, "--steps", 5,
-        "--batch-size", 16, "--low", 0, "--high", 3, "--min-abs-det", 0.1, "--loss", "two_sided", "--schedule", "cosine",
-        "--learning-rate", 1e-3, "--seed", 3, "--device", "cpu", "--precision", "64-true",
+        "--batch-size", 16, "--low", 0, "--high", 3, "--min-abs-det", 0.1, "--loss", "two_sided",
+        "--schedule", "cosine", "--learning-rate", 1e-3, "--seed", 3, "--device", "cpu", "--precision", "64-true",
     )  # fmt: skip
     assert result.exit_code == 0
     assert "trained 2×2 mlp ×2 for 5 steps" in result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -49,11 +50,13 @@ def evaluate(
     with counting("evaluating", len(A)) as advance:
         evaluation = measure(network, A, progress=advance)
 
-    table = Table(box=SIMPLE_HEAD, caption="median, 99 %, largest and share below 1: of the residuals ‖I − AX‖_F")
+    table = Table(
+        box=SIMPLE_HEAD, padding=(0, 1), caption="median, 99 %, largest and share below 1: of the residuals ‖I − AX‖_F"
+    )
     table.add_column("κ₂(A)")
     for heading in ("matrices", "MSE", "MAE", "median", "99 %", "largest", "below 1"):
         table.add_column(heading, justify="right")
-    rows = [(f"{b.low:.0e}…{b.high:.0e}", b.accuracy) for b in evaluation.bins]
+    rows = [(f"1e{math.log10(b.low):.0f}–1e{math.log10(b.high):.0f}", b.accuracy) for b in evaluation.bins]
     for name, figures in [*rows, ("all", evaluation.overall)]:
         if name == "all":
             table.add_section()
@@ -65,7 +68,7 @@ def evaluate(
             f"{figures.residual[0]:.1e}",
             f"{figures.residual[2]:.1e}",
             f"{figures.residual[4]:.1e}",
-            f"{figures.share_below_one:.3%}",
+            f"{100 * figures.share_below_one:.5g} %",
         )
     console.print(table)
     console.print(f"R² {evaluation.overall.r2:.6f}")

@@ -40,7 +40,7 @@ def invert(
     ] = None,
     target: Annotated[Path | None, typer.Option(help="True inverses to compare with.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="With --target: true-versus-predicted plot (.png, .svg, .pdf).")
+        Path | None, typer.Option(help="With --target: true against predicted elements (.png, .svg).")
     ] = None,
     rtol: Annotated[float, typer.Option(help="Relative error that certifies.")] = 1e-5,
     report: Annotated[Path | None, typer.Option(help="Per-matrix table of status, source and bound (.csv).")] = None,

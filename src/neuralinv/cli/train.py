@@ -31,9 +31,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Length in optimiser steps.")] = None,
     budget: Annotated[
         float | None,
-        typer.Option(
-            parser=parse_duration, metavar="TIME", help="Length in wall-clock time: 90s, 5m, 1h. [default: 90s]"
-        ),
+        typer.Option(parser=parse_duration, metavar="TIME", help="Length in time: 90s, 5m, 1h. [default: 90s]"),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Fresh matrices per step and member.")] = 256,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 2e-3,

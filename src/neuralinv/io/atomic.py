@@ -58,8 +58,8 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False, probe: b
     >>> with atomic_path("x.npy") as temporary:  # doctest: +SKIP
     ...     np.save(temporary, x)
     """
-    shown, final = Path(path), Path(os.path.realpath(path))
-    temporary = _create_beside(shown, final)
+    shown = Path(path)
+    final, temporary = _create_beside(shown)
     try:
         try:
             yield temporary
@@ -86,8 +86,10 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False, probe: b
             temporary.unlink(missing_ok=True)
 
 
-def _create_beside(shown: Path, final: Path) -> Path:
+def _create_beside(shown: Path) -> tuple[Path, Path]:
+    """Follow links to the file to write, and make an empty temporary one beside it."""
     try:
+        final = Path(os.path.realpath(shown))
         # Renaming onto /dev/null or a pipe would replace the device by a file.
         if final.is_dir():
             raise FileError(f"{shown}: is a folder; give the name of a file")
@@ -103,7 +105,7 @@ def _create_beside(shown: Path, final: Path) -> Path:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{str(shown)!r}: is no file name ({error})") from error
-    return temporary
+    return final, temporary
 
 
 def _explain(path: Path, error: OSError) -> FileError:

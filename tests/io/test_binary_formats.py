@@ -1,0 +1,251 @@
+import io
+import itertools
+import zipfile
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neuralinv.io import FORMATS, FileError, read_matrices, write_matrices
+
+A = np.random.default_rng(0).normal(size=(3, 2, 2))
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def npy_bytes(array, **kwargs):
+    buffer = io.BytesIO()
+    np.save(buffer, array, **kwargs)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128"])
+def test_round_trip_keeps_the_dtype(tmp_path, suffix, dtype):
+    path = tmp_path / f"a{suffix}"
+    write_matrices(path, A.astype(dtype))
+    B = read_matrices(path)
+    assert B.dtype == dtype
+    assert B.flags.writeable
+    np.testing.assert_array_equal(B, A.astype(dtype))
+
+
+@pytest.mark.parametrize("array", [A.astype(">f8"), np.asfortranarray(A), A[::-1], A.astype("<f4")])
+def test_any_layout_is_read(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    B = read_matrices(tmp_path / "a.npy")
+    assert B.dtype.isnative
+    np.testing.assert_array_equal(B, array)
+
+
+def test_integers_and_single_matrices(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, 2], [3, 4]]))
+    B = read_matrices(tmp_path / "a.npy")
+    assert B.dtype == np.float64
+    np.testing.assert_array_equal(B, [[[1, 2], [3, 4]]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"a\.npy: damaged, or not a NumPy file"),
+        (b"\x93NUMPY\x01\x00\x05\x00{'a':", r"damaged, or not a NumPy file"),
+        (b"\x93NUMPY\x03\x00" + b"\0" * 20, r"version \(3, 0\) is not supported"),
+        (npy_bytes(A)[:-1], r"95 bytes of data where the header promises 96"),
+        (npy_bytes(A) + b"x", r"97 bytes of data where the header promises 96"),
+        (npy_bytes(A > 0), r"holds bool, not numbers"),
+        (npy_bytes(A.astype(np.longdouble)), r"not numbers that can be inverted; save it as float64"),
+        (npy_bytes(A.astype("U8")), r"holds <U8, not numbers"),
+        (npy_bytes(A.astype(object), allow_pickle=True), r"holds object, not numbers"),
+        (npy_bytes(A[:, :1]), r"shape \(3, 1, 2\); expected \(batch, n, n\)"),
+        (npy_bytes(A[0, 0]), r"shape \(2,\); expected"),
+        (npy_bytes(A[None]), r"shape \(1, 3, 2, 2\); expected"),
+        (npy_bytes(A[:0]), r"shape \(0, 2, 2\) holds no matrix"),
+        (npy_bytes(A).replace(b"(3, 2, 2)", b"(-3, 2,2)"), r"shape \(-3, 2, 2\); expected"),
+    ],
+)
+def test_npy_errors(tmp_path, content, message):
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=message):
+        read_matrices(path)
+
+
+def test_a_huge_header_allocates_nothing(tmp_path):
+    header = npy_bytes(A).replace(b"(3, 2, 2), }            ", b"(3000000000000, 2, 2), }")
+    assert b"3000000000000" in header
+    (tmp_path / "a.npy").write_bytes(header)
+    with pytest.raises(FileError, match="where the header promises 96,000,000,000,000"):
+        read_matrices(tmp_path / "a.npy")
+
+
+def test_npz_chooses_the_array(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, only=A)
+    np.testing.assert_array_equal(read_matrices(path), A)
+    np.savez_compressed(path, matrices=A, other=np.ones(3))
+    np.testing.assert_array_equal(read_matrices(path), A)
+    np.savez(path, A, other=np.ones(3))
+    np.testing.assert_array_equal(read_matrices(path), A)
+    np.savez(path, x=A, y=A)
+    with pytest.raises(FileError, match=r"a\.npz: holds x, y; name the array of matrices 'matrices'"):
+        read_matrices(path)
+    with zipfile.ZipFile(path, "w"):
+        pass
+    with pytest.raises(FileError, match="holds nothing"):
+        read_matrices(path)
+
+
+def test_npz_damage_and_bombs(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(FileError, match="damaged, or not a NumPy file"):
+        read_matrices(path)
+
+    np.savez(path, A)
+    content = bytearray(path.read_bytes())
+    content[content.index(A.tobytes()) + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="CRC"):
+        read_matrices(path)
+
+    np.savez_compressed(path, np.zeros((20_000, 3, 3)))
+    assert read_matrices(path).shape == (20_000, 3, 3)
+    monkeypatch.setattr("neuralinv.io.binary._HARMLESS", 1000)
+    with pytest.raises(FileError, match=r"arr_0\.npy would unpack to 1,440,128 bytes from"):
+        read_matrices(path)
+
+
+@SETTINGS
+@given(data=st.data())
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".mtx"])
+def test_damaged_files_give_matrices_or_a_file_error(tmp_path, suffix, data):
+    path = tmp_path / f"a{suffix}"
+    write_matrices(path, A[:1])
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    try:
+        B = read_matrices(path)
+    except FileError:
+        return
+    assert B.ndim == 3
+    assert B.shape[1] == B.shape[2] > 0
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".mtx"])
+def test_nonfinite_names_the_matrix(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    B = A[:1].copy()
+    B[0, 1, 1] = np.inf
+    write_matrices(path, B)
+    np.testing.assert_array_equal(read_matrices(path), B)
+    with pytest.raises(FileError, match=r"matrix 0 .counted from 0. holds NaN or infinity"):
+        read_matrices(path, allow_nonfinite=False)
+
+
+@pytest.mark.parametrize("matrix", [A[0], A[0] + 1j, A[0] + A[0].T, np.array([[1e-300]])])
+def test_matrix_market_round_trip(tmp_path, matrix):
+    write_matrices(tmp_path / "a.mtx", matrix)
+    np.testing.assert_array_equal(read_matrices(tmp_path / "a.mtx"), matrix[None])
+
+
+def test_matrix_market_reads_sparse_and_symmetric(tmp_path):
+    S = np.array([[2.0, 1, 0], [1, 3, 0], [0, 0, 4]])
+    scipy.io.mmwrite(tmp_path / "a.mtx", scipy.sparse.coo_array(S), symmetry="symmetric")
+    np.testing.assert_array_equal(read_matrices(tmp_path / "a.mtx"), S[None])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+    ("symmetry", "dtype"),
+    [
+        *itertools.product(["general", "symmetric", "skew-symmetric"], [np.float64, np.complex128, np.int64]),
+        ("hermitian", np.complex128),
+    ],
+)
+def test_matrix_market_agrees_with_scipy(tmp_path, sparse, symmetry, dtype):
+    B = (10 * np.random.default_rng(1).normal(size=(5, 5))).astype(dtype)
+    if dtype is np.complex128:
+        B = B + 1j * B[::-1]
+    S = {"general": B, "symmetric": B + B.T, "skew-symmetric": B - B.T, "hermitian": B + B.conj().T}[symmetry]
+    scipy.io.mmwrite(tmp_path / "a.mtx", scipy.sparse.coo_array(S) if sparse else S, symmetry=symmetry)
+    np.testing.assert_array_equal(read_matrices(tmp_path / "a.mtx"), S[None])
+
+
+def test_matrix_market_sums_duplicates(tmp_path):
+    (tmp_path / "a.mtx").write_text(HEAD + "coordinate integer general\n% note\n\n2 2 3\n1 2 5\n1 2 6\n2 1 1\n")
+    np.testing.assert_array_equal(read_matrices(tmp_path / "a.mtx"), [[[0, 11], [1, 0]]])
+
+
+HEAD = "%%MatrixMarket matrix "
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"a\.mtx, line 1: not a Matrix Market header"),
+        ("1,2\n", r"not a Matrix Market header"),
+        (HEAD + "array real general\n2 3\n" + "1\n" * 6, r"the matrix is 2×3; expected a square one"),
+        (HEAD + "coordinate real general\n2000000 2000000 0\n", r"at most 10,000 rows are read"),
+        (HEAD + "coordinate pattern general\n1 1 1\n1 1\n", r"line 1: a pattern of entries"),
+        (
+            HEAD + "coordinate real general\n2 2 900000000000\n1 1 1\n",
+            r"line 4: 1 entries, and the header announces 900,000,000,000",
+        ),
+        (HEAD + "array real general\n9000 9000\n1\n", r"1 entries, and the header announces 81,000,000"),
+        (HEAD + "array real general\n2 2\n1\n2\nx\n4\n", r"a\.mtx, line 5: field 1, 'x', is not a number"),
+        (
+            HEAD + "coordinate real general\n2 2 1\n3 1 5.0\n",
+            r"line 3: row and column must be whole numbers from 1 to 2",
+        ),
+        (HEAD + "coordinate real general\n2 2 1\n1.5 1 5.0\n", r"line 3: row and column must be whole"),
+        (HEAD + "coordinate real general\n2 2 1\n1 1\n", r"line 3: 2 numbers; every line of this file needs 3"),
+        (HEAD + "array real general\n2 2\n1\n2\n3\n4\n5\n", r"line 7: 5 entries, and the header announces 4"),
+        (HEAD + "array real odd\n2 2\n", r"line 1: real odd is unknown"),
+        (HEAD + "array real general\n2 -2\n", r"line 2: the size of the matrix is missing"),
+        (HEAD + "array real general\n0 0\n", r"the matrix is 0×0; expected a square one"),
+        # scipy.io.mmread crashes the interpreter on these two.
+        (HEAD + "array real general\n%\n2 2\n1.25\n6.4\n-1.3\n1.0490%11", r"line 7: field 1, '1.0490%11', is not"),
+        (HEAD + "array real general\n%\n2 2\n1.257302210931933E-", r"1 entries, and the header announces 4"),
+    ],
+)
+def test_matrix_market_errors(tmp_path, text, message):
+    (tmp_path / "a.mtx").write_text(text)
+    with pytest.raises(FileError, match=message):
+        read_matrices(tmp_path / "a.mtx")
+
+
+def test_missing_files_folders_and_unknown_formats(tmp_path):
+    with pytest.raises(FileError, match=r"none\.npy: no such file; check the name"):
+        read_matrices(tmp_path / "none.npy")
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(FileError, match="not an ordinary file"):
+        read_matrices(tmp_path / "folder.npy")
+    with pytest.raises(FileError, match=r"unknown format '\.txt'; known are \.mx, \.npy, \.npz, \.mtx, \.csv"):
+        read_matrices(tmp_path / "a.txt")
+    with pytest.raises(FileError, match=r"unknown format '\(no suffix\)'"):
+        write_matrices(tmp_path / "a", A)
+    assert set(FORMATS) == {".mx", ".npy", ".npz", ".mtx", ".csv"}
+
+
+def test_what_cannot_be_written(tmp_path):
+    with pytest.raises(FileError, match=r"\.mtx holds one matrix, and there are 3"):
+        write_matrices(tmp_path / "a.mtx", A)
+    with pytest.raises(FileError, match=r"\.mx holds real numbers only; write complex ones to \.npy"):
+        write_matrices(tmp_path / "a.mx", A + 1j)
+    with pytest.raises(ValueError, match=r"shape \(3, 2\); expected"):
+        write_matrices(tmp_path / "a.npy", A[:, 0])
+    with pytest.raises(ValueError, match=r"shape \(0, 2, 2\); expected"):
+        write_matrices(tmp_path / "a.mx", A[:0])
+    with pytest.raises(ValueError, match="dtype bool; expected numbers"):
+        write_matrices(tmp_path / "a.npy", A > 0)
+    with pytest.raises(ValueError, match=r"digits=4 for a\.npy"):
+        write_matrices(tmp_path / "a.npy", A, digits=4)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=r"b\.npy: cannot be written: a part of .* is a file"):
+        write_matrices(tmp_path / "file" / "b.npy", A)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
