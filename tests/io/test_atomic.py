@@ -141,3 +141,13 @@ def test_keeps_permissions_and_follows_links(tmp_path):
     with atomic_path(tmp_path / "fresh.txt"):
         pass
     assert (tmp_path / "fresh.txt").stat().st_mode == other.stat().st_mode
+
+
+def test_who_is_reading_the_old_file_goes_on_reading_it(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"

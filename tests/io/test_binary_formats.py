@@ -202,6 +202,7 @@ HEAD = "%%MatrixMarket matrix "
             HEAD + "coordinate real general\n2 2 1\n3 1 5.0\n",
             r"line 3: row and column must be whole numbers from 1 to 2",
         ),
+        (HEAD + "coordinate real general\n2 2 1\n1 0 5.0\n", r"line 3: row and column must be whole"),
         (HEAD + "coordinate real general\n2 2 1\n1.5 1 5.0\n", r"line 3: row and column must be whole"),
         (HEAD + "coordinate real general\n2 2 1\n1 1\n", r"line 3: 2 numbers; every line of this file needs 3"),
         (HEAD + "array real general\n2 2\n1\n2\n3\n4\n5\n", r"line 7: 5 entries, and the header announces 4"),
