@@ -212,12 +212,100 @@ def test_progress_counts_every_matrix() -> None:
         ({"proposer": lambda A: A[:1]}, TypeError, r"returned shape \(1, 2, 2\)"),
         ({"proposer": lambda A: "no"}, TypeError, "returned str"),
         ({"proposer": lambda A: A.to(torch.complex64)}, TypeError, "complex candidates"),
+        ({"proposer": lambda A: A.to_sparse()}, TypeError, "expected a dense tensor"),
+        ({"proposer": "3x3"}, TypeError, r"learned\.load gives a network"),
+        ({"rtol": "tight"}, ValueError, "rtol='tight'"),
     ],
     ids=str,
 )
 def test_bad_arguments(arguments, error, message) -> None:
     with pytest.raises(error, match=message):
         ni.certified_inv(torch.eye(2).expand(3, 2, 2), **arguments)
+
+
+def test_flushed_denormals_are_not_proved_to_be_zero() -> None:
+    d = 2.0**-1021
+    hidden = torch.tensor([[1, 0, 1.5 * 2**-127], [0, 1, 1.5 * 2**-127], [1, 1, 1.5 * 2**-126]])  # singular, float32
+    graded = torch.tensor([[2.0, 0, 0], [0, d, 1.5 * 2**-1022], [0, 0, d]], dtype=torch.float64)
+    p, a = 2.0**-1000, 1.5 * 2.0**-1022
+    rows = [[2.0, 0, 0, 0], [0, p, 0, a], [0, 0, p, a], [0, p, p, 2 * a]]
+    singular = torch.tensor(rows, dtype=torch.float64)
+    ordinary = torch.eye(3)
+    torch.set_flush_denormal(True)
+    try:
+        results = [ni.certified_inv(A, on_singular="nan") for A in (hidden, singular, graded, ordinary)]
+    finally:
+        torch.set_flush_denormal(False)
+    assert [int(r.status) for r in results[:2]] == [Status.SINGULAR] * 2
+    assert results[2].status == Status.SINGULAR or exact_relative_error(graded.numpy(), results[2].inverse.numpy()) <= (
+        results[2].error_bound
+    )
+    assert results[3].certified
+    assert ni.certified_inv(torch.full((1, 1), 5e-39)).status == Status.CERTIFIED  # a denormal in ordinary mode
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_lazily_conjugated_tensors(dtype: torch.dtype) -> None:
+    A = torch.randn(4, 3, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    for view in (A.mH, A.conj()):
+        assert (relative_error(view.resolve_conj(), ni.certified_inv(view).inverse) < 1e-5).all()
+
+
+def test_row_and_column_scaling_are_no_obstacle() -> None:
+    generator = torch.Generator().manual_seed(0)
+    A = torch.rand(200, 4, 4, dtype=torch.float64, generator=generator) * 2 - 1 + 2 * torch.eye(4)
+    D = torch.exp2(torch.randint(-40, 41, (200, 4), generator=generator)).double()
+    for scaled in (D[:, :, None] * A, A * D[:, None, :]):
+        result = ni.certified_inv(scaled)
+        assert result.certified.all()
+        for i in range(0, 200, 10):
+            assert exact_relative_error(scaled[i].numpy(), result.inverse[i].numpy()) <= result.error_bound[i]
+
+
+def test_pseudo_inverses_are_those_of_the_numbers_as_stored() -> None:
+    A = torch.zeros(128, 128, dtype=torch.bfloat16)
+    A.diagonal()[:127] = 1
+    torch.testing.assert_close(ni.certified_inv(A, on_singular="pinv").inverse, A)
+    for scale in (1e-300, 1.0, 1e300):
+        diagonal = np.diag([1.0, 1e-7, 0.0])
+        X = ni.certified_inv(scale * diagonal, on_singular="pinv").inverse
+        np.testing.assert_allclose(X * scale, np.diag([1.0, 1e7, 0.0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_pseudo_inverses_have_a_derivative_of_their_own(batched: bool) -> None:
+    A = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64)
+    A = torch.stack([A, torch.eye(2).double()]) if batched else A
+    weight = torch.randn(A.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for function in (lambda A: ni.certified_inv(A, on_singular="pinv").inverse, torch.linalg.pinv):
+        x = A.clone().requires_grad_()
+        (function(x) * weight).sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_unused_members_do_not_poison_what_is_behind_the_batch() -> None:
+    S = torch.randn(3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    S[1] = 0
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    result = ni.certified_inv(S * weight, on_singular="nan")
+    result.inverse[result.certified].sum().backward()
+    torch.testing.assert_close(weight.grad, -torch.linalg.inv(S[[0, 2]]).sum())
+
+
+def test_the_matrix_may_change_before_the_backward_pass() -> None:
+    A = torch.eye(2).requires_grad_()
+    result = ni.certified_inv(A).inverse.sum()
+    with torch.no_grad():
+        A += 1
+    result.backward()
+    torch.testing.assert_close(A.grad, -torch.ones(2, 2))
+
+
+def test_empty_matrices_need_no_proposer() -> None:
+    result = ni.certified_inv(np.zeros((2, 0, 0)), ni.learned.load("3x3"))
+    assert result.status.tolist() == [Status.CERTIFIED] * 2
 
 
 def test_summary_reads_well() -> None:

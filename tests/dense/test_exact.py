@@ -64,6 +64,19 @@ def test_arrays_that_are_no_numbers(bad) -> None:
         ni.inv(bad)
 
 
+def test_tensors_that_are_not_dense_floats() -> None:
+    with pytest.raises(TypeError, match="sparse tensor"):
+        ni.certified_inv(torch.eye(2).to_sparse())
+    with pytest.raises(TypeError, match="float8"):
+        ni.inv(torch.eye(2).to(torch.float8_e4m3fn))
+
+
+def test_fields_of_structured_arrays() -> None:
+    A = np.zeros(3, dtype=[("a", "f4"), ("b", "f8", (2, 2))])["b"]
+    A[:] = np.eye(2) * 4
+    np.testing.assert_array_equal(ni.inv(A)[2], np.eye(2) / 4)
+
+
 def test_integer_tensors_are_refused_as_in_torch() -> None:
     with pytest.raises(TypeError, match=r"torch\.int64"):
         ni.inv(torch.eye(2, dtype=torch.int64))
@@ -76,6 +89,26 @@ def test_solve_follows_each_librarys_rule_for_vectors() -> None:
     np.testing.assert_allclose(ni.solve(A, several), np.linalg.solve(A, several), rtol=1e-10)
     TA, Tb = torch.from_numpy(A), torch.from_numpy(rng.normal(size=(5, 3)))
     torch.testing.assert_close(ni.solve(TA, Tb), torch.linalg.solve(TA, Tb))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 2, 2), (2, 2)), ((2, 2), (2, 5)), ((3, 0, 0), (0, 2)), ((4, 1, 2, 2), (3, 2, 1)), ((2, 2), (2,))]
+)
+def test_solve_has_numpys_shapes(a, b) -> None:
+    rng = np.random.default_rng(0)
+    A, rhs = rng.normal(size=a), rng.normal(size=b)
+    for kind in (np.asarray, np.ndarray.tolist):
+        if 0 not in a:
+            np.testing.assert_allclose(ni.solve(kind(A), rhs), np.linalg.solve(A, rhs), rtol=1e-9)
+    assert ni.solve(A, rhs).shape == np.linalg.solve(A, rhs).shape
+
+
+@pytest.mark.parametrize(("a", "b"), [((3, 2, 2), (3, 2)), ((2, 2), (3,)), ((2, 2, 2), (3, 2, 1))])
+def test_solve_refuses_what_numpy_refuses(a, b) -> None:
+    with pytest.raises(ValueError, match="shape|mismatch"):
+        np.linalg.solve(np.ones(a), np.ones(b))
+    with pytest.raises(ValueError, match=r"expected b of \(n,\) or"):
+        ni.solve(np.ones(a) + np.eye(2), np.ones(b))
 
 
 def test_slogdet_matches_numpy() -> None:

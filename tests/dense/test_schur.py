@@ -62,6 +62,25 @@ def test_a_leaf_that_fails_is_inverted_exactly() -> None:
     torch.testing.assert_close(proposals, torch.linalg.inv(A), rtol=1e-6, atol=1e-6)
 
 
+def test_a_leaf_may_write_into_what_it_gets_and_never_sees_a_singular_filler() -> None:
+    A = torch.eye(6, dtype=torch.float64).repeat(2, 1, 1) * 3
+    A[0, :2, :2] = 1  # its second block is NaN from then on
+
+    def leaf(matrices: torch.Tensor) -> torch.Tensor:
+        assert (torch.linalg.matrix_norm(matrices) > 0).all()
+        return matrices.copy_(torch.linalg.inv_ex(matrices).inverse)
+
+    leaf.size = 2
+    result = ni.certified_inv(A, leaf, on_singular="nan")
+    assert result.status.tolist() == [Status.SINGULAR, Status.CERTIFIED]
+    assert result.source.tolist() == [Source.FALLBACK, Source.PROPOSED]
+
+
+def test_what_a_leaf_returns_is_checked() -> None:
+    with pytest.raises(TypeError, match=r"returned NoneType for matrices of shape \(1, 2, 2\)"):
+        SchurProposer(lambda A: None, 2)(torch.eye(4)[None])
+
+
 def test_general_matrices_end_certified() -> None:
     A = torch.randn(10, 40, 40, generator=torch.Generator().manual_seed(5))
     result = ni.certified_inv(A, rough(4), rtol=1e-5)

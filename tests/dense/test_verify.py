@@ -101,3 +101,13 @@ def test_complex_and_many_chunks(monkeypatch):
     assert check_pseudo_inverses(A, X).passed.all()
     X[13] = X[13].conj()
     assert np.flatnonzero(~check_inverses(A, X).passed).tolist() == [13]
+
+
+def test_huge_factors_do_not_hide_that_the_product_is_wrong() -> None:
+    singular, huge = np.ones((1, 2, 2)), 1e10 * np.array([[[1.0, 0], [-1, 0]]])
+    assert not check_inverses(singular, huge).passed.any()
+    graded = np.diag([1e-10, 1.0])[None]
+    assert not check_inverses(graded, np.diag([3e10, -5.0])[None]).passed.any()
+    assert not check_pseudo_inverses(graded, np.diag([1e10, -5.0])[None]).passed.any()
+    assert check_inverses(graded, np.diag([1e10, 1.0])[None]).passed.all()
+    assert check_pseudo_inverses(graded, np.diag([1e10, 1.0])[None]).passed.all()

@@ -50,10 +50,9 @@ def generate(
             for pieces, part in zip(kinds.values(), parts, strict=True):
                 pieces.append(part)
             advance(k)
-    with counting("writing", len(kinds)) as advance:
+    with counting("writing", len(kinds) * count) as advance:
         for kind, pieces in kinds.items():
-            write_matrices(out / f"{kind}{suffix}", torch.cat(pieces).numpy())
-            advance(1)
+            write_matrices(out / f"{kind}{suffix}", torch.cat(pieces).numpy(), progress=advance)
     for kind in kinds:
         console.print(f"{count:>12,} {size}×{size}  {out / (kind + suffix)}", markup=False)
 

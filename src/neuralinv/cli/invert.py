@@ -31,7 +31,7 @@ def invert(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a trained network, a packaged name (2x2, 3x3, 4x4), a Hugging Face id, or 'exact' for none. "
+            help="Folder of a network, a packaged name (2x2, 3x3, 4x4), a Hugging Face id, or 'exact' for none. "
             "[default: the packaged network that fits]"
         ),
     ] = None,
@@ -79,7 +79,8 @@ def invert(
         if failed and on_singular is OnSingular.error:
             console.print("nothing was written; --on-singular nan or pinv writes the others", markup=False)
             raise typer.Exit(1)
-        write_matrices(out, inverse)
+        with counting("writing", len(inverse)) as advance:
+            write_matrices(out, inverse, progress=advance)
         console.print(f"inverses in {out}", markup=False)
         if report is not None:
             write_table(report, result)

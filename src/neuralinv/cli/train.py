@@ -39,7 +39,7 @@ def train(
     loss: Annotated[
         str | None,
         typer.Option(
-            help="direction, log_residual, residual, two_sided, error or mse. [default: direction for gated, else residual]"
+            help="direction, log_residual, residual, two_sided, error, mse. [default: direction (gated), residual]"
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes weights, batches and the validation set.")] = 0,

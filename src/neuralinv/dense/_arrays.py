@@ -29,20 +29,33 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
         If ``array`` is neither a tensor nor something that NumPy turns into a numeric array.
     """
     if isinstance(array, Tensor):
-        if not (array.is_floating_point() or array.is_complex()):
+        if array.dtype not in _TORCH_DTYPES:
             raise TypeError(f"{name} has dtype {array.dtype}; expected a floating-point or complex tensor")
+        if array.layout != torch.strided:
+            raise TypeError(f"{name} is a sparse tensor; neuralinv inverts dense ones: pass {name}.to_dense()")
         return array, lambda value: value
     values = np.asarray(array)
     if values.dtype.kind in "iub":
         values = values.astype(np.float64)
     if values.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
         raise TypeError(f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128")
-    # torch cannot view arrays with negative strides, of foreign byte order, or (without a warning) read-only ones.
-    if any(stride < 0 for stride in values.strides) or not values.dtype.isnative or not values.flags.writeable:
+    # torch cannot view arrays with negative or odd strides, of foreign byte order, or (without a warning) read-only
+    # ones.
+    odd = any(stride < 0 or stride % values.itemsize for stride in values.strides)
+    if odd or not values.dtype.isnative or not values.flags.writeable:
         values = values.astype(values.dtype.newbyteorder("="), copy=True)
-    return torch.from_numpy(values), lambda value: value.detach().cpu().numpy()
+    # [()] makes a scalar of an array without dimensions, as NumPy's own functions do.
+    return torch.from_numpy(values), lambda value: value.detach().cpu().numpy()[()]
 
 
+_TORCH_DTYPES = {
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+}
 _NUMPY_DTYPES = {np.dtype(name) for name in ("float16", "float32", "float64", "complex64", "complex128")}
 
 

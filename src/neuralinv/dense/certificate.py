@@ -14,6 +14,9 @@ The answer ``X`` that a user gets is ``W`` rounded to the precision asked for. F
 
     ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F ≤ ρ + (1 + ρ) ‖X − W‖_F / ‖W‖_F.
 
+The bounds hold for sums in any order, with or without fused multiply-adds, but not for Strassen-like or emulated
+products.
+
 Everything here is float64 (complex128): products of two float32 numbers are exact there, and it never runs in TF32 or
 half precision. The matrices are expected as :func:`neuralinv.dense.scaling.normalise` leaves them, with entries near 1:
 underflow in a product is then absorbed by the ``√n`` in the rounding term, and an overflow makes ``ρ`` infinite, which
@@ -62,7 +65,10 @@ def residual(A: Tensor, W: Tensor, *, tight: bool = False) -> Residual:
     if tight:
         # The product of absolute values is itself rounded: one more γ_n, covered by the next index.
         magnitude = _norm(torch.bmm(A.abs(), W.abs()))
-        rounding = _gamma(2 * n + 2, A) * (magnitude + math.sqrt(n))
+        # Scaling may have rounded or flushed entries of A below 2⁻¹⁰²²; the plain bound has room for that, this one
+        # not.
+        lost = n * n * torch.finfo(torch.float64).tiny * W.abs().flatten(1).amax(1) if n else 0.0
+        rounding = _gamma(2 * n + 2, A) * (magnitude + math.sqrt(n)) + lost
     else:
         rounding = _gamma(n + 2, A) * (_norm(A) * _norm(W) + math.sqrt(n))
     rounding = _round_up(rounding, n)

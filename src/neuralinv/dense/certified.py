@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
-from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify
+from neuralinv.dense.denormals import holds_flushed_denormals
+from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify, propose
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
-from neuralinv.dense.scaling import normalise
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two
 from neuralinv.dense.schur import SchurProposer
 
 ArrayT = TypeVar("ArrayT", bound=Array)
@@ -51,8 +52,9 @@ def certified_inv(
         Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
     proposer
         A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of
-        :func:`neuralinv.learned.load`; None starts from the exact kernel. A proposer with an attribute ``size``
-        different from n is applied to blocks (:class:`~neuralinv.dense.schur.SchurProposer`).
+        :func:`neuralinv.learned.load`; None starts from the exact kernel. What it raises passes through. One
+        with an attribute ``size`` different from n is applied to blocks
+        (:class:`~neuralinv.dense.schur.SchurProposer`).
     rtol
         The relative error ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F`` that certifies; by default 1e-5 for float32, 1e-10 for float64.
     on_singular
@@ -92,12 +94,14 @@ def certified_inv(
     """
     if on_singular not in ("raise", "nan", "pinv"):
         raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
+    if proposer is not None and not callable(proposer):
+        raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor, restore = as_tensor(A)
     check_square(tensor)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
-    if not 0 < rtol < 1:
-        raise ValueError(f"rtol={rtol}; expected a number between 0 and 1, such as 1e-5")
+    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
     batch, n = tensor.shape[:-2], tensor.shape[-1]
     size = getattr(proposer, "size", None)
@@ -118,6 +122,12 @@ def certified_inv(
         _raise_if_singular(result, A)
     if tensor.requires_grad:
         inverse = cast(Tensor, _ImplicitInverse.apply(tensor, result.inverse))
+        if on_singular == "pinv":  # its derivative is another one: torch knows it
+            singular = (result.status == int(Status.SINGULAR)).nonzero(as_tuple=True)
+            if tensor.ndim == 2:
+                inverse = _pseudo_inverse(tensor[None])[0] if result.count(Status.SINGULAR) else inverse
+            else:
+                inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
         return InverseResult(cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol)
     return result.map(restore)
 
@@ -151,21 +161,22 @@ def _by_chunks(
 def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str) -> Outcome:
     """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
     finite = torch.isfinite(A).flatten(1).all(1)
-    if not bool(finite.all()):
-        inner = _invert(A[finite], proposer, rtol, on_singular)
+    legible = finite & ~holds_flushed_denormals(A)
+    if not bool(legible.all()):
+        inner = _invert(A[legible], proposer, rtol, on_singular)
         outside = Outcome(
             torch.full_like(A, torch.nan),
             torch.full_like(finite, torch.inf, dtype=torch.float64),
-            torch.full_like(finite, Status.NONFINITE, dtype=torch.int8),
+            torch.where(finite, Status.SINGULAR, Status.NONFINITE).to(torch.int8),
             torch.full_like(finite, Source.EXACT if proposer is None else Source.FALLBACK, dtype=torch.int8),
         )
         for whole, piece in zip(outside, inner, strict=True):
-            whole[finite] = piece
+            whole[legible] = piece
         return outside
 
     wide = torch.complex128 if A.is_complex() else torch.float64
-    scaled, exponent = normalise(A.to(wide))
-    proposed = None if proposer is None else _propose(proposer, A)
+    scaled, exponent = normalise(A.to(wide).resolve_conj())
+    proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
     outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
     singular = outcome.status == Status.SINGULAR
     if bool(singular.any()):
@@ -173,24 +184,13 @@ def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str)
     return outcome
 
 
-def _propose(proposer: Proposer, A: Tensor) -> Tensor:
-    # A proposer may write into what it gets: hand over a copy, not the user's memory.
-    proposed = proposer(A.clone())
-    if not isinstance(proposed, Tensor) or proposed.shape != A.shape:
-        got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
-        raise TypeError(
-            f"the proposer returned {got} for matrices of shape {tuple(A.shape)}; expected a tensor of that shape"
-        )
-    if proposed.is_complex() and not A.is_complex():
-        raise TypeError("the proposer returned complex candidates for real matrices")
-    return proposed.detach().to(A.device)
-
-
 def _pseudo_inverse(A: Tensor) -> Tensor:
-    wide = A.to(torch.complex128 if A.is_complex() else torch.float64)
-    # Singular values below n·ε of the input's own dtype are noise, as torch.linalg.pinv has it.
-    rtol = A.shape[-1] * torch.finfo(A.dtype).eps
-    return torch.linalg.pinv(wide, rtol=rtol).to(A.dtype)
+    """Moore–Penrose inverses of ``(batch, n, n)`` as stored: singular values below n·u of the largest count as zero."""
+    wide = A.to(torch.complex128 if A.is_complex() else torch.float64).resolve_conj()
+    with torch.no_grad():
+        _, exponent = normalise(wide)
+    scaled = scale_by_power_of_two(wide, -exponent)
+    return scale_by_power_of_two(torch.linalg.pinv(scaled), -exponent).to(A.dtype)
 
 
 def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
@@ -208,13 +208,15 @@ class _ImplicitInverse(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, A: Tensor, X: Tensor) -> Tensor:
-        ctx.save_for_backward(A, X)
-        return X.clone()
+        X = X.clone()
+        ctx.save_for_backward(X)  # an output: second derivatives see that it depends on A
+        return X
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        A, X = ctx.saved_tensors
-        # With G = ∂f/∂X: ∂f/∂A = −Xᴴ G Xᴴ. X enters as a function of A, so that second derivatives are right too.
-        if torch.is_grad_enabled() and A.requires_grad:
-            X = _ImplicitInverse.apply(A, X)
-        return -(X.mH @ grads[0] @ X.mH), None
+        (X,) = ctx.saved_tensors
+        G = grads[0]
+        # With G = ∂f/∂X: ∂f/∂A = −Xᴴ G Xᴴ. Where nobody used X, NaN in it must not reach the shared parameters behind
+        # A.
+        unused = (G == 0).all(-1, keepdim=True).all(-2, keepdim=True)
+        return torch.where(unused, 0, -(X.mH @ G @ X.mH)), None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,8 +61,9 @@ def solve(A: ArrayT, b: ArrayT) -> ArrayT:
     A
         Shape ``(*batch, n, n)``.
     b
-        Right-hand sides, shape ``(n,)`` or ``(*batch, n)`` for one vector per matrix, ``(*batch, n, k)`` for several:
-        the rule of ``numpy.linalg.solve`` for NumPy arrays and of ``torch.linalg.solve`` for tensors.
+        Right-hand sides. ``(*batch, n, k)`` for k of them per matrix, ``(n,)`` for one vector; a tensor may also have
+        shape ``(*batch, n)`` for one vector per matrix. That is the rule of ``numpy.linalg.solve`` (NumPy 2) for
+        arrays, and of ``torch.linalg.solve`` for tensors.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def solve(A: ArrayT, b: ArrayT) -> ArrayT:
     numpy.linalg.LinAlgError, torch.linalg.LinAlgError
         If a matrix is exactly singular.
     ValueError
-        If ``A`` is not a batch of square matrices.
+        If ``A`` is not a batch of square matrices, or ``b`` does not fit it.
 
     Notes
     -----
@@ -85,12 +85,10 @@ def solve(A: ArrayT, b: ArrayT) -> ArrayT:
     rhs, _ = as_tensor(b, name="b")
     dtype = torch.promote_types(tensor.dtype, rhs.dtype)
     tensor, rhs = _widen(tensor.to(dtype)), _widen(rhs.to(dtype))
-    # NumPy 2 takes b for a vector only where it is one-dimensional; torch also where its shape is A's less a column.
-    if isinstance(A, np.ndarray) and rhs.ndim == 1:
-        result, info = torch.linalg.solve_ex(tensor, rhs.unsqueeze(-1))
-        result = result.squeeze(-1)
-    else:
+    if isinstance(A, Tensor):
         result, info = torch.linalg.solve_ex(tensor, rhs)
+    else:
+        result, info = _solve_as_numpy(tensor, rhs)
     _raise_if_singular(info, A)
     return cast(ArrayT, restore(result.to(dtype)))
 
@@ -121,6 +119,20 @@ def slogdet(A: Array) -> SlogdetResult:
     sign, logabsdet = torch.linalg.slogdet(_widen(tensor))
     real = tensor.dtype.to_real()
     return SlogdetResult(restore(sign.to(tensor.dtype)), restore(logabsdet.to(real)))
+
+
+def _solve_as_numpy(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve with NumPy's rule: b is a vector only where it has one dimension; torch takes more shapes for vectors."""
+    columns = b.unsqueeze(-1) if b.ndim == 1 else b
+    try:
+        batch = torch.broadcast_shapes(A.shape[:-2], columns.shape[:-2])
+    except RuntimeError:
+        batch = None
+    if batch is None or columns.shape[-2] != A.shape[-1]:
+        raise ValueError(f"A has shape {tuple(A.shape)} and b {tuple(b.shape)}; expected b of (n,) or (*batch, n, k)")
+    # With as many dimensions as A, torch sees columns.
+    result, info = torch.linalg.solve_ex(A.expand(*batch, *A.shape[-2:]), columns.expand(*batch, *columns.shape[-2:]))
+    return (result.squeeze(-1) if b.ndim == 1 else result), info
 
 
 def _widen(A: Tensor) -> Tensor:

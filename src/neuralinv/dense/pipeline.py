@@ -65,8 +65,12 @@ def invert_and_certify(
         failed = (~(best.error_bound <= rtol)).nonzero().squeeze(1)
         if len(failed):
             exact = _exact(A[failed], exponent[failed], dtype, rtol, tolerance)
-            # Where neither is certified, keep the answer with the smaller bound; no proof at all is nobody's answer.
-            wins = (exact.error_bound <= best.error_bound[failed]).nonzero().squeeze(1)
+            # Where neither is certified, keep the answer with the smaller bound, and of two without a bound (the
+            # inverse overflows) the one that at least proves the matrix nonsingular. NaN in ρ compares false.
+            earlier = _Candidate(*(field[failed] for field in best))
+            equal = exact.error_bound == earlier.error_bound
+            better = (exact.error_bound < earlier.error_bound) | (equal & ~(earlier.rho < exact.rho))
+            wins = better.nonzero().squeeze(1)
             for field, replacement in zip(best, exact, strict=True):
                 field[failed[wins]] = replacement[wins]
             source[failed[wins]] = Source.FALLBACK
@@ -77,6 +81,26 @@ def invert_and_certify(
     return Outcome(best.inverse, best.error_bound, status.to(torch.int8), source.to(torch.int8))
 
 
+def propose(proposer: Proposer, A: Tensor) -> Tensor:
+    """Ask a proposer, and check that what it returns is a batch of candidates for ``A`` of shape ``(batch, n, n)``.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    # A proposer may write into what it gets: hand over a copy.
+    proposed = proposer(A.clone())
+    if not isinstance(proposed, Tensor) or proposed.shape != A.shape or proposed.layout != torch.strided:
+        got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
+        raise TypeError(
+            f"the proposer returned {got} for matrices of shape {tuple(A.shape)}; expected a dense tensor of that shape"
+        )
+    if proposed.is_complex() and not A.is_complex():
+        raise TypeError("the proposer returned complex candidates for real matrices")
+    return proposed.detach().to(A.device)
+
+
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
     witness, info = torch.linalg.inv_ex(A)
     # A zero pivot leaves garbage behind.
@@ -85,8 +109,11 @@ def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, toleran
     candidate = _round(witness, rho, exponent, dtype)
     loose = (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
     if len(loose):
-        tight = residual(A[loose], witness[loose], tight=True).bound
-        rho[loose] = torch.minimum(tight, torch.nan_to_num(rho[loose], nan=torch.inf))
+        # Bad column scaling disappears in |A| |W|, bad row scaling in |W| |A|: with L = I − WA, A⁻¹ − W = L A⁻¹ as
+        # well.
+        right = residual(A[loose], witness[loose], tight=True).bound
+        left = residual(A[loose].mT, witness[loose].mT, tight=True).bound
+        rho[loose] = torch.fmin(torch.fmin(right, left), rho[loose])
         candidate = _round(witness, rho, exponent, dtype)
     return candidate
 

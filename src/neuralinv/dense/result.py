@@ -22,7 +22,7 @@ class Status(IntEnum):
     CERTIFIED = 0
     """The relative error is at most `error_bound`, and that is at most rtol."""
     ILL_CONDITIONED = 1
-    """Proved nonsingular, but the bound stays above rtol at this precision; the bound itself still holds."""
+    """Proved nonsingular, but the bound, which holds, is above rtol: infinite where the inverse overflows its dtype."""
     SINGULAR = 2
     """Singular to working precision: no residual below 1 could be reached."""
     NONFINITE = 3
@@ -43,7 +43,7 @@ class Source(IntEnum):
 
 
 _ADVICE = {
-    Status.ILL_CONDITIONED: "their bounds hold but exceed rtol; float64 or a larger rtol certifies them",
+    Status.ILL_CONDITIONED: "their bounds hold but exceed rtol; pass a larger rtol, or the matrices in float64",
     Status.SINGULAR: "on_singular='nan' or 'pinv' returns the others and marks these",
     Status.NONFINITE: "the input holds NaN or infinity there",
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuralinv.dense.pipeline import Proposer, invert_and_certify
+from neuralinv.dense.pipeline import Proposer, invert_and_certify, propose
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Status
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two
@@ -51,7 +51,10 @@ class SchurProposer:
         level.
         """
         n, m = A.shape[-1], self.leaf_size
-        scaled, exponent = normalise(A.to(torch.complex128 if A.is_complex() else torch.float64))
+        wide = A.to(torch.complex128 if A.is_complex() else torch.float64).resolve_conj()
+        if n == 0:
+            return wide
+        scaled, exponent = normalise(wide)
         padding = -n % m
         if padding:
             padded = scaled.new_zeros(len(A), n + padding, n + padding)
@@ -80,11 +83,13 @@ class SchurProposer:
         return refined
 
     def _invert_leaf(self, A: Tensor) -> Tensor:
-        # Schur complements are of any scale, and of none where the leading block was singular.
+        # Schur complements are of any scale, and NaN where the leading block was singular: ask about the identity
+        # there.
         finite = torch.isfinite(A).flatten(1).all(1)
-        scaled, exponent = normalise(torch.where(finite[:, None, None], A, 0))
+        identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+        scaled, exponent = normalise(torch.where(finite[:, None, None], A, identity))
         inverse, _, status, _ = invert_and_certify(
-            scaled, torch.zeros_like(exponent), self.leaf(scaled), dtype=A.dtype, rtol=_LEAF_RTOL
+            scaled, torch.zeros_like(exponent), propose(self.leaf, scaled), dtype=A.dtype, rtol=_LEAF_RTOL
         )
-        inverse[status == Status.SINGULAR] = torch.nan
+        inverse[(status == Status.SINGULAR) | ~finite] = torch.nan
         return scale_by_power_of_two(inverse, -exponent)

@@ -37,8 +37,8 @@ def check_inverses(A: NDArray[Any], X: NDArray[Any], tolerance: float = 1e-6) ->
     A, X
         Shape ``(count, n, n)``.
     tolerance
-        Largest residual ``‖I − AX‖_F / (‖A‖_F ‖X‖_F)`` that passes: the relative backward error, which an accurate
-        inverse has near the roundoff of its digits whatever the condition number.
+        Largest residual ``‖I − AX‖_F / (‖A‖_F ‖X‖_F)`` that passes, provided that ``‖I − AX‖_F < 1``: the relative
+        backward error, which an accurate inverse has near the roundoff of its digits whatever the condition number.
 
     Raises
     ------
@@ -70,23 +70,27 @@ def _check(A: NDArray[Any], X: NDArray[Any], tolerance: float, residual: Any) ->
 
 
 def _inverse_residual(A: Tensor, X: Tensor) -> Tensor:
-    R = torch.eye(A.shape[-1], dtype=A.dtype) - A @ X
-    return _norm(R) / (_norm(A) * _norm(X))
+    residual = _norm(torch.eye(A.shape[-1], dtype=A.dtype) - A @ X)
+    # A residual of 1 or more is no inverse, however large X is: even X = 0 has one of √n.
+    return torch.where(residual < 1, residual / (_norm(A) * _norm(X)), residual)
 
 
 def _moore_penrose_residual(A: Tensor, X: Tensor) -> Tensor:
     a, x = _norm(A), _norm(X)
     AX, XA = A @ X, X @ A
     # The pseudo-inverse of zero is zero, which every product confirms: 0/0 counts as 0.
+    missed_A, missed_X = _norm(AX @ A - A), _norm(XA @ X - X)
     relative = torch.stack(
         [
-            _divide(_norm(AX @ A - A), a * a * x + (x == 0) * a),
-            _divide(_norm(XA @ X - X), a * x * x + (a == 0) * x),
+            _divide(missed_A, a * a * x + (x == 0) * a),
+            _divide(missed_X, a * x * x + (a == 0) * x),
             _divide(_norm(AX - AX.mH), a * x),
             _divide(_norm(XA - XA.mH), a * x),
         ]
-    )
-    return relative.amax(0)  # NaN wins
+    ).amax(0)  # NaN wins
+    # As for inverses: products that miss A or X altogether are no pseudo-inverse, however large the factors are.
+    altogether = torch.maximum(_divide(missed_A, a), _divide(missed_X, x))
+    return torch.where(altogether < 1, relative, torch.maximum(relative, altogether))
 
 
 def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:

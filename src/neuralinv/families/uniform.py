@@ -10,7 +10,8 @@ from torch import Tensor
 from neuralinv.families.registry import Family
 
 _FEWEST_ACCEPTED = 1e-4
-_TRIAL = 20_000
+_FEWEST_CANDIDATES = 1024
+_PATIENCE = 50_000
 
 
 def _draw_uniform(
@@ -34,25 +35,25 @@ def _draw_uniform(
     A = draw(count)
     if min_abs_det <= 0:
         return A
-    refused = _refused(A, min_abs_det)
-    drawn, kept = count, count - len(refused)
-    while len(refused):
-        again = draw(len(refused))
-        drawn += len(again)
-        A[refused] = again
-        refused = refused[_refused(again, min_abs_det)]
-        kept = count - len(refused)
-        if drawn > _TRIAL + 2 * count and kept < _FEWEST_ACCEPTED * drawn:
+    missing = (~_accepted(A, min_abs_det)).nonzero().squeeze(1)
+    drawn, kept = count, count - len(missing)
+    while len(missing):
+        candidates = draw(max(len(missing), _FEWEST_CANDIDATES))
+        candidates = candidates[_accepted(candidates, min_abs_det)][: len(missing)]
+        A[missing[: len(candidates)]] = candidates
+        missing = missing[len(candidates) :]
+        drawn += max(len(missing), _FEWEST_CANDIDATES)
+        kept += len(candidates)
+        if drawn > _PATIENCE and kept < _FEWEST_ACCEPTED * drawn:
             raise ValueError(
-                f"min_abs_det = {min_abs_det}: fewer than one in {drawn // max(kept, 1):,} {size}×{size} matrices with "
-                f"elements in [{low}, {high}] has a determinant as large; lower it"
+                f"min_abs_det = {min_abs_det}: hardly any {size}×{size} matrix with elements in [{low}, {high}] has a "
+                f"determinant as large ({kept:,} of {drawn:,} drawn); lower it"
             )
     return A
 
 
-def _refused(A: Tensor, min_abs_det: float) -> Tensor:
-    """Indices of the matrices with a smaller determinant."""
-    return (torch.linalg.det(A).abs() <= min_abs_det).nonzero().squeeze(1)
+def _accepted(A: Tensor, min_abs_det: float) -> Tensor:
+    return torch.linalg.det(A).abs() > min_abs_det
 
 
 def _draw_gaussian(
