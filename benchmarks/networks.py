@@ -81,7 +81,8 @@ def training(
     )
     for r in rows:
         table.add_row(
-            r["architecture"], str(r["size"]), f"{r['seconds']:.0f}", f"{r['samples_per_second']:,.0f}", f"{r['mse']:.1e}",
+            r["architecture"], str(r["size"]), f"{r['seconds']:.0f}", f"{r['samples_per_second']:,.0f}",
+            f"{r['mse']:.1e}",
             f"{r['mae']:.1e}", f"{r['median_residual']:.1e}", f"{r['largest_residual']:.1e}", f"{r['below_one']:.2%}",
             f"{r['unfiltered_below_one']:.2%}", f"{r['certified']:.2%}", f"{r['fallback']:.2%}",
         )  # fmt: skip

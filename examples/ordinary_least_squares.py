@@ -1,7 +1,7 @@
 """Ordinary least squares through a network: a straight plane fitted by inverting its 3×3 normal matrix.
 
-Run it with ``python examples/ordinary_least_squares.py [MODEL]``; MODEL is a folder that ``neuralinv train`` wrote, or the packaged
-network for 3×3 matrices.
+Run it with ``python examples/ordinary_least_squares.py [MODEL]``; MODEL is a folder that ``neuralinv train`` wrote, or
+the packaged network for 3×3 matrices.
 """
 
 from __future__ import annotations

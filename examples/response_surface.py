@@ -1,11 +1,11 @@
 """A second-order response surface through a network: ten coefficients from a 10×10 normal matrix, in 3×3 blocks.
 
-The data are Example 11.3 of Box & Draper, *Response Surfaces, Mixtures, and Ridge Analyses*, 2nd ed., Wiley 2007: the yield of a chemical
-process at 19 settings of time, catalyst concentration and temperature. The network knows 3×3 matrices only; larger ones are inverted through Schur
-complements, and the assembled inverse is certified as a whole.
+The data are Example 11.3 of Box & Draper, *Response Surfaces, Mixtures, and Ridge Analyses*, 2nd ed., Wiley 2007: the
+yield of a chemical process at 19 settings of time, catalyst concentration and temperature. The network knows 3×3
+matrices only; larger ones are inverted through Schur complements, and the assembled inverse is certified as a whole.
 
-Run it with ``python examples/response_surface.py [MODEL]``; MODEL is a folder that ``neuralinv train`` wrote, or the packaged network for
-3×3 matrices.
+Run it with ``python examples/response_surface.py [MODEL]``; MODEL is a folder that ``neuralinv train`` wrote, or the
+packaged network for 3×3 matrices.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def design_matrix(x: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
 
 
 def coefficient_bound(result: ni.InverseResult[NDArray[Any]], moment: NDArray[Any]) -> float:
-    """Bound ``‖(A⁻¹ − X) m‖₂`` by ``ε ‖A⁻¹‖_F ‖m‖₂``, with ``‖A⁻¹‖_F ≤ ‖X‖_F / (1 − ε)`` for the proved relative error ε."""
+    """Bound ``‖(A⁻¹ − X) m‖₂`` by ``ε ‖A⁻¹‖_F ‖m‖₂``, with ``‖A⁻¹‖_F ≤ ‖X‖_F / (1 − ε)`` for the proved relative error
+    ε.
+    """
     error = float(result.error_bound)
     return error / (1 - error) * float(np.linalg.norm(result.inverse) * np.linalg.norm(moment))
 

@@ -26,6 +26,7 @@ def test_trains_what_was_asked_for(neuralinv, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0
     assert "trained 2×2 mlp ×2 for 5 steps" in result.stdout
+    assert "hardly any of its proposals can be refined" in result.stdout
     config = load(out).config
     assert (config.architecture, config.size, config.hidden, config.members, config.high) == ("mlp", 2, 8, 2, 3.0)
     text = (out / "config.toml").read_text()

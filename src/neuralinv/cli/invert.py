@@ -60,8 +60,10 @@ def invert(
     if raw and report is not None:
         raise typer.BadParameter("--report lists certificates, and --raw makes none")
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
-    with atomic_path(out, probe=True):
-        pass  # find out before the work, not after it, whether the result can be written
+    for path in (out, plot, report):
+        if path is not None:  # find out before the work, not after it, whether the results can be written
+            with atomic_path(path, probe=True):
+                pass
     A = read_matrices(matrices, allow_nonfinite=False)
     true = None if target is None else read_pair(matrices, target)[1]
     network = choose_network(model, A.shape[-1], device)

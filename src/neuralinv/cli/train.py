@@ -14,6 +14,8 @@ from neuralinv.io import FileError
 from neuralinv.learned import ModelConfig, TrainingConfig
 
 _DEFAULT_BUDGET = 90.0
+_HARDLY_REFINABLE = 0.5
+"""Mean residual on validation above which the user is told that the network is of little use."""
 
 
 def train(
@@ -118,6 +120,12 @@ def train_with_progress(model: ModelConfig, training: TrainingConfig, out: Path,
         f"network in {out}",
         markup=False,
     )
+    if outcome.validation > _HARDLY_REFINABLE:
+        console.print(
+            "hardly any of its proposals can be refined (residuals near 1 or above): train longer, or invert blocks of "
+            "larger matrices with a network for 3×3 or 4×4 ones, as neuralinv invert does by itself",
+            markup=False,
+        )
     return True
 
 

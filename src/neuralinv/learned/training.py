@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from neuralinv.families import get_family
 from neuralinv.io import FileError, atomic_path
-from neuralinv.learned.architectures import Candidates, Gated
+from neuralinv.learned.architectures import Architecture, Candidates
 from neuralinv.learned.checkpoints import CONFIG_FILE, load_network, save_network
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
 from neuralinv.learned.interrupts import InterruptRequest
@@ -153,8 +153,8 @@ class _Run:
         with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to change
             torch.manual_seed(training.seed)
             network = InverseNetwork(model)
-        gates = network.architecture.gate_matrices() if isinstance(network.architecture, Gated) else []
-        optimizers = build_optimizers(network, training.learning_rate, gates=gates)
+        architecture = cast(Architecture, network.architecture)
+        optimizers = build_optimizers(network, training.learning_rate, gates=architecture.gate_matrices())
         wrapped: Any = self.fabric.setup(network, *optimizers)
         self.network, *self.optimizers = wrapped
         self.network.mark_forward_method("candidates")

@@ -1,8 +1,8 @@
 """The networks, one file each, and their registry.
 
-An architecture is a module built from a :class:`~neuralinv.learned.config.ModelConfig` with two methods: ``scale(A)``
-gives the factor that brings matrices to the scale it works in, ``forward`` maps scaled matrices to one candidate
-inverse for each ensemble member.
+An architecture is a module built from a :class:`~neuralinv.learned.config.ModelConfig`: ``scale(A)`` gives the factor
+that brings matrices to the scale it works in, ``forward`` maps scaled matrices to one candidate inverse for each
+ensemble member, and ``gate_matrices()`` names the weights that want an optimiser of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Architecture(Protocol):
     """What every architecture offers."""
 
     def scale(self, A: Tensor) -> Tensor: ...
+    def gate_matrices(self) -> list[nn.Parameter]: ...
     def __call__(self, A: Tensor) -> Candidates: ...
 
 

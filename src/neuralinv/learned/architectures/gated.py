@@ -71,14 +71,24 @@ class Gated(nn.Module):
             h = block(h, x)
         # Members and matrices as one batch: torch's batched products take three dimensions.
         A, N = x.reshape(-1, n, n), self.leave(h).reshape(-1, n, n)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):  # residuals never in reduced precision
+                X = self._scale_and_refine(A, N := N.to(A.dtype))
+        else:
+            X = self._scale_and_refine(A, N)
+        return Candidates(X.reshape(*x.shape[:2], n, n), N.reshape(*x.shape[:2], n, n))
+
+    def _scale_and_refine(self, A: Tensor, N: Tensor) -> Tensor:
         AN = torch.bmm(A, N)
         trace = (AN * self.identity).sum((-2, -1), keepdim=True)
         X = N * (trace / AN.square().sum((-2, -1), keepdim=True))
         # One scalar per member and step; a single member's broadcast.
-        step_sizes = self.step_sizes if self.members == 1 else self.step_sizes.repeat_interleave(x.shape[1], 0)
+        step_sizes = (
+            self.step_sizes if self.members == 1 else self.step_sizes.repeat_interleave(len(A) // self.members, 0)
+        )
         for c in step_sizes.unbind(1):
             X = torch.baddbmm(X, X, c * torch.baddbmm(self.identity, A, X, alpha=-1))
-        return Candidates(X.reshape(*x.shape[:2], n, n), N.reshape(*x.shape[:2], n, n))
+        return X
 
 
 def default_hidden(size: int) -> int:

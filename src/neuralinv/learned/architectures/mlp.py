@@ -26,6 +26,10 @@ class MLP(nn.Module):
             layers += [StackedLinear(self.members, inputs, outputs, gain=RELU_GAIN), nn.ReLU()]
         self.layers = nn.Sequential(*layers, StackedLinear(self.members, hidden, config.size**2))
 
+    def gate_matrices(self) -> list[nn.Parameter]:
+        """There are no gates."""
+        return []
+
     def scale(self, A: Tensor) -> Tensor:
         """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
         return by_range(A, self.bound)

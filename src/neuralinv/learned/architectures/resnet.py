@@ -48,6 +48,10 @@ class ResNet(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(self.members, hidden) for _ in range(depth)))
         self.leave = StackedLinear(self.members, hidden, config.size**2)
 
+    def gate_matrices(self) -> list[nn.Parameter]:
+        """There are no gates."""
+        return []
+
     def scale(self, A: Tensor) -> Tensor:
         """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
         return by_range(A, self.bound)
