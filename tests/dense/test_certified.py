@@ -130,6 +130,12 @@ def test_sources_tell_who_answered() -> None:
     assert ni.certified_inv(A).source.tolist() == [Source.EXACT] * 3
 
 
+def test_a_proposal_that_proves_nothing_is_nobodys_answer() -> None:
+    result = ni.certified_inv(torch.ones(3, 2, 2), lambda A: torch.eye(2).expand_as(A), on_singular="nan")
+    assert result.status.tolist() == [Status.SINGULAR] * 3
+    assert result.source.tolist() == [Source.FALLBACK] * 3
+
+
 def test_statuses_and_what_each_option_does_about_them() -> None:
     nan, inf = np.nan, np.inf
     A = np.array([[[1, 0], [0, 2]], [[1, 2], [2, 4]], [[nan, 0], [0, 1]], [[1, inf], [0, 1]], [[0, 0], [0, 0]]], float)

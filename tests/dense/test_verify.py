@@ -111,3 +111,14 @@ def test_huge_factors_do_not_hide_that_the_product_is_wrong() -> None:
     assert not check_pseudo_inverses(graded, np.diag([1e10, -5.0])[None]).passed.any()
     assert check_inverses(graded, np.diag([1e10, 1.0])[None]).passed.all()
     assert check_pseudo_inverses(graded, np.diag([1e10, 1.0])[None]).passed.all()
+
+
+def test_ill_conditioned_matrices_rounded_to_a_few_decimals_pass() -> None:
+    rng = np.random.default_rng(0)
+    A = rng.uniform(-1, 1, size=(50, 3, 3))
+    A[:, 2] = A[:, 0] + A[:, 1] + 2e-5 * rng.uniform(-1, 1, size=(50, 3))
+    X = np.linalg.inv(A).round(4)
+    rounded = A.round(4)
+    assert (np.linalg.norm(np.eye(3) - rounded @ X, axis=(1, 2)) > 1).any()
+    assert check_inverses(rounded, X, 1e-3).passed.all()
+    assert not check_inverses(rounded, X[::-1], 1e-3).passed.any()

@@ -64,6 +64,20 @@ def test_an_unexplained_failure_on_a_full_disk(tmp_path, monkeypatch):
         raise RuntimeError("unexpected pos 64 vs 0")
 
 
+def test_a_library_that_writes_elsewhere_first_and_then_moves(tmp_path):
+    with (
+        pytest.raises(FileError, match=r"x\.pt: cannot be written: the disk is full"),
+        atomic_path(tmp_path / "x.pt") as p,
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/elsewhere", None, str(p))
+
+
+def test_numpys_error_without_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_disk_is_full", lambda temporary, error: True)
+    with pytest.raises(FileError, match="the disk is full"), atomic_path(tmp_path / "x.npy"):
+        raise OSError("90000 requested and 8176 written")
+
+
 def test_a_full_disk_in_the_middle_of_a_text_file(tmp_path, monkeypatch):
     path = tmp_path / "x.mx"
     write_matrices(path, np.ones((1, 2, 2)))

@@ -69,7 +69,7 @@ def invert_and_certify(
             # inverse overflows) the one that at least proves the matrix nonsingular. NaN in ρ compares false.
             earlier = _Candidate(*(field[failed] for field in best))
             equal = exact.error_bound == earlier.error_bound
-            better = (exact.error_bound < earlier.error_bound) | (equal & ~(earlier.rho < exact.rho))
+            better = (exact.error_bound < earlier.error_bound) | (equal & ~((earlier.rho < 1) & ~(exact.rho < 1)))
             wins = better.nonzero().squeeze(1)
             for field, replacement in zip(best, exact, strict=True):
                 field[failed[wins]] = replacement[wins]

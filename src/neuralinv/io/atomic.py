@@ -71,8 +71,12 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False, probe: b
                 shutil.copymode(final, temporary)
             os.replace(temporary, final)
         except OSError as error:
-            if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, final):
+            named = {Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None}
+            if named and not named & {temporary, final}:
                 raise
+            # NumPy says how many bytes it could write, and not why.
+            if error.errno is None and _disk_is_full(temporary, error):
+                error.errno = errno.ENOSPC
             raise _explain(shown, error) from error
         except FileError:
             raise

@@ -76,10 +76,10 @@ def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure
             axes.set_xticks(ticks)
             axes.set_yticks(ticks)
         axes.axline((0, 0), (largest, largest), color=GREY, linewidth=1, zorder=1, label="exact")
+        axes.legend(loc="upper left", frameon=False)
     axes.scatter(true, predicted, s=5, alpha=0.35, color=BLUE, linewidths=0, rasterized=True, zorder=2)
     axes.set_xlabel("element of the true inverse")
     axes.set_ylabel("element of the predicted inverse")
-    axes.legend(loc="upper left", frameon=False)
     return figure
 
 
