@@ -12,6 +12,11 @@ from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
+_BY_ROUTE = {
+    native.Route.DIFFERENTIATED: native.DifferentiableInverse.apply,
+    native.Route.COMPILED: native.inv_op,
+    native.Route.TORCH: torch.linalg.inv,
+}
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -58,8 +63,7 @@ def inv(A: ArrayT) -> ArrayT:
         native.raise_if_singular(wide, failed, linalg_error(A))
         return cast(ArrayT, restore(inverse.to(tensor.dtype)))
     if route is not native.Route.LAPACK and isinstance(A, Tensor):  # these raise by themselves
-        differentiable = native.inv_op if route is native.Route.COMPILED else native.DifferentiableInverse.apply
-        return cast(ArrayT, differentiable(wide).to(tensor.dtype))
+        return cast(ArrayT, _BY_ROUTE[route](wide).to(tensor.dtype))
     inverse, info = torch.linalg.inv_ex(wide)
     _raise_if_singular(info, A)
     return cast(ArrayT, restore(inverse.to(tensor.dtype)))

@@ -32,30 +32,41 @@ _WORTH_A_NODE = 256
 _TYPES = (Tensor, torch.nn.Parameter)
 
 
+def instruction_set() -> str:
+    """Name the instruction set in use, which the environment variable ``NEURALINV_ISA`` can force."""
+    return _native.instruction_set() if AVAILABLE else "none"
+
+
+def instruction_sets() -> list[str]:
+    """Name those that this machine has, best first."""
+    return _native.available_instruction_sets() if AVAILABLE else []
+
+
 class Route(Enum):
     """How a tensor reaches an exact inverse."""
 
     DIRECT = 0  # plain memory
     DIFFERENTIATED = 1  # plain memory, whose gradient somebody will ask for
     COMPILED = 2  # seen by torch.compile: through the custom operator
-    LAPACK = 3  # no kernel, or no gain, or torch must see an operation that it knows: mapped, traced, dual, subclassed
+    LAPACK = 3  # no kernel, or no gain
+    TORCH = 4  # mapped, traced, dual, subclassed: torch must see an operation that it knows
 
 
 def route(A: Tensor) -> Route:
     """Choose for ``A`` of shape ``(*batch, n, n)``."""
-    if not (A.dtype in _KERNELS and A.shape[-1] <= _LARGEST and A.is_cpu and A.numel() > 0):
-        return Route.LAPACK
+    small = A.dtype in _KERNELS and A.shape[-1] <= _LARGEST and A.is_cpu and A.numel() > 0
     if torch.compiler.is_compiling():
-        return Route.COMPILED
+        return Route.COMPILED if small else Route.TORCH
     if (
         type(A) not in _TYPES
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
-        or A.is_neg()  # the memory holds −A
         or A._is_zerotensor()  # there is no memory
     ):
+        return Route.TORCH
+    if not small or A.is_neg():  # the memory holds −A
         return Route.LAPACK
     if not (A.requires_grad and torch.is_grad_enabled()):
         return Route.DIRECT
