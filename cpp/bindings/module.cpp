@@ -4,8 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <optional>
-
 #include "neuralinv/dispatch.hpp"
 
 namespace nb = nanobind;
@@ -41,7 +39,8 @@ std::int64_t run(std::uintptr_t source, const nb::tuple& shape, const nb::tuple&
     const auto A = view(reinterpret_cast<const T*>(source), shape, strides);
     if (A.count == 0) return -1;
     nb::gil_scoped_release release;
-    return neuralinv::invert(A, reinterpret_cast<T*>(target), reinterpret_cast<neuralinv::Status*>(info), threads).index;
+    auto* const X = reinterpret_cast<T*>(target);
+    return neuralinv::invert(A, X, reinterpret_cast<neuralinv::Status*>(info), threads).index;
 }
 
 }  // namespace

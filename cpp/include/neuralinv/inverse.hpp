@@ -18,8 +18,8 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// Sizes up to this one are unrolled completely, each by its own code.
-inline constexpr int largest_unrolled = 8;
+// Sizes up to this one are unrolled completely; beyond, the registers hold too little of the matrix for that to pay.
+inline constexpr int largest_unrolled = 6;
 inline constexpr int largest = int(largest_size);
 
 template <class T>
@@ -36,7 +36,7 @@ template <class T, int count, int step>
 NEURALINV_INLINE void exchange(Vector<T>* x, const Mask<T>* take) {
     const Vector<T> first = x[0];
     Vector<T> chosen = first;
-    static_for<1, count>([&](auto r_) {
+    static_for<1, count>([&](auto r_) NEURALINV_LAMBDA {
         constexpr int r = decltype(r_)::value;
         const Vector<T> other = x[r * step];
         chosen = take[r] ? other : chosen;
@@ -50,12 +50,12 @@ template <class T, int n>
 NEURALINV_INLINE Mask<T> invert_unrolled(Vector<T>* a) {
     Mask<T> pivot_row[n];
     Mask<T> safe = ~Mask<T>{};
-    static_for<0, n>([&](auto k_) {
+    static_for<0, n>([&](auto k_) NEURALINV_LAMBDA {
         constexpr int k = decltype(k_)::value;
         if constexpr (k + 1 < n) {
             Vector<T> best = absolute<T>(a[k * n + k]);
             Mask<T> row{};
-            static_for<k + 1, n>([&](auto i_) {
+            static_for<k + 1, n>([&](auto i_) NEURALINV_LAMBDA {
                 constexpr int i = decltype(i_)::value;
                 const Vector<T> size = absolute<T>(a[i * n + k]);
                 const Mask<T> larger = Mask<T>(size > best);
@@ -64,34 +64,46 @@ NEURALINV_INLINE Mask<T> invert_unrolled(Vector<T>* a) {
             });
             pivot_row[k] = row;
             Mask<T> take[n - k];
-            static_for<1, n - k>([&](auto r_) { take[decltype(r_)::value] = Mask<T>(row == broadcast_mask<T>(decltype(r_)::value)); });
-            static_for<0, n>([&](auto j_) { exchange<T, n - k, n>(a + k * n + decltype(j_)::value, take); });
+            static_for<1, n - k>([&](auto r_) NEURALINV_LAMBDA {
+                constexpr int r = decltype(r_)::value;
+                take[r] = Mask<T>(row == broadcast_mask<T>(r));
+            });
+            static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
+                constexpr int j = decltype(j_)::value;
+                exchange<T, n - k, n>(a + k * n + j, take);
+            });
         }
         const Vector<T> pivot = a[k * n + k];
         safe &= safe_pivot<T>(pivot);
         const Vector<T> reciprocal = broadcast<T>(1) / pivot;
-        static_for<0, n>([&](auto i_) {
+        static_for<0, n>([&](auto i_) NEURALINV_LAMBDA {
             constexpr int i = decltype(i_)::value;
             if constexpr (i != k) {
                 const Vector<T> l = a[i * n + k] * reciprocal;
-                static_for<0, n>([&](auto j_) {
+                static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
                     constexpr int j = decltype(j_)::value;
                     if constexpr (j != k) a[i * n + j] = a[i * n + j] - l * a[k * n + j];
                 });
                 a[i * n + k] = -l;
             }
         });
-        static_for<0, n>([&](auto j_) {
+        static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
             constexpr int j = decltype(j_)::value;
             if constexpr (j != k) a[k * n + j] = a[k * n + j] * reciprocal;
         });
         a[k * n + k] = reciprocal;
     });
-    static_for<1, n>([&](auto step_) {
+    static_for<1, n>([&](auto step_) NEURALINV_LAMBDA {
         constexpr int k = n - 1 - decltype(step_)::value;
         Mask<T> take[n - k];
-        static_for<1, n - k>([&](auto r_) { take[decltype(r_)::value] = Mask<T>(pivot_row[k] == broadcast_mask<T>(decltype(r_)::value)); });
-        static_for<0, n>([&](auto i_) { exchange<T, n - k, 1>(a + decltype(i_)::value * n + k, take); });
+        static_for<1, n - k>([&](auto r_) NEURALINV_LAMBDA {
+            constexpr int r = decltype(r_)::value;
+            take[r] = Mask<T>(pivot_row[k] == broadcast_mask<T>(r));
+        });
+        static_for<0, n>([&](auto i_) NEURALINV_LAMBDA {
+            constexpr int i = decltype(i_)::value;
+            exchange<T, n - k, 1>(a + i * n + k, take);
+        });
     });
     return safe;
 }
@@ -112,20 +124,58 @@ NEURALINV_INLINE Mask<T> find_pivot(const Vector<T>* a, int n, int k) {
     return row;
 }
 
-// Swap row k with row `row`, which differs from lane to lane: once for each of the rows that occur.
+// Exchange `width` vectors at x, in row k, with those below them in the row that each lane names.
+template <class T, int width>
+NEURALINV_INLINE void swap_lanes(Vector<T>* x, int n, int k, Mask<T> row) {
+    Vector<T> kept[width], chosen[width];
+    static_for<0, width>([&](auto j_) NEURALINV_LAMBDA {
+        constexpr int j = decltype(j_)::value;
+        kept[j] = chosen[j] = x[j];
+    });
+    for (int r = k + 1; r < n; ++r) {
+        Vector<T>* other = x + (r - k) * n;
+        const Mask<T> here = Mask<T>(row == broadcast_mask<T>(r));
+        static_for<0, width>([&](auto j_) NEURALINV_LAMBDA {
+            constexpr int j = decltype(j_)::value;
+            const Vector<T> y = other[j];
+            chosen[j] = here ? y : chosen[j];
+            other[j] = here ? kept[j] : y;
+        });
+    }
+    static_for<0, width>([&](auto j_) NEURALINV_LAMBDA {
+        constexpr int j = decltype(j_)::value;
+        x[j] = chosen[j];
+    });
+}
+
+// Swap row k with row `row`, which differs from lane to lane, without a branch: either every row below gives up the
+// lanes that chose it, or every lane fetches its row, whichever is less. A row that several lanes chose is fetched
+// several times.
 template <class T>
 NEURALINV_INLINE void swap_rows(Vector<T>* a, int n, int k, Mask<T> row) {
-    std::uint32_t seen = std::uint32_t(1) << k;
-    for (int lane = 0; lane < lanes<T>; ++lane) {
-        const int r = int(row[lane]);
-        if (seen >> r & 1) continue;
-        seen |= std::uint32_t(1) << r;
-        const Mask<T> here = Mask<T>(row == broadcast_mask<T>(r));
-        for (int j = 0; j < n; ++j) {
-            const Vector<T> x = a[k * n + j], y = a[r * n + j];
-            a[k * n + j] = here ? y : x;
-            a[r * n + j] = here ? x : y;
-        }
+    Vector<T>* first = a + k * n;
+    if (n - 1 - k <= lanes<T>) {
+        int j = 0;
+        for (; j + 4 <= n; j += 4) swap_lanes<T, 4>(first + j, n, k, row);
+        for (; j < n; ++j) swap_lanes<T, 1>(first + j, n, k, row);
+        return;
+    }
+    Vector<T>* other[lanes<T>];
+    static_for<0, lanes<T>>([&](auto l_) NEURALINV_LAMBDA {
+        constexpr int l = decltype(l_)::value;
+        other[l] = a + int(row[l]) * n;
+    });
+    for (int j = 0; j < n; ++j) {
+        const Vector<T> kept = first[j];
+        Vector<T> chosen = kept;
+        static_for<0, lanes<T>>([&](auto l_) NEURALINV_LAMBDA {
+            constexpr int l = decltype(l_)::value;
+            const Mask<T> here = lane_mask<T, l>();
+            const Vector<T> y = other[l][j];
+            chosen = here ? y : chosen;
+            other[l][j] = here ? kept : y;
+        });
+        first[j] = chosen;
     }
 }
 
@@ -133,8 +183,11 @@ NEURALINV_INLINE void swap_rows(Vector<T>* a, int n, int k, Mask<T> row) {
 //
 // Two steps at a time: rows k and k+1 are made ready, then one pass over all other rows applies both, which halves the
 // loads and stores that would otherwise bound the speed. Two rows share the pivot rows' loads.
-template <class T>
-inline Mask<T> invert_in_memory(Vector<T>* a, int n, Mask<T>* pivot_row) {
+//
+// fixed_n: the size where the compiler may know it, else 0.
+template <class T, int fixed_n>
+inline Mask<T> invert_in_memory(Vector<T>* a, int any_n, Mask<T>* pivot_row) {
+    const int n = fixed_n > 0 ? fixed_n : any_n;
     Vector<T> u[largest], v[largest];  // the pivot rows as the other rows see them
     Mask<T> safe = ~Mask<T>{};
     int k = 0;
@@ -233,6 +286,29 @@ inline Mask<T> invert_carefully(Vector<T>* a, int n, Mask<T>* pivot_row) {
     return info;
 }
 
+// Put the columns in order, a row at a time so that it fits the registers. a: (n·n); pivot_row: (n).
+template <class T, int n>
+inline void restore_columns(Vector<T>* a, const Mask<T>* pivot_row) {
+    Mask<T> take[n * n];  // take[k·n + r]: where columns k and k + r trade places
+    for (int k = 0; k < n; ++k)
+        for (int r = 1; r < n - k; ++r) take[k * n + r] = Mask<T>(pivot_row[k] == broadcast_mask<T>(k + r));
+    for (int i = 0; i < n; ++i) {
+        Vector<T> x[n];
+        static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
+            constexpr int j = decltype(j_)::value;
+            x[j] = a[i * n + j];
+        });
+        static_for<1, n>([&](auto step_) NEURALINV_LAMBDA {
+            constexpr int k = n - 1 - decltype(step_)::value;
+            exchange<T, n - k, 1>(x + k, take + k * n);
+        });
+        static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
+            constexpr int j = decltype(j_)::value;
+            a[i * n + j] = x[j];
+        });
+    }
+}
+
 // Write one lane's matrix with its columns in order.
 template <class T>
 NEURALINV_INLINE void store_lane(const Vector<T>* a, int n, const Mask<T>* pivot_row, int lane, T* target) {
@@ -245,8 +321,10 @@ NEURALINV_INLINE void store_lane(const Vector<T>* a, int n, const Mask<T>* pivot
         source[r] = kept;
     }
     const T* entries = reinterpret_cast<const T*>(a) + lane;
-    for (int i = 0; i < n; ++i)
-        for (int j = 0; j < n; ++j) target[i * n + j] = entries[(i * n + source[j]) * lanes<T>];
+    for (int j = 0; j < n; ++j) {
+        const T* column = entries + source[j] * lanes<T>;
+        for (int i = 0; i < n; ++i) target[i * n + j] = column[i * n * lanes<T>];
+    }
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -3,8 +3,6 @@
 // This header and inverse.hpp are compiled several times with different instruction sets into one library. Everything
 // therefore lives in a namespace of its own for each (NEURALINV_TARGET), and no inline function of the standard library
 // is called: the linker keeps one copy of such a function, perhaps one with instructions that the machine lacks.
-//
-// No include guard around the namespace's contents beyond the usual one: a translation unit has one target.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +15,7 @@
 #endif
 
 #define NEURALINV_INLINE inline __attribute__((always_inline))
+#define NEURALINV_LAMBDA __attribute__((always_inline))
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -73,6 +72,14 @@ NEURALINV_INLINE Mask<T> broadcast_mask(int value) {
     return Mask<T>{} + typename Traits<T>::Integer(value);
 }
 
+// True in lane l alone.
+template <class T, int l>
+NEURALINV_INLINE Mask<T> lane_mask() {
+    Mask<T> mask{};
+    mask[l] = -1;
+    return mask;
+}
+
 template <class T>
 NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
     using Integer = typename Traits<T>::Integer;
@@ -80,11 +87,33 @@ NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
     return Vector<T>(Mask<T>(x) & keep);
 }
 
+// Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
+typedef std::int64_t Half128 __attribute__((vector_size(16)));
+typedef std::int64_t Half256 __attribute__((vector_size(32)));
+typedef std::int64_t Half512 __attribute__((vector_size(64)));
+
+#if NEURALINV_VECTOR_BYTES >= 32
+NEURALINV_INLINE Half256 join(Half128 a, Half128 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3); }
+NEURALINV_INLINE Half128 lower(Half256 x) { return __builtin_shufflevector(x, x, 0, 1); }
+NEURALINV_INLINE Half128 upper(Half256 x) { return __builtin_shufflevector(x, x, 2, 3); }
+#endif
+#if NEURALINV_VECTOR_BYTES >= 64
+NEURALINV_INLINE Half512 join(Half256 a, Half256 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7); }
+NEURALINV_INLINE Half256 lower(Half512 x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3); }
+NEURALINV_INLINE Half256 upper(Half512 x) { return __builtin_shufflevector(x, x, 4, 5, 6, 7); }
+#endif
+
 template <class T>
 NEURALINV_INLINE bool any(Mask<T> mask) {
-    typename Traits<T>::Integer bits = 0;
-    static_for<0, lanes<T>>([&](auto l) { bits |= mask[decltype(l)::value]; });
-    return bits != 0;
+#if NEURALINV_VECTOR_BYTES == 16
+    const Half128 bits = Half128(mask);
+#elif NEURALINV_VECTOR_BYTES == 32
+    const Half128 bits = lower(Half256(mask)) | upper(Half256(mask));
+#else
+    const Half256 wide = lower(Half512(mask)) | upper(Half512(mask));
+    const Half128 bits = lower(wide) | upper(wide);
+#endif
+    return (bits[0] | bits[1]) != 0;
 }
 
 // ---- from matrices to lanes and back -------------------------------------------------------------------------------
@@ -98,25 +127,44 @@ inline constexpr int piece = 16 / int(sizeof(T));
 
 template <class T>
 struct PieceOf {
-    typedef T type __attribute__((vector_size(16)));
+    typedef T type __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
 };
 
+// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores.
 template <class T>
 NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
-    Vector<T> out;
-    static_for<0, lanes<T> / piece<T>>([&](auto q) {
-        constexpr int at = decltype(q)::value * piece<T>;
-        __builtin_memcpy(reinterpret_cast<char*>(&out) + at * sizeof(T), source + at * stride, 16);
-    });
-    return out;
+    using Piece = typename PieceOf<T>::type;
+    constexpr int s = piece<T>;
+    const auto at = [&](int q) NEURALINV_LAMBDA {
+        return Half128(*reinterpret_cast<const Piece*>(source + q * s * stride));
+    };
+#if NEURALINV_VECTOR_BYTES == 16
+    return Vector<T>(at(0));
+#elif NEURALINV_VECTOR_BYTES == 32
+    return Vector<T>(join(at(0), at(1)));
+#else
+    return Vector<T>(join(join(at(0), at(1)), join(at(2), at(3))));
+#endif
 }
 
 template <class T>
 NEURALINV_INLINE void store_pieces(Vector<T> value, T* target, std::int64_t stride) {
-    static_for<0, lanes<T> / piece<T>>([&](auto q) {
-        constexpr int at = decltype(q)::value * piece<T>;
-        __builtin_memcpy(target + at * stride, reinterpret_cast<const char*>(&value) + at * sizeof(T), 16);
-    });
+    using Piece = typename PieceOf<T>::type;
+    const auto at = [&](int q) NEURALINV_LAMBDA -> Piece& {
+        return *reinterpret_cast<Piece*>(target + q * piece<T> * stride);
+    };
+#if NEURALINV_VECTOR_BYTES == 16
+    at(0) = value;
+#elif NEURALINV_VECTOR_BYTES == 32
+    at(0) = Piece(lower(Half256(value)));
+    at(1) = Piece(upper(Half256(value)));
+#else
+    const Half256 low = lower(Half512(value)), high = upper(Half512(value));
+    at(0) = Piece(lower(low));
+    at(1) = Piece(upper(low));
+    at(2) = Piece(lower(high));
+    at(3) = Piece(upper(high));
+#endif
 }
 
 // Interleave the lower (upper) halves of each 16 bytes of a and b, in units of T.
@@ -167,17 +215,23 @@ NEURALINV_INLINE void transpose_pieces(Vector<float> (&v)[4]) {
 template <class T>
 NEURALINV_INLINE void load_chunk(const T* source, std::int64_t stride, Vector<T>* a) {
     Vector<T> v[piece<T>];
-    static_for<0, piece<T>>([&](auto i) { v[decltype(i)::value] = load_pieces(source + decltype(i)::value * stride, stride); });
+    static_for<0, piece<T>>([&](auto i_) NEURALINV_LAMBDA {
+        constexpr int i = decltype(i_)::value;
+        v[i] = load_pieces(source + i * stride, stride);
+    });
     transpose_pieces(v);
-    static_for<0, piece<T>>([&](auto i) { a[decltype(i)::value] = v[decltype(i)::value]; });
+    static_for<0, piece<T>>([&](auto i) NEURALINV_LAMBDA { a[decltype(i)::value] = v[decltype(i)::value]; });
 }
 
 template <class T>
 NEURALINV_INLINE void store_chunk(const Vector<T>* a, T* target, std::int64_t stride) {
     Vector<T> v[piece<T>];
-    static_for<0, piece<T>>([&](auto i) { v[decltype(i)::value] = a[decltype(i)::value]; });
+    static_for<0, piece<T>>([&](auto i) NEURALINV_LAMBDA { v[decltype(i)::value] = a[decltype(i)::value]; });
     transpose_pieces(v);
-    static_for<0, piece<T>>([&](auto i) { store_pieces<T>(v[decltype(i)::value], target + decltype(i)::value * stride, stride); });
+    static_for<0, piece<T>>([&](auto i_) NEURALINV_LAMBDA {
+        constexpr int i = decltype(i_)::value;
+        store_pieces<T>(v[i], target + i * stride, stride);
+    });
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -14,6 +14,14 @@ NEURALINV_INLINE void load_tile(const T* source, std::int64_t stride, int n, Vec
     if (at < entries) load_chunk<T>(source + entries - piece<T>, stride, a + entries - piece<T>);  // overlaps the last
 }
 
+template <class T>
+NEURALINV_INLINE void store_tile(const Vector<T>* a, int n, T* target, std::int64_t stride) {
+    const int entries = n * n;
+    int at = 0;
+    for (; at + piece<T> <= entries; at += piece<T>) store_chunk<T>(a + at, target + at, stride);
+    if (at < entries) store_chunk<T>(a + entries - piece<T>, target + entries - piece<T>, stride);
+}
+
 // Again, with divisions, a tile that holds a matrix with an extreme pivot. Failed matrices become NaN.
 template <class T>
 __attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std::int64_t stride, int n, T* target,
@@ -36,10 +44,10 @@ __attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std:
 template <class T, int fixed_n>
 NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride,
                                   Status* status) {
-    if constexpr (fixed_n > 0) {
+    if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
         constexpr int entries = fixed_n * fixed_n, whole = entries / piece<T>, rest = entries - piece<T>;
         Vector<T> a[entries];
-        static_for<0, whole>([&](auto c) {
+        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
             constexpr int at = decltype(c)::value * piece<T>;
             load_chunk<T>(source + at, stride, a + at);
         });
@@ -49,27 +57,35 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
             invert_tile_carefully<T>(source, stride, fixed_n, target, target_stride, status);
             return;
         }
-        static_for<0, whole>([&](auto c) {
+        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
             constexpr int at = decltype(c)::value * piece<T>;
             store_chunk<T>(a + at, target + at, target_stride);
         });
         if constexpr (entries % piece<T> != 0) store_chunk<T>(a + rest, target + rest, target_stride);
     } else {
+        if constexpr (fixed_n > 0) n = fixed_n;
         Vector<T> a[largest * largest];
         Mask<T> pivot_row[largest];
         load_tile<T>(source, stride, n, a);
-        const Mask<T> safe = invert_in_memory<T>(a, n, pivot_row);
+        const Mask<T> safe = invert_in_memory<T, fixed_n>(a, n, pivot_row);
         if (__builtin_expect(any<T>(~safe), 0)) {
             invert_tile_carefully<T>(source, stride, n, target, target_stride, status);
             return;
         }
-        for (int lane = 0; lane < lanes<T>; ++lane) store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
+        if constexpr (fixed_n > 0) {
+            restore_columns<T, fixed_n>(a, pivot_row);
+            store_tile<T>(a, n, target, target_stride);
+        } else {
+            for (int lane = 0; lane < lanes<T>; ++lane)
+                store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
+        }
     }
 }
 
 // A tile that is not full, or whose matrices do not lie row by row: through a buffer, filled up with identities.
 template <class T, int fixed_n>
-__attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X, Status* status) {
+__attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X,
+                                                    Status* status) {
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
     constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
     T in[most], out[most];
@@ -133,6 +149,14 @@ inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, st
         case 6: return invert_sized<T, 6>(A, begin, end, X, info);
         case 7: return invert_sized<T, 7>(A, begin, end, X, info);
         case 8: return invert_sized<T, 8>(A, begin, end, X, info);
+        case 9: return invert_sized<T, 9>(A, begin, end, X, info);
+        case 10: return invert_sized<T, 10>(A, begin, end, X, info);
+        case 11: return invert_sized<T, 11>(A, begin, end, X, info);
+        case 12: return invert_sized<T, 12>(A, begin, end, X, info);
+        case 13: return invert_sized<T, 13>(A, begin, end, X, info);
+        case 14: return invert_sized<T, 14>(A, begin, end, X, info);
+        case 15: return invert_sized<T, 15>(A, begin, end, X, info);
+        case 16: return invert_sized<T, 16>(A, begin, end, X, info);
         default: return invert_sized<T, 0>(A, begin, end, X, info);
     }
 }
