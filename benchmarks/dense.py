@@ -50,7 +50,8 @@ def main(
             row = measure(n, dtype, batch, seconds)
             rows.append(row)
             table.add_row(
-                row["dtype"], str(n), f"{row['ns']:.1f}", f"{row['torch_ns']:.1f}", f"{row['torch_ns'] / row['ns']:.1f}",
+                row["dtype"], str(n),
+                *(f"{figure:.1f}" for figure in (row["ns"], row["torch_ns"], row["torch_ns"] / row["ns"])),
                 *(f"{row[key]:.1e}" for key in ("median", "torch_median", "largest", "torch_largest")),
             )  # fmt: skip
     console = Console(highlight=False, width=120)

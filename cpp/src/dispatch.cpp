@@ -57,7 +57,7 @@ const Kernels& chosen() {
 }
 
 // Starting and joining threads costs some microseconds: below this many multiplications one thread does the work.
-constexpr double work_for_threads = 1 << 18;
+constexpr double work_for_threads = 1 << 16;
 
 // A large result lies in fresh memory, whose first touch costs more for each 4 KiB page than the inverses in it. Huge
 // pages make that five hundred times rarer, where the system grants them to those who ask.

@@ -151,12 +151,6 @@ inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, st
         case 8: return invert_sized<T, 8>(A, begin, end, X, info);
         case 9: return invert_sized<T, 9>(A, begin, end, X, info);
         case 10: return invert_sized<T, 10>(A, begin, end, X, info);
-        case 11: return invert_sized<T, 11>(A, begin, end, X, info);
-        case 12: return invert_sized<T, 12>(A, begin, end, X, info);
-        case 13: return invert_sized<T, 13>(A, begin, end, X, info);
-        case 14: return invert_sized<T, 14>(A, begin, end, X, info);
-        case 15: return invert_sized<T, 15>(A, begin, end, X, info);
-        case 16: return invert_sized<T, 16>(A, begin, end, X, info);
         default: return invert_sized<T, 0>(A, begin, end, X, info);
     }
 }
