@@ -6,6 +6,11 @@ STAMP := $(VENV)/.installed
 # An editable install compiles once: what the extension is made of makes it anew.
 NATIVE := CMakeLists.txt $(wildcard cpp/*/*.cpp cpp/*/*.hpp cpp/*/*/*.hpp)
 
+# In continuous integration the C++ compiler's warnings are errors.
+ifdef CI
+export SKBUILD_CMAKE_DEFINE := NEURALINV_WARNINGS_AS_ERRORS=ON
+endif
+
 .PHONY: demo test lint format test-slow bench clean help
 
 help:  ## list the targets
