@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import neuralinv as ni
 from neuralinv.study import plots
 from neuralinv.study.evaluation import accuracy, evaluate
+from neuralinv.study.report import write_report
 from neuralinv.study.training_log import read_validation_log
 
 
@@ -101,3 +103,10 @@ def test_without_a_screen_showing_is_a_clear_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_folder_without_a_log(tmp_path: Path) -> None:
     assert read_validation_log(tmp_path) is None
+
+
+def test_a_report_counts_matrices_whose_determinant_underflows(tmp_path: Path) -> None:
+    A = np.stack([np.eye(4), 1e-82 * np.eye(4), np.zeros((4, 4))])
+    network = ni.learned.load("4x4")
+    write_report(tmp_path / "r.html", A, network, ni.certified_inv(A, network, on_singular="nan"), 1.0)
+    assert "2 of 3 inverses are proved right" in (tmp_path / "r.html").read_text()

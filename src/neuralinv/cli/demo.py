@@ -30,9 +30,11 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Fixes the training and the matrices.")] = 0,
 ) -> None:
     """Train a 3×3 network, invert 10,000 matrices that it has never seen, certify them and write a report."""
+    from neuralinv.learned.training import holds_run
+
     network_folder = out / "network"
-    if network_folder.exists():
-        shutil.rmtree(network_folder)  # an earlier demo's
+    if holds_run(network_folder):
+        shutil.rmtree(network_folder)  # an earlier demo's; a folder of anything else stays
     model = ModelConfig(size=3)
     training = TrainingConfig(budget=budget, seed=seed, loss=TrainingConfig.default_loss(model.architecture))
     if not train_with_progress(model, training, network_folder):

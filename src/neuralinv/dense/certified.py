@@ -12,7 +12,7 @@ from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify, propose
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
-from neuralinv.dense.scaling import normalise, scale_by_power_of_two
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
 
 ArrayT = TypeVar("ArrayT", bound=Array)
@@ -174,8 +174,7 @@ def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str)
             whole[legible] = piece
         return outside
 
-    wide = torch.complex128 if A.is_complex() else torch.float64
-    scaled, exponent = normalise(A.to(wide).resolve_conj())
+    scaled, exponent = normalise(widen(A))
     proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
     outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
     singular = outcome.status == Status.SINGULAR
@@ -186,7 +185,7 @@ def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str)
 
 def _pseudo_inverse(A: Tensor) -> Tensor:
     """Moore–Penrose inverses of ``(batch, n, n)`` as stored: singular values below n·u of the largest count as zero."""
-    wide = A.to(torch.complex128 if A.is_complex() else torch.float64).resolve_conj()
+    wide = widen(A)
     with torch.no_grad():
         _, exponent = normalise(wide)
     scaled = scale_by_power_of_two(wide, -exponent)

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def widen(A: Tensor) -> Tensor:
+    """Return ``A`` in float64 or complex128, with no conjugation pending: what the certificate computes in."""
+    return A.to(torch.complex128 if A.is_complex() else torch.float64).resolve_conj()
+
+
 def normalise(A: Tensor) -> tuple[Tensor, Tensor]:
     """Scale each matrix so that its largest entry lies in [1, 2).
 

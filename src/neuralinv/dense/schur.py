@@ -15,7 +15,7 @@ from torch import Tensor
 from neuralinv.dense.pipeline import Proposer, invert_and_certify, propose
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Status
-from neuralinv.dense.scaling import normalise, scale_by_power_of_two
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 
 _LEAF_RTOL = 1e-10
 _BLOCK_TOLERANCE = 1e-9
@@ -51,7 +51,7 @@ class SchurProposer:
         level.
         """
         n, m = A.shape[-1], self.leaf_size
-        wide = A.to(torch.complex128 if A.is_complex() else torch.float64).resolve_conj()
+        wide = widen(A)
         if n == 0:
             return wide
         scaled, exponent = normalise(wide)

@@ -66,8 +66,7 @@ class InverseNetwork(nn.Module):
         -------
         Candidates: shape, dtype and kind of ``A``; differentiable for tensors. For each matrix the member with the
         smallest residual ``‖I − AX‖_F`` answers. NaN where the network cannot: zero or non-finite matrices, and those
-        outside of the range that it was trained on, where that range does not follow from scaling (``low`` ≠
-        ``−high``).
+        that no scaling brings into the range that it was trained on, where that range has one sign.
 
         Raises
         ------

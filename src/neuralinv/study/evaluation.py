@@ -44,10 +44,14 @@ class ConditionBin:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The whole set, its condition-number bins (those without a matrix left out), and the raw values for plots."""
+    """The whole set, its condition-number bins (those without a matrix left out), and the raw values for plots.
+
+    ``invertible`` is the mask over the matrices given, ``(count,)``; everything else is about those where it is true.
+    """
 
     overall: Accuracy
     bins: list[ConditionBin]
+    invertible: NDArray[np.bool_]
     condition: NDArray[np.float64]
     residual: NDArray[np.float64]
     true: NDArray[np.float64]
@@ -75,7 +79,7 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
     -----
     Singular matrices (a zero pivot) have no inverse to compare with and are left out.
     """
-    true, predicted, residual, condition = [], [], [], []
+    true, predicted, residual, condition, invertible = [], [], [], [], []
     for chunk in A.split(_CHUNK):
         wide = chunk.double()
         inverse, info = torch.linalg.inv_ex(wide)
@@ -83,6 +87,7 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
         wide, inverse = wide[keep], inverse[keep]
         with torch.no_grad():
             X = proposer(chunk[keep]).double()
+        invertible.append(keep)
         true.append(inverse)
         predicted.append(X)
         residual.append(
@@ -94,7 +99,8 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
     arrays = [torch.cat(parts).cpu().numpy() for parts in (true, predicted, residual, condition)]
     if not len(arrays[0]):
         raise ValueError("there is no invertible matrix to evaluate on")
-    return _summarise(*arrays)
+    inverses, candidates, residuals, conditions = arrays
+    return _summarise(inverses, candidates, residuals, conditions, torch.cat(invertible).cpu().numpy())
 
 
 def accuracy(true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Accuracy:
@@ -114,7 +120,11 @@ def accuracy(true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]
 
 
 def _summarise(
-    true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any], condition: NDArray[Any]
+    true: NDArray[Any],
+    predicted: NDArray[Any],
+    residual: NDArray[Any],
+    condition: NDArray[Any],
+    invertible: NDArray[np.bool_],
 ) -> Evaluation:
     decades = np.floor(np.log10(condition)).astype(int)
     bins = [
@@ -122,4 +132,4 @@ def _summarise(
         for d in range(int(decades.min()), int(decades.max()) + 1)
         if (where := decades == d).any()
     ]
-    return Evaluation(accuracy(true, predicted, residual), bins, condition, residual, true, predicted)
+    return Evaluation(accuracy(true, predicted, residual), bins, invertible, condition, residual, true, predicted)

@@ -67,7 +67,8 @@ def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure
     true, predicted = true[keep], predicted[keep]
     # A few nearly singular matrices have huge inverses: a symmetric log scale shows them and the others.
     if keep.any():
-        threshold = max(float(np.quantile(np.abs(true), 0.5)), np.finfo(float).tiny)
+        nonzero = np.abs(true[true != 0])
+        threshold = float(np.median(nonzero)) if nonzero.size else 1.0
         largest = max(float(np.abs(true).max()), float(np.abs(predicted).max()))
         if largest > 100 * threshold:
             axes.set_xscale("symlog", linthresh=threshold)

@@ -60,7 +60,7 @@ def write_report(
         If the file cannot be written.
     """
     evaluation = evaluate(network, torch.from_numpy(A))
-    invertible = np.linalg.det(A) != 0
+    invertible = evaluation.invertible
     true, status = evaluation.true, result.status[invertible]
     inverse, bound = result.inverse[invertible], result.error_bound[invertible]
     true_error = np.linalg.norm(true - inverse, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
