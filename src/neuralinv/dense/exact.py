@@ -1,4 +1,4 @@
-"""Exact inverses, solutions and log-determinants: LAPACK's partially pivoted LU through torch."""
+"""Exact inverses, solutions and log-determinants: compiled kernels, or LAPACK's LU with partial pivoting."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
+from neuralinv.dense import native
 from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
+_BY_ROUTE = {
+    native.Route.DIFFERENTIATED: native.DifferentiableInverse.apply,
+    native.Route.COMPILED: native.inv_op,
+    native.Route.TORCH: torch.linalg.inv,
+}
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -43,12 +49,22 @@ def inv(A: ArrayT) -> ArrayT:
 
     Notes
     -----
-    2 n³ floating-point operations per matrix. LU with partial pivoting (Golub & Van Loan, *Matrix Computations*, §3.4).
-    No error bound comes with the answer: :func:`neuralinv.certified_inv` gives one.
+    2 n³ floating-point operations per matrix. Real matrices up to 32×32 on the CPU: Gauss–Jordan elimination with
+    partial pivoting, one matrix in each SIMD lane (``cpp/include/neuralinv/inverse.hpp``); others: LU with partial
+    pivoting (Golub & Van Loan, *Matrix Computations*, §3.4). No error bound comes with the answer:
+    :func:`neuralinv.certified_inv` gives one.
     """
     tensor, restore = as_tensor(A)
     check_square(tensor)
-    inverse, info = torch.linalg.inv_ex(_widen(tensor))
+    wide = _widen(tensor)
+    route = native.route(wide)
+    if route is native.Route.DIRECT:
+        inverse, failed = native.invert(wide)
+        native.raise_if_singular(wide, failed, linalg_error(A))
+        return cast(ArrayT, restore(inverse.to(tensor.dtype)))
+    if route is not native.Route.LAPACK and isinstance(A, Tensor):  # these raise by themselves
+        return cast(ArrayT, _BY_ROUTE[route](wide).to(tensor.dtype))
+    inverse, info = torch.linalg.inv_ex(wide)
     _raise_if_singular(info, A)
     return cast(ArrayT, restore(inverse.to(tensor.dtype)))
 
@@ -145,6 +161,4 @@ def _raise_if_singular(info: Tensor, A: Array) -> None:
     if not bool(info.any()):
         return
     index = tuple(int(i) for i in info.nonzero()[0])
-    where = f" (batch element {index})" if index else ""
-    pivot = int(info[index])
-    raise linalg_error(A)(f"Singular matrix{where}: pivot {pivot} of the LU factorisation is exactly zero")
+    raise native.singular(index, int(info[index]), linalg_error(A))

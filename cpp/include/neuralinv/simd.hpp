@@ -1,0 +1,237 @@
+// Vectors of NEURALINV_VECTOR_BYTES bytes by GCC's vector extensions, which GCC and Clang share.
+//
+// This header and inverse.hpp are compiled several times with different instruction sets into one library. Everything
+// therefore lives in a namespace of its own for each (NEURALINV_TARGET), and no inline function of the standard library
+// is called: the linker keeps one copy of such a function, perhaps one with instructions that the machine lacks.
+#pragma once
+
+#include <cstdint>
+
+#ifndef NEURALINV_TARGET
+#define NEURALINV_TARGET generic
+#endif
+#ifndef NEURALINV_VECTOR_BYTES
+#define NEURALINV_VECTOR_BYTES 16
+#endif
+
+#define NEURALINV_INLINE inline __attribute__((always_inline))
+#define NEURALINV_LAMBDA __attribute__((always_inline))
+
+namespace neuralinv::NEURALINV_TARGET {
+
+template <class T>
+struct Traits;
+
+template <>
+struct Traits<float> {
+    using Integer = std::int32_t;
+    static constexpr float smallest_normal = 0x1p-126f;
+};
+
+template <>
+struct Traits<double> {
+    using Integer = std::int64_t;
+    static constexpr double smallest_normal = 0x1p-1022;
+};
+
+template <class T>
+inline constexpr int lanes = NEURALINV_VECTOR_BYTES / int(sizeof(T));
+
+template <class T>
+struct VectorOf {
+    typedef T type __attribute__((vector_size(NEURALINV_VECTOR_BYTES)));
+};
+
+template <class T>
+using Vector = typename VectorOf<T>::type;
+
+// Comparisons give integers as wide as the scalar: all ones for true.
+template <class T>
+using Mask = typename VectorOf<typename Traits<T>::Integer>::type;
+
+template <int i>
+struct Index {
+    static constexpr int value = i;
+};
+
+template <int begin, int end, class F>
+NEURALINV_INLINE void static_for(const F& body) {
+    if constexpr (begin < end) {
+        body(Index<begin>{});
+        static_for<begin + 1, end>(body);
+    }
+}
+
+template <class T>
+NEURALINV_INLINE Vector<T> broadcast(T value) {
+    return value - Vector<T>{};  // x − 0 keeps NaN and the sign of zero
+}
+
+template <class T>
+NEURALINV_INLINE Mask<T> broadcast_mask(int value) {
+    return Mask<T>{} + typename Traits<T>::Integer(value);
+}
+
+// True in lane l alone.
+template <class T, int l>
+NEURALINV_INLINE Mask<T> lane_mask() {
+    Mask<T> mask{};
+    mask[l] = -1;
+    return mask;
+}
+
+template <class T>
+NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
+    using Integer = typename Traits<T>::Integer;
+    const Mask<T> keep = Mask<T>{} + Integer(~(Integer(1) << (8 * sizeof(T) - 1)));
+    return Vector<T>(Mask<T>(x) & keep);
+}
+
+// Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
+typedef std::int64_t Half128 __attribute__((vector_size(16)));
+typedef std::int64_t Half256 __attribute__((vector_size(32)));
+typedef std::int64_t Half512 __attribute__((vector_size(64)));
+
+#if NEURALINV_VECTOR_BYTES >= 32
+NEURALINV_INLINE Half256 join(Half128 a, Half128 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3); }
+NEURALINV_INLINE Half128 lower(Half256 x) { return __builtin_shufflevector(x, x, 0, 1); }
+NEURALINV_INLINE Half128 upper(Half256 x) { return __builtin_shufflevector(x, x, 2, 3); }
+#endif
+#if NEURALINV_VECTOR_BYTES >= 64
+NEURALINV_INLINE Half512 join(Half256 a, Half256 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7); }
+NEURALINV_INLINE Half256 lower(Half512 x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3); }
+NEURALINV_INLINE Half256 upper(Half512 x) { return __builtin_shufflevector(x, x, 4, 5, 6, 7); }
+#endif
+
+template <class T>
+NEURALINV_INLINE bool any(Mask<T> mask) {
+#if NEURALINV_VECTOR_BYTES == 16
+    const Half128 bits = Half128(mask);
+#elif NEURALINV_VECTOR_BYTES == 32
+    const Half128 bits = lower(Half256(mask)) | upper(Half256(mask));
+#else
+    const Half256 wide = lower(Half512(mask)) | upper(Half512(mask));
+    const Half128 bits = lower(wide) | upper(wide);
+#endif
+    return (bits[0] | bits[1]) != 0;
+}
+
+// ---- from matrices to lanes and back -------------------------------------------------------------------------------
+//
+// Transposition works on pieces of 16 bytes, S entries each: vector i holds the piece of matrix i, then of matrix i + S,
+// and so on. Transposing S × S inside every 16 bytes then puts the matrices into lanes in their order, without a
+// permutation across the 16-byte boundary (those are slow).
+
+template <class T>
+inline constexpr int piece = 16 / int(sizeof(T));
+
+template <class T>
+struct PieceOf {
+    typedef T type __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
+};
+
+// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores.
+template <class T>
+NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
+    using Piece = typename PieceOf<T>::type;
+    constexpr int s = piece<T>;
+    const auto at = [&](int q) NEURALINV_LAMBDA {
+        return Half128(*reinterpret_cast<const Piece*>(source + q * s * stride));
+    };
+#if NEURALINV_VECTOR_BYTES == 16
+    return Vector<T>(at(0));
+#elif NEURALINV_VECTOR_BYTES == 32
+    return Vector<T>(join(at(0), at(1)));
+#else
+    return Vector<T>(join(join(at(0), at(1)), join(at(2), at(3))));
+#endif
+}
+
+template <class T>
+NEURALINV_INLINE void store_pieces(Vector<T> value, T* target, std::int64_t stride) {
+    using Piece = typename PieceOf<T>::type;
+    const auto at = [&](int q) NEURALINV_LAMBDA -> Piece& {
+        return *reinterpret_cast<Piece*>(target + q * piece<T> * stride);
+    };
+#if NEURALINV_VECTOR_BYTES == 16
+    at(0) = value;
+#elif NEURALINV_VECTOR_BYTES == 32
+    at(0) = Piece(lower(Half256(value)));
+    at(1) = Piece(upper(Half256(value)));
+#else
+    const Half256 low = lower(Half512(value)), high = upper(Half512(value));
+    at(0) = Piece(lower(low));
+    at(1) = Piece(upper(low));
+    at(2) = Piece(lower(high));
+    at(3) = Piece(upper(high));
+#endif
+}
+
+// Interleave the lower (upper) halves of each 16 bytes of a and b, in units of T.
+template <bool upper>
+NEURALINV_INLINE Vector<float> interleave(Vector<float> a, Vector<float> b) {
+    constexpr int o = upper ? 2 : 0;
+    constexpr int n = lanes<float>;
+#if NEURALINV_VECTOR_BYTES == 16
+    return __builtin_shufflevector(a, b, o, n + o, o + 1, n + o + 1);
+#elif NEURALINV_VECTOR_BYTES == 32
+    return __builtin_shufflevector(a, b, o, n + o, o + 1, n + o + 1, o + 4, n + o + 4, o + 5, n + o + 5);
+#else
+    return __builtin_shufflevector(a, b, o, n + o, o + 1, n + o + 1, o + 4, n + o + 4, o + 5, n + o + 5, o + 8,
+                                   n + o + 8, o + 9, n + o + 9, o + 12, n + o + 12, o + 13, n + o + 13);
+#endif
+}
+
+template <bool upper>
+NEURALINV_INLINE Vector<double> interleave(Vector<double> a, Vector<double> b) {
+    constexpr int o = upper ? 1 : 0;
+    constexpr int n = lanes<double>;
+#if NEURALINV_VECTOR_BYTES == 16
+    return __builtin_shufflevector(a, b, o, n + o);
+#elif NEURALINV_VECTOR_BYTES == 32
+    return __builtin_shufflevector(a, b, o, n + o, o + 2, n + o + 2);
+#else
+    return __builtin_shufflevector(a, b, o, n + o, o + 2, n + o + 2, o + 4, n + o + 4, o + 6, n + o + 6);
+#endif
+}
+
+// Transpose inside every 16 bytes; its own inverse.
+NEURALINV_INLINE void transpose_pieces(Vector<double> (&v)[2]) {
+    const Vector<double> a = v[0], b = v[1];
+    v[0] = interleave<false>(a, b);
+    v[1] = interleave<true>(a, b);
+}
+
+NEURALINV_INLINE void transpose_pieces(Vector<float> (&v)[4]) {
+    const Vector<float> a = interleave<false>(v[0], v[2]), b = interleave<true>(v[0], v[2]);
+    const Vector<float> c = interleave<false>(v[1], v[3]), d = interleave<true>(v[1], v[3]);
+    v[0] = interleave<false>(a, c);
+    v[1] = interleave<true>(a, c);
+    v[2] = interleave<false>(b, d);
+    v[3] = interleave<true>(b, d);
+}
+
+// Entries [at, at + S) of a tile of matrices, `stride` apart, into lanes: a[e] takes entry at + e of every matrix.
+template <class T>
+NEURALINV_INLINE void load_chunk(const T* source, std::int64_t stride, Vector<T>* a) {
+    Vector<T> v[piece<T>];
+    static_for<0, piece<T>>([&](auto i_) NEURALINV_LAMBDA {
+        constexpr int i = decltype(i_)::value;
+        v[i] = load_pieces(source + i * stride, stride);
+    });
+    transpose_pieces(v);
+    static_for<0, piece<T>>([&](auto i) NEURALINV_LAMBDA { a[decltype(i)::value] = v[decltype(i)::value]; });
+}
+
+template <class T>
+NEURALINV_INLINE void store_chunk(const Vector<T>* a, T* target, std::int64_t stride) {
+    Vector<T> v[piece<T>];
+    static_for<0, piece<T>>([&](auto i) NEURALINV_LAMBDA { v[decltype(i)::value] = a[decltype(i)::value]; });
+    transpose_pieces(v);
+    static_for<0, piece<T>>([&](auto i_) NEURALINV_LAMBDA {
+        constexpr int i = decltype(i_)::value;
+        store_pieces<T>(v[i], target + i * stride, stride);
+    });
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET

@@ -1,0 +1,158 @@
+// From the caller's memory to tiles of `lanes` matrices, through a kernel of inverse.hpp, and back.
+#pragma once
+
+#include "inverse.hpp"
+
+namespace neuralinv::NEURALINV_TARGET {
+
+// Entries of a tile, `stride` apart from matrix to matrix, into lanes. n ≥ 2: a piece of 16 bytes fits into a matrix.
+template <class T>
+NEURALINV_INLINE void load_tile(const T* source, std::int64_t stride, int n, Vector<T>* a) {
+    const int entries = n * n;
+    int at = 0;
+    for (; at + piece<T> <= entries; at += piece<T>) load_chunk<T>(source + at, stride, a + at);
+    if (at < entries) load_chunk<T>(source + entries - piece<T>, stride, a + entries - piece<T>);  // overlaps the last
+}
+
+template <class T>
+NEURALINV_INLINE void store_tile(const Vector<T>* a, int n, T* target, std::int64_t stride) {
+    const int entries = n * n;
+    int at = 0;
+    for (; at + piece<T> <= entries; at += piece<T>) store_chunk<T>(a + at, target + at, stride);
+    if (at < entries) store_chunk<T>(a + entries - piece<T>, target + entries - piece<T>, stride);
+}
+
+// Again, with divisions, a tile that holds a matrix with an extreme pivot. Failed matrices become NaN.
+template <class T>
+__attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std::int64_t stride, int n, T* target,
+                                                           std::int64_t target_stride, Status* status) {
+    Vector<T> a[largest * largest];
+    Mask<T> pivot_row[largest];
+    load_tile<T>(source, stride, n, a);
+    const Mask<T> info = invert_carefully<T>(a, n, pivot_row);
+    for (int lane = 0; lane < lanes<T>; ++lane) {
+        T* out = target + lane * target_stride;
+        store_lane<T>(a, n, pivot_row, lane, out);
+        status[lane] = Status(info[lane]);
+        if (info[lane])
+            for (int e = 0; e < n * n; ++e) out[e] = T(__builtin_nanf(""));
+    }
+}
+
+// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise; status: (lanes), all
+// zero on entry. fixed_n = 0: n comes at run time.
+template <class T, int fixed_n>
+NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride,
+                                  Status* status) {
+    if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
+        constexpr int entries = fixed_n * fixed_n, whole = entries / piece<T>, rest = entries - piece<T>;
+        Vector<T> a[entries];
+        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
+            constexpr int at = decltype(c)::value * piece<T>;
+            load_chunk<T>(source + at, stride, a + at);
+        });
+        if constexpr (entries % piece<T> != 0) load_chunk<T>(source + rest, stride, a + rest);
+        const Mask<T> safe = invert_unrolled<T, fixed_n>(a);
+        if (__builtin_expect(any<T>(~safe), 0)) {
+            invert_tile_carefully<T>(source, stride, fixed_n, target, target_stride, status);
+            return;
+        }
+        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
+            constexpr int at = decltype(c)::value * piece<T>;
+            store_chunk<T>(a + at, target + at, target_stride);
+        });
+        if constexpr (entries % piece<T> != 0) store_chunk<T>(a + rest, target + rest, target_stride);
+    } else {
+        if constexpr (fixed_n > 0) n = fixed_n;
+        Vector<T> a[largest * largest];
+        Mask<T> pivot_row[largest];
+        load_tile<T>(source, stride, n, a);
+        const Mask<T> safe = invert_in_memory<T, fixed_n>(a, n, pivot_row);
+        if (__builtin_expect(any<T>(~safe), 0)) {
+            invert_tile_carefully<T>(source, stride, n, target, target_stride, status);
+            return;
+        }
+        if constexpr (fixed_n > 0) {
+            restore_columns<T, fixed_n>(a, pivot_row);
+            store_tile<T>(a, n, target, target_stride);
+        } else {
+            for (int lane = 0; lane < lanes<T>; ++lane)
+                store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
+        }
+    }
+}
+
+// A tile that is not full, or whose matrices do not lie row by row: through a buffer, filled up with identities.
+template <class T, int fixed_n>
+__attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X,
+                                                    Status* status) {
+    const int n = fixed_n > 0 ? fixed_n : int(A.n);
+    constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
+    T in[most], out[most];
+    for (int b = 0; b < lanes<T>; ++b) {
+        T* to = in + b * n * n;
+        const T* from = A.data + (begin + b) * A.batch_stride;
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j < n; ++j)
+                to[i * n + j] = b < count ? from[i * A.row_stride + j * A.column_stride] : T(i == j);
+    }
+    invert_tile<T, fixed_n>(in, n * n, n, out, n * n, status);
+    __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
+}
+
+template <class T, int fixed_n>
+inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    const int n = fixed_n > 0 ? fixed_n : int(A.n);
+    const bool row_by_row = A.row_stride == n && A.column_stride == 1;
+    FirstFailure failure{-1, success};
+    for (std::int64_t b = begin; b < end; b += lanes<T>) {
+        const int count = int(end - b < lanes<T> ? end - b : lanes<T>);
+        Status status[lanes<T>] = {};
+        T* target = X + b * n * n;
+        if (row_by_row && count == lanes<T>)
+            invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n, status);
+        else
+            invert_tile_buffered<T, fixed_n>(A, b, count, target, status);
+        for (int lane = 0; lane < count; ++lane) {
+            if (info) info[b + lane] = status[lane];
+            if (status[lane] != success && failure.index < 0) failure = {b + lane, status[lane]};
+        }
+    }
+    return failure;
+}
+
+template <class T>
+inline FirstFailure invert_scalars(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    FirstFailure failure{-1, success};
+    for (std::int64_t b = begin; b < end; ++b) {
+        const T value = A.data[b * A.batch_stride];
+        const Status status = value == T(0) ? 1 : success;
+        X[b] = T(1) / value;
+        if (info) info[b] = status;
+        if (status != success && failure.index < 0) failure = {b, status};
+    }
+    return failure;
+}
+
+// Invert matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size.
+//
+// X: (count, n, n), row by row without gaps. info: (count) or null. begin: a multiple of the lanes, else the first tile
+// is merely slower.
+template <class T>
+inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    switch (A.n) {
+        case 1: return invert_scalars<T>(A, begin, end, X, info);
+        case 2: return invert_sized<T, 2>(A, begin, end, X, info);
+        case 3: return invert_sized<T, 3>(A, begin, end, X, info);
+        case 4: return invert_sized<T, 4>(A, begin, end, X, info);
+        case 5: return invert_sized<T, 5>(A, begin, end, X, info);
+        case 6: return invert_sized<T, 6>(A, begin, end, X, info);
+        case 7: return invert_sized<T, 7>(A, begin, end, X, info);
+        case 8: return invert_sized<T, 8>(A, begin, end, X, info);
+        case 9: return invert_sized<T, 9>(A, begin, end, X, info);
+        case 10: return invert_sized<T, 10>(A, begin, end, X, info);
+        default: return invert_sized<T, 0>(A, begin, end, X, info);
+    }
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET

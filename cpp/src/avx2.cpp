@@ -1,0 +1,8 @@
+// AVX2 with fused multiply-add.
+#define NEURALINV_TARGET avx2
+#define NEURALINV_VECTOR_BYTES 32
+#include "neuralinv/tiles.hpp"
+
+#include "kernels.hpp"
+
+NEURALINV_DEFINE_KERNELS("avx2", avx2)

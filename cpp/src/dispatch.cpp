@@ -1,0 +1,129 @@
+// Choice of the instruction set, and of the number of threads.
+#include "neuralinv/dispatch.hpp"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "kernels.hpp"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace neuralinv {
+
+#if defined(__x86_64__)
+extern const Kernels kernels_baseline, kernels_avx2, kernels_avx512;
+#elif defined(__aarch64__)
+extern const Kernels kernels_neon;
+#else
+extern const Kernels kernels_baseline;
+#endif
+
+namespace {
+
+std::vector<const Kernels*> available() {
+    std::vector<const Kernels*> found;
+#if defined(__x86_64__)
+    __builtin_cpu_init();  // libgcc asks the operating system, too, whether it saves the wide registers
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw"))
+        found.push_back(&kernels_avx512);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2);
+    found.push_back(&kernels_baseline);
+#elif defined(__aarch64__)
+    found.push_back(&kernels_neon);
+#else
+    found.push_back(&kernels_baseline);
+#endif
+    return found;
+}
+
+const Kernels* choose() {
+    const std::vector<const Kernels*> found = available();
+    const char* wanted = std::getenv("NEURALINV_ISA");
+    if (wanted == nullptr || *wanted == '\0') return found.front();
+    std::string names;
+    for (const Kernels* kernels : found) {
+        if (std::string(wanted) == kernels->name) return kernels;
+        names += std::string(names.empty() ? "" : ", ") + kernels->name;
+    }
+    throw std::runtime_error("NEURALINV_ISA=" + std::string(wanted) + " is not available; this machine has " + names);
+}
+
+const Kernels& chosen() {
+    static const Kernels* const kernels = choose();  // an exception leaves it unset: the next call throws again
+    return *kernels;
+}
+
+// Starting and joining threads costs some microseconds: below this many multiplications one thread does the work.
+constexpr double work_for_threads = 1 << 16;
+
+// A large result lies in fresh memory, whose first touch costs more for each 4 KiB page than the inverses in it. Huge
+// pages make that five hundred times rarer, where the system grants them to those who ask.
+void ask_for_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
+    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) & ~(page - 1);
+    const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data) + bytes) & ~(page - 1);
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: failure is fine
+#endif
+}
+
+template <class T>
+FirstFailure invert_batch(const MatrixBatch<T>& A, T* X, Status* info, int threads) {
+    const InvertRange<T> invert_range = chosen().invert<T>();
+    // Moving a matrix costs about as much as 16 multiplications for each of its entries.
+    const double entries = double(A.n * A.n);
+    const double work = double(A.count) * entries * (double(A.n) + 16.0) / 8.0;
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
+    if (threads <= 1 || work < work_for_threads) return invert_range(A, 0, A.count, X, info);
+
+    // Pieces of whole tiles, several for each thread so that one that was interrupted does not hold up the others.
+    const std::int64_t tile = chosen().vector_bytes / std::int64_t(sizeof(T));
+    const std::int64_t pieces = std::int64_t(threads) * 8;
+    const std::int64_t length = ((A.count + pieces - 1) / pieces + tile - 1) / tile * tile;
+    FirstFailure first{-1, success};
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+#endif
+    for (std::int64_t piece = 0; piece < pieces; ++piece) {
+        const std::int64_t begin = piece * length, end = begin + length < A.count ? begin + length : A.count;
+        if (begin >= end) continue;
+        const FirstFailure failure = invert_range(A, begin, end, X, info);
+        if (failure.index < 0) continue;
+#if defined(_OPENMP)
+#pragma omp critical(neuralinv_first_failure)
+#endif
+        if (first.index < 0 || failure.index < first.index) first = failure;
+    }
+    return first;
+}
+
+}  // namespace
+
+FirstFailure invert(const MatrixBatch<float>& A, float* X, Status* info, int threads) {
+    return invert_batch(A, X, info, threads);
+}
+
+FirstFailure invert(const MatrixBatch<double>& A, double* X, Status* info, int threads) {
+    return invert_batch(A, X, info, threads);
+}
+
+std::string instruction_set() { return chosen().name; }
+
+std::vector<std::string> available_instruction_sets() {
+    std::vector<std::string> names;
+    for (const Kernels* kernels : available()) names.emplace_back(kernels->name);
+    return names;
+}
+
+bool has_threads() {
+#if defined(_OPENMP)
+    return true;
+#else
+    return false;
+#endif
+}
+
+}  // namespace neuralinv
