@@ -52,5 +52,4 @@ NB_MODULE(_native, m) {
     m.def("invert_f64", &run<double>);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
-    m.def("has_threads", &neuralinv::has_threads);
 }

@@ -2,9 +2,11 @@
 #include "neuralinv/dispatch.hpp"
 
 #include <cstdlib>
+#include <mutex>
 #include <stdexcept>
 
 #include "kernels.hpp"
+#include "thread_pool.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -81,22 +83,18 @@ FirstFailure invert_batch(const MatrixBatch<T>& A, T* X, Status* info, int threa
 
     // Pieces of whole tiles, several for each thread so that one that was interrupted does not hold up the others.
     const std::int64_t tile = chosen().vector_bytes / std::int64_t(sizeof(T));
-    const std::int64_t pieces = std::int64_t(threads) * 8;
-    const std::int64_t length = ((A.count + pieces - 1) / pieces + tile - 1) / tile * tile;
+    const std::int64_t wanted = std::int64_t(threads) * 8;
+    const std::int64_t length = ((A.count + wanted - 1) / wanted + tile - 1) / tile * tile;
     FirstFailure first{-1, success};
-#if defined(_OPENMP)
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-#endif
-    for (std::int64_t piece = 0; piece < pieces; ++piece) {
+    std::mutex mutex;
+    auto run_piece = [&](std::int64_t piece) {
         const std::int64_t begin = piece * length, end = begin + length < A.count ? begin + length : A.count;
-        if (begin >= end) continue;
         const FirstFailure failure = invert_range(A, begin, end, X, info);
-        if (failure.index < 0) continue;
-#if defined(_OPENMP)
-#pragma omp critical(neuralinv_first_failure)
-#endif
+        if (failure.index < 0) return;
+        const std::lock_guard<std::mutex> lock(mutex);
         if (first.index < 0 || failure.index < first.index) first = failure;
-    }
+    };
+    parallel_for(threads, (A.count + length - 1) / length, run_piece);
     return first;
 }
 
@@ -116,14 +114,6 @@ std::vector<std::string> available_instruction_sets() {
     std::vector<std::string> names;
     for (const Kernels* kernels : available()) names.emplace_back(kernels->name);
     return names;
-}
-
-bool has_threads() {
-#if defined(_OPENMP)
-    return true;
-#else
-    return false;
-#endif
 }
 
 }  // namespace neuralinv

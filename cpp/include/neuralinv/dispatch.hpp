@@ -22,7 +22,4 @@ std::string instruction_set();
 // Those that were compiled and that this machine has, best first.
 std::vector<std::string> available_instruction_sets();
 
-// Whether large batches are shared among threads at all.
-bool has_threads();
-
 }  // namespace neuralinv

@@ -1,0 +1,49 @@
+// Every piece runs once, whoever calls, from however many threads, and in the child of a fork.
+#include "thread_pool.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+
+namespace {
+
+void run_once(int threads, std::int64_t pieces) {
+    std::vector<std::atomic<int>> runs(static_cast<std::size_t>(pieces));
+    auto body = [&](std::int64_t piece) { ++runs[static_cast<std::size_t>(piece)]; };
+    neuralinv::parallel_for(threads, pieces, body);
+    for (std::int64_t piece = 0; piece < pieces; ++piece)
+        CHECK(runs[static_cast<std::size_t>(piece)] == 1, "piece %ld of %ld ran %d times", long(piece), long(pieces),
+              runs[static_cast<std::size_t>(piece)].load());
+}
+
+}  // namespace
+
+int main() {
+    for (int threads : {1, 2, 3, 8})
+        for (std::int64_t pieces : {0, 1, 2, 7, 100})
+            for (int repeat = 0; repeat < 200; ++repeat) run_once(threads, pieces);
+
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 4; ++caller)
+        callers.emplace_back([] {
+            for (int repeat = 0; repeat < 500; ++repeat) run_once(4, 16);
+        });
+    for (std::thread& caller : callers) caller.join();
+
+#if !defined(__SANITIZE_THREAD__)  // which does not support threads started after a fork
+    const pid_t child = fork();
+    if (child == 0) {
+        run_once(4, 100);
+        _exit(neuralinv::test::failures);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child of a fork ended with %d", status);
+#endif
+    return neuralinv::test::report("thread pool");
+}
