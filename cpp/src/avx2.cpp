@@ -1,7 +1,8 @@
 // AVX2 with fused multiply-add.
 #define NEURALINV_TARGET avx2
+#define NEURALINV_AGAIN avx2_unfused
 #define NEURALINV_VECTOR_BYTES 32
-#include "neuralinv/tiles.hpp"
+#include "neuralinv/ranges.hpp"
 
 #include "kernels.hpp"
 

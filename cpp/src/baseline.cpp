@@ -1,7 +1,7 @@
 // The instruction set that every machine of the architecture has.
 #define NEURALINV_TARGET baseline
 #define NEURALINV_VECTOR_BYTES 16
-#include "neuralinv/tiles.hpp"
+#include "neuralinv/ranges.hpp"
 
 #include "kernels.hpp"
 

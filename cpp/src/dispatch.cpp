@@ -1,6 +1,7 @@
 // Choice of the instruction set, and of the number of threads.
 #include "neuralinv/dispatch.hpp"
 
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <stdexcept>
@@ -58,7 +59,7 @@ const Kernels& chosen() {
     return *kernels;
 }
 
-// Starting and joining threads costs some microseconds: below this many multiplications one thread does the work.
+// Waking a thread takes some microseconds: below this many multiplications one thread does the work.
 constexpr double work_for_threads = 1 << 16;
 
 // A large result lies in fresh memory, whose first touch costs more for each 4 KiB page than the inverses in it. Huge
@@ -72,41 +73,74 @@ void ask_for_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_
 #endif
 }
 
-template <class T>
-FirstFailure invert_batch(const MatrixBatch<T>& A, T* X, Status* info, int threads) {
-    const InvertRange<T> invert_range = chosen().invert<T>();
-    // Moving a matrix costs about as much as 16 multiplications for each of its entries.
-    const double entries = double(A.n * A.n);
-    const double work = double(A.count) * entries * (double(A.n) + 16.0) / 8.0;
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
-    if (threads <= 1 || work < work_for_threads) return invert_range(A, 0, A.count, X, info);
+// Share matrices 0..count-1 among threads. range(begin, end) returns its first failure; entries: touched for each matrix,
+// multiplications: done for each.
+template <class Range>
+FirstFailure share(std::int64_t count, double entries, double multiplications, std::int64_t tile, int threads,
+                   const Range& range) {
+    // Moving an entry costs about as much as 16 multiplications; eight of either take place at once.
+    const double work = double(count) * (multiplications + 16.0 * entries) / 8.0;
+    if (threads <= 1 || count <= 1 || work < work_for_threads) return range(0, count);
 
     // Pieces of whole tiles, several for each thread so that one that was interrupted does not hold up the others.
-    const std::int64_t tile = chosen().vector_bytes / std::int64_t(sizeof(T));
     const std::int64_t wanted = std::int64_t(threads) * 8;
-    const std::int64_t length = ((A.count + wanted - 1) / wanted + tile - 1) / tile * tile;
+    std::int64_t length = (count + wanted - 1) / wanted;
+    if (length > tile) length = (length + tile - 1) / tile * tile;
     FirstFailure first{-1, success};
     std::mutex mutex;
     auto run_piece = [&](std::int64_t piece) {
-        const std::int64_t begin = piece * length, end = begin + length < A.count ? begin + length : A.count;
-        const FirstFailure failure = invert_range(A, begin, end, X, info);
+        const std::int64_t begin = piece * length, end = begin + length < count ? begin + length : count;
+        const FirstFailure failure = range(begin, end);
         if (failure.index < 0) return;
         const std::lock_guard<std::mutex> lock(mutex);
         if (first.index < 0 || failure.index < first.index) first = failure;
     };
-    parallel_for(threads, (A.count + length - 1) / length, run_piece);
+    parallel_for(threads, (count + length - 1) / length, run_piece);
     return first;
+}
+
+template <class T>
+std::int64_t tile() {
+    return chosen().vector_bytes / std::int64_t(sizeof(T));
 }
 
 }  // namespace
 
-FirstFailure invert(const MatrixBatch<float>& A, float* X, Status* info, int threads) {
-    return invert_batch(A, X, info, threads);
+template <class T>
+FirstFailure invert(const MatrixBatch<T>& A, Structure structure, T* X, Status* info, int threads) {
+    const auto kernel = chosen().of(T{}).invert;
+    const double n = double(A.n);
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
+    return share(A.count, n * n, n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+        return kernel(A, structure, begin, end, X, info);
+    });
 }
 
-FirstFailure invert(const MatrixBatch<double>& A, double* X, Status* info, int threads) {
-    return invert_batch(A, X, info, threads);
+template <class T>
+FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, T* X, Status* info, int threads) {
+    const auto kernel = chosen().of(T{}).solve;
+    const double n = double(A.n), k = double(B.columns);
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * B.columns) * sizeof(T));
+    return share(A.count, n * (n + k), n * n * (n / 2 + k), tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+        return kernel(A, B, structure, begin, end, X, info);
+    });
 }
+
+template <class T>
+FirstFailure slogdet(const MatrixBatch<T>& A, Structure structure, T* sign, T* logabsdet, int threads) {
+    const auto kernel = chosen().of(T{}).slogdet;
+    const double n = double(A.n);
+    return share(A.count, n * n, n * n * n / 2, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+        return kernel(A, structure, begin, end, sign, logabsdet);
+    });
+}
+
+#define NEURALINV_INSTANTIATE(T)                                                                                    \
+    template FirstFailure invert<T>(const MatrixBatch<T>&, Structure, T*, Status*, int);                            \
+    template FirstFailure solve<T>(const MatrixBatch<T>&, const RightSides<T>&, Structure, T*, Status*, int);       \
+    template FirstFailure slogdet<T>(const MatrixBatch<T>&, Structure, T*, T*, int);
+NEURALINV_INSTANTIATE(float)
+NEURALINV_INSTANTIATE(double)
 
 std::string instruction_set() { return chosen().name; }
 

@@ -1,7 +1,8 @@
 // Armv8 Advanced SIMD.
 #define NEURALINV_TARGET neon
+#define NEURALINV_AGAIN neon_unfused
 #define NEURALINV_VECTOR_BYTES 16
-#include "neuralinv/tiles.hpp"
+#include "neuralinv/ranges.hpp"
 
 #include "kernels.hpp"
 

@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <random>
+#include <stdexcept>
 #include <vector>
+
+#include "neuralinv/dispatch.hpp"
 
 namespace neuralinv::test {
 
@@ -65,6 +68,17 @@ long double norm(const T* A, std::size_t entries) {
     long double sum = 0;
     for (std::size_t e = 0; e < entries; ++e) sum += static_cast<long double>(A[e]) * A[e];
     return std::sqrt(sum);
+}
+
+// For the start of main(): whether the instruction set that NEURALINV_ISA names is there; 77 tells CTest that it is not.
+inline bool has_instruction_set() {
+    try {
+        std::printf("%s\n", instruction_set().c_str());
+        return true;
+    } catch (const std::runtime_error& error) {
+        std::printf("%s\n", error.what());
+        return false;
+    }
 }
 
 inline int report(const char* name) {

@@ -5,16 +5,27 @@
 #include <vector>
 
 #include "batch.hpp"
+#include "careful.hpp"
+#include "right_sides.hpp"
 #include "status.hpp"
 
 namespace neuralinv {
 
-// Invert a batch of 1 ≤ n ≤ largest_size on at most `threads` threads.
-//
-// X: (count, n, n), row by row without gaps, not overlapping A. info: (count), or null if nobody asks. Throws
-// std::runtime_error if the environment variable NEURALINV_ISA names an instruction set that is not available.
-FirstFailure invert(const MatrixBatch<float>& A, float* X, Status* info, int threads);
-FirstFailure invert(const MatrixBatch<double>& A, double* X, Status* info, int threads);
+// All run on at most `threads` threads, for T = float and double and any n ≥ 1. X, info, sign and logabsdet do not overlap
+// A or B and have no gaps; info: (count), or null if nobody asks. What failed is NaN. Throws std::runtime_error if the
+// environment variable NEURALINV_ISA names an instruction set that is not available.
+
+// X: (count, n, n).
+template <class T>
+FirstFailure invert(const MatrixBatch<T>& A, Structure structure, T* X, Status* info, int threads);
+
+// X: (count, n, B.columns).
+template <class T>
+FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, T* X, Status* info, int threads);
+
+// sign, logabsdet: (count). General matrices do not fail: a singular one has sign 0 and logarithm −inf.
+template <class T>
+FirstFailure slogdet(const MatrixBatch<T>& A, Structure structure, T* sign, T* logabsdet, int threads);
 
 // The instruction set in use: the best that this machine has, or the one that NEURALINV_ISA names.
 std::string instruction_set();

@@ -1,0 +1,310 @@
+// Ranges of a batch through the elimination of columns.hpp, n ≥ 8: inverses, solutions, determinants.
+//
+// Matrices with a pivot that cannot be trusted go to the same kernels compiled without fused multiply-adds
+// (NEURALINV_AGAIN names their namespace), which find a pivot zero where LAPACK does; from there to careful.hpp if a
+// reciprocal leaves the range.
+#pragma once
+
+#include "careful.hpp"
+#include "columns_memory.hpp"
+
+#include <cstdlib>
+
+#if defined(NEURALINV_AGAIN)
+namespace neuralinv::NEURALINV_AGAIN {
+template <class T>
+FirstFailure invert_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, Status*);
+template <class T>
+FirstFailure solve_columns(const MatrixBatch<T>&, const RightSides<T>&, Structure, std::int64_t, std::int64_t, T*, Status*);
+template <class T>
+FirstFailure slogdet_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, T*);
+}  // namespace neuralinv::NEURALINV_AGAIN
+#endif
+
+namespace neuralinv::NEURALINV_TARGET {
+
+template <class T>
+NEURALINV_INLINE int height_of(int n) {
+    return (n + lanes<T> - 1) / lanes<T>;
+}
+
+// One piece of memory for `together` eliminations; small ones need no heap.
+template <class T, int together>
+class Workspace {
+   public:
+    Elimination<T> eliminations[together];
+    T* sizes[together];      // (n), rounded up to blocks: the largest modulus of each column
+    int* steps[together];    // (n): the inverse of rows
+    bool available;
+
+    // count: columns in all.
+    Workspace(int count, int height) {
+        const int padded = height * lanes<T>;
+        const std::int64_t vectors = std::int64_t(count + rank + 2) * height + 4 * height;
+        const std::int64_t bytes = vectors * NEURALINV_VECTOR_BYTES * together;
+        void* memory = local_;
+        if (bytes > std::int64_t(sizeof(local_))) {
+            if (posix_memalign(&heap_, NEURALINV_VECTOR_BYTES, std::size_t(bytes)) != 0) heap_ = nullptr;
+            memory = heap_;
+        }
+        available = memory != nullptr;
+        if (!available) return;
+        for (int m = 0; m < together; ++m) {
+            Elimination<T>& e = eliminations[m];
+            e.columns = static_cast<Vector<T>*>(memory) + m * vectors;
+            e.multipliers = e.columns + std::int64_t(count) * height;
+            e.closed = reinterpret_cast<Bits<T>*>(e.multipliers + rank * height);
+            e.reciprocals = e.multipliers + (rank + 1) * height;
+            e.pivots = reinterpret_cast<T*>(e.reciprocals + height);
+            sizes[m] = e.pivots + padded;
+            e.rows = reinterpret_cast<int*>(sizes[m] + padded);
+            steps[m] = e.rows + padded;
+        }
+    }
+    ~Workspace() { std::free(heap_); }
+    Workspace(const Workspace&) = delete;
+
+   private:
+    alignas(64) unsigned char local_[32768];
+    void* heap_ = nullptr;
+};
+
+template <class T>
+NEURALINV_INLINE void load_matrix(const MatrixBatch<T>& A, Structure structure, std::int64_t b, int height,
+                                  Elimination<T>& e, T* sizes) {
+    const int n = int(A.n);
+    const T* source = A.data + b * A.batch_stride;
+    T* columns = reinterpret_cast<T*>(e.columns);
+    if (structure == Structure::positive)
+        load_lower_triangle(source, A.row_stride, A.column_stride, n, height, columns, sizes);
+    else if (A.column_stride == 1)
+        load_rows(source, A.row_stride, n, n, height, columns, sizes);
+    else
+        load_entries(source, A.row_stride, A.column_stride, n, n, height, columns, sizes);
+    e.failed = 0;
+    for (int v = 0; v < height; ++v) {
+        e.closed[v] = Bits<T>(iota<T>() >= Bits<T>{} + typename Traits<T>::Integer(n - v * lanes<T>));
+        e.reciprocals[v] = Vector<T>{};
+    }
+}
+
+template <class T>
+NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, int n, int height, Elimination<T>& e) {
+    const T* source = B.data + b * B.batch_stride;
+    T* columns = reinterpret_cast<T*>(e.columns + std::int64_t(n) * height);
+    if (B.column_stride == 1 && B.columns >= block<T>)
+        load_rows<T>(source, B.row_stride, n, int(B.columns), height, columns, nullptr);
+    else
+        load_entries<T>(source, B.row_stride, B.column_stride, n, int(B.columns), height, columns, nullptr);
+}
+
+// Whether all pivots can be trusted: numbers whose reciprocals are in range, and not so small that rounding may have made
+// them out of zeros (or, of a positive definite matrix, the other way round).
+template <class T>
+NEURALINV_INLINE bool trustworthy(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
+    const T small = T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53));
+    bool fine = e.failed == 0;
+    for (int k = 0; k < n; ++k) {
+        const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
+        fine &= bool(size > small * sizes[k]) & bool(size >= Traits<T>::smallest_normal) &
+                bool(size <= 1 / Traits<T>::smallest_normal);
+    }
+    return fine;
+}
+
+// Without fused operations a tiny pivot is what LAPACK would have, too: it is the reciprocals alone that matter.
+template <class T>
+NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, [[maybe_unused]] const T* sizes, int n) {
+#if defined(NEURALINV_AGAIN)
+    return trustworthy(e, structure, sizes, n);
+#else
+    bool fine = e.failed == 0;
+    for (int k = 0; k < n; ++k) {
+        const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
+        fine &= bool(size >= Traits<T>::smallest_normal) & bool(size <= 1 / Traits<T>::smallest_normal);
+    }
+    return fine;
+#endif
+}
+
+struct Report {
+    FirstFailure first{-1, success};
+    Status* info;
+
+    NEURALINV_INLINE void operator()(std::int64_t b, Status status) {
+        if (info) info[b] = status;
+        if (status != success && first.index < 0) first = {b, status};
+    }
+};
+
+// ---- inverses ------------------------------------------------------------------------------------------------------
+
+template <class T>
+__attribute__((noinline)) Status invert_again(const MatrixBatch<T>& A, Structure structure, std::int64_t b, T* X) {
+#if defined(NEURALINV_AGAIN)
+    return NEURALINV_AGAIN::invert_columns<T>(A, structure, b, b + 1, X, nullptr).status;
+#else
+    return invert_carefully(A, b, structure, X + b * A.n * A.n);
+#endif
+}
+
+template <class T, int fixed, Pivots choice, int together>
+inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace<T, together>& workspace, int any_height,
+                         std::int64_t b, T* X, Report& report) {
+    const int height = fixed > 0 ? fixed : any_height, n = int(A.n);
+    for (int m = 0; m < together; ++m)
+        load_matrix(A, structure, b + m, height, workspace.eliminations[m], workspace.sizes[m]);
+    eliminate<T, fixed, Wanted::inverse, choice, together>(workspace.eliminations, height, n, n);
+    for (int m = 0; m < together; ++m) {
+        const Elimination<T>& e = workspace.eliminations[m];
+        if (__builtin_expect(!usable(e, structure, workspace.sizes[m], n), 0)) {
+            report(b + m, invert_again(A, structure, b + m, X));
+            continue;
+        }
+        for (int k = 0; k < n; ++k) workspace.steps[m][e.rows[k]] = k;
+        store_rows<T, Wanted::inverse>(e, n, height, 0, n, workspace.steps[m], X + (b + m) * n * n);
+        report(b + m, success);
+    }
+}
+
+template <class T, int fixed, Pivots choice, int together>
+inline FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin,
+                                         std::int64_t end, T* X, Status* info) {
+    const int n = int(A.n), height = height_of<T>(n);
+    Report report{{-1, success}, info};
+    std::int64_t b = begin;
+    if constexpr (together > 1) {
+        if (end - b >= together) {
+            Workspace<T, together> workspace(n, height);
+            if (workspace.available)
+                for (; b + together <= end; b += together)
+                    invert_group<T, fixed, choice, together>(A, structure, workspace, height, b, X, report);
+        }
+    }
+    if (b == end) return report.first;
+    Workspace<T, 1> workspace(n, height);
+    for (; b < end; ++b) {
+        if (workspace.available)
+            invert_group<T, fixed, choice, 1>(A, structure, workspace, height, b, X, report);
+        else
+            report(b, invert_carefully(A, b, structure, X + b * n * n));
+    }
+    return report.first;
+}
+
+// Invert matrices [begin, end) of A, n ≥ 8.
+template <class T>
+FirstFailure invert_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
+                            Status* info) {
+    constexpr Pivots largest = Pivots::largest, diagonal = Pivots::diagonal;
+    if (structure == Structure::positive)
+        return invert_sized_columns<T, 0, diagonal, 1>(A, structure, begin, end, X, info);
+    switch (height_of<T>(int(A.n))) {
+        case 1: return invert_sized_columns<T, 1, largest, 4>(A, structure, begin, end, X, info);
+        case 2: return invert_sized_columns<T, 2, largest, 2>(A, structure, begin, end, X, info);
+        case 3: return invert_sized_columns<T, 3, largest, 2>(A, structure, begin, end, X, info);
+        case 4: return invert_sized_columns<T, 4, largest, 2>(A, structure, begin, end, X, info);
+        default: return invert_sized_columns<T, 0, largest, 1>(A, structure, begin, end, X, info);
+    }
+}
+
+// ---- solutions -----------------------------------------------------------------------------------------------------
+
+template <class T>
+__attribute__((noinline)) Status solve_again(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure,
+                                             std::int64_t b, T* X) {
+#if defined(NEURALINV_AGAIN)
+    return NEURALINV_AGAIN::solve_columns<T>(A, B, structure, b, b + 1, X, nullptr).status;
+#else
+    return solve_carefully(A, B, b, structure, X + b * A.n * B.columns);
+#endif
+}
+
+template <class T, int fixed, Pivots choice>
+inline FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure,
+                                        std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    const int n = int(A.n), count = n + int(B.columns), height = height_of<T>(n);
+    Report report{{-1, success}, info};
+    Workspace<T, 1> workspace(count, height);
+    for (std::int64_t b = begin; b < end; ++b) {
+        if (!workspace.available) {
+            report(b, solve_carefully(A, B, b, structure, X + b * n * B.columns));
+            continue;
+        }
+        Elimination<T>& e = workspace.eliminations[0];
+        load_matrix(A, structure, b, height, e, workspace.sizes[0]);
+        load_right_sides(B, b, n, height, e);
+        eliminate<T, fixed, Wanted::solution, choice, 1>(&e, height, n, count);
+        if (__builtin_expect(!usable(e, structure, workspace.sizes[0], n), 0)) {
+            report(b, solve_again(A, B, structure, b, X));
+            continue;
+        }
+        for (int k = 0; k < n; ++k) workspace.steps[0][e.rows[k]] = k;
+        store_rows<T, Wanted::solution>(e, n, height, n, int(B.columns), workspace.steps[0], X + b * n * B.columns);
+        report(b, success);
+    }
+    return report.first;
+}
+
+// Solve systems [begin, end), n ≥ 8. X: (count, n, columns).
+template <class T>
+FirstFailure solve_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, std::int64_t begin,
+                           std::int64_t end, T* X, Status* info) {
+    constexpr Pivots largest = Pivots::largest;
+    if (structure == Structure::positive)
+        return solve_sized_columns<T, 0, Pivots::diagonal>(A, B, structure, begin, end, X, info);
+    switch (height_of<T>(int(A.n))) {
+        case 1: return solve_sized_columns<T, 1, largest>(A, B, structure, begin, end, X, info);
+        case 2: return solve_sized_columns<T, 2, largest>(A, B, structure, begin, end, X, info);
+        default: return solve_sized_columns<T, 0, largest>(A, B, structure, begin, end, X, info);
+    }
+}
+
+// ---- determinants --------------------------------------------------------------------------------------------------
+
+// Whether the permutation k → rows[k] is odd. steps: (n), overwritten.
+inline bool is_odd(const int* rows, int n, int* steps) {
+    bool odd = false;
+    for (int k = 0; k < n; ++k) steps[k] = rows[k];
+    for (int k = 0; k < n; ++k)
+        while (steps[k] != k) {
+            const int other = steps[k];
+            steps[k] = steps[other];
+            steps[other] = other;
+            odd = !odd;
+        }
+    return odd;
+}
+
+// Determinants of matrices [begin, end), n ≥ 8. Failures: of positive matrices only; a singular one has determinant 0.
+template <class T>
+FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
+                             T* logabsdet) {
+    const int n = int(A.n), height = height_of<T>(n);
+    Report report{{-1, success}, nullptr};
+    Workspace<T, 1> workspace(n, height);
+    for (std::int64_t b = begin; b < end; ++b) {
+        Elimination<T>& e = workspace.eliminations[0];
+        if (workspace.available) {
+            load_matrix(A, structure, b, height, e, workspace.sizes[0]);
+            if (structure == Structure::positive)
+                eliminate<T, 0, Wanted::solution, Pivots::diagonal, 1>(&e, height, n, n);
+            else if (height == 1)
+                eliminate<T, 1, Wanted::solution, Pivots::largest, 1>(&e, height, n, n);
+            else
+                eliminate<T, 0, Wanted::solution, Pivots::largest, 1>(&e, height, n, n);
+            if (usable(e, structure, workspace.sizes[0], n)) {
+                slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
+                continue;
+            }
+        }
+#if defined(NEURALINV_AGAIN)
+        report(b, NEURALINV_AGAIN::slogdet_columns<T>(A, structure, b, b + 1, sign, logabsdet).status);
+#else
+        report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
+#endif
+    }
+    return report.first;
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET
