@@ -1,6 +1,5 @@
 // The core for Python: checks what it is given, releases the GIL, nothing else. neuralinv/dense/native.py calls it.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,46 +9,106 @@ namespace nb = nanobind;
 
 namespace {
 
-// A batch (*batch, n, n) in the caller's memory. Batch dimensions must be equivalent to one with a single stride.
+using neuralinv::MatrixBatch;
+using neuralinv::RightSides;
+using neuralinv::Status;
+using neuralinv::Structure;
+
+std::int64_t at(const nb::tuple& sizes, std::size_t d) { return nb::cast<std::int64_t>(sizes[d]); }
+
+// One stride for dimensions 0..ndim-3 of a batch, in elements; count: of all their elements. Throws if none fits them all.
+std::int64_t batch_stride(const nb::tuple& shape, const nb::tuple& strides, std::int64_t& count) {
+    count = 1;
+    std::int64_t stride = 0, expected = 0;  // of the next dimension with more than one element
+    for (std::size_t d = shape.size() - 2; d-- > 0;) {
+        const std::int64_t size = at(shape, d);
+        if (size < 0) throw nb::value_error("a dimension is negative");
+        if (size != 1 && count > 1 && at(strides, d) != expected)
+            throw nb::value_error("the batch dimensions are not equivalent to one");
+        if (size != 1 && count == 1) stride = at(strides, d);
+        count *= size;
+        expected = stride * count;
+    }
+    return stride;
+}
+
 template <class T>
-neuralinv::MatrixBatch<T> view(const T* data, const nb::tuple& shape, const nb::tuple& strides) {
+MatrixBatch<T> matrices(std::uintptr_t data, const nb::tuple& shape, const nb::tuple& strides) {
     const std::size_t ndim = shape.size();
     if (ndim < 2 || strides.size() != ndim) throw nb::value_error("expected shape and strides of (*batch, n, n)");
-    const auto size = [&](std::size_t d) { return nb::cast<std::int64_t>(shape[d]); };
-    const auto stride = [&](std::size_t d) { return nb::cast<std::int64_t>(strides[d]); };
-    neuralinv::MatrixBatch<T> A{data, 1, size(ndim - 1), 0, stride(ndim - 2), stride(ndim - 1)};
-    if (size(ndim - 2) != A.n) throw nb::value_error("expected square matrices");
-    if (A.n < 1 || A.n > neuralinv::largest_size) throw nb::value_error("n is out of the kernels' range");
-    std::int64_t expected = 0;  // of the next dimension with more than one element
-    for (std::size_t d = ndim - 2; d-- > 0;) {
-        if (size(d) < 0) throw nb::value_error("a dimension is negative");
-        if (size(d) != 1 && A.count > 1 && stride(d) != expected)
-            throw nb::value_error("the batch dimensions are not equivalent to one");
-        if (size(d) != 1 && A.count == 1) A.batch_stride = stride(d);
-        A.count *= size(d);
-        expected = A.batch_stride * A.count;
-    }
+    MatrixBatch<T> A{reinterpret_cast<const T*>(data), 1, at(shape, ndim - 1), 0, at(strides, ndim - 2), at(strides, ndim - 1)};
+    if (at(shape, ndim - 2) != A.n || A.n < 1) throw nb::value_error("expected square matrices, n ≥ 1");
+    A.batch_stride = batch_stride(shape, strides, A.count);
     return A;
 }
 
-// Addresses instead of arrays: tensors tell theirs in a tenth of the time that a DLPack capsule takes.
+Structure structure(bool positive) { return positive ? Structure::positive : Structure::general; }
+
+// Addresses instead of arrays: tensors tell theirs in a tenth of the time that a DLPack capsule takes. All return the index
+// of the first matrix that failed, or -1; info may be 0.
 template <class T>
-std::int64_t run(std::uintptr_t source, const nb::tuple& shape, const nb::tuple& strides, std::uintptr_t target,
-                 std::uintptr_t info, int threads) {
-    const auto A = view(reinterpret_cast<const T*>(source), shape, strides);
+std::int64_t invert(std::uintptr_t source, const nb::tuple& shape, const nb::tuple& strides, std::uintptr_t target,
+                    std::uintptr_t info, int threads, bool positive) {
+    const auto A = matrices<T>(source, shape, strides);
     if (A.count == 0) return -1;
     nb::gil_scoped_release release;
-    auto* const X = reinterpret_cast<T*>(target);
-    return neuralinv::invert(A, X, reinterpret_cast<neuralinv::Status*>(info), threads).index;
+    return neuralinv::invert(A, structure(positive), reinterpret_cast<T*>(target), reinterpret_cast<Status*>(info), threads)
+        .index;
+}
+
+// Matrices (*batch, n, n) without gaps. bounds: doubles, (*batch).
+template <class T>
+std::int64_t certified_invert(std::uintptr_t source, std::int64_t count, std::int64_t n, std::uintptr_t target,
+                                std::uintptr_t info, double tolerance, std::uintptr_t bounds, int threads) {
+    if (n < 1 || n > neuralinv::largest_certified) throw nb::value_error("n is out of range");
+    const MatrixBatch<T> A{reinterpret_cast<const T*>(source), count, n, n * n, n, 1};
+    nb::gil_scoped_release release;
+    return neuralinv::certified_invert(A, reinterpret_cast<T*>(target), reinterpret_cast<Status*>(info), tolerance,
+                                       reinterpret_cast<double*>(bounds), threads)
+        .index;
+}
+
+// right_strides: of right-hand sides (*batch, n, columns).
+template <class T>
+std::int64_t solve(std::uintptr_t source, const nb::tuple& shape, const nb::tuple& strides, std::uintptr_t right_sides,
+                   const nb::tuple& right_strides, std::int64_t columns, std::uintptr_t target, std::uintptr_t info,
+                   int threads, bool positive) {
+    const auto A = matrices<T>(source, shape, strides);
+    const std::size_t ndim = shape.size();
+    if (right_strides.size() != ndim) throw nb::value_error("expected right-hand sides of (*batch, n, columns)");
+    if (columns < 0) throw nb::value_error("the number of right-hand sides is negative");
+    std::int64_t count = 0;
+    const RightSides<T> B{reinterpret_cast<const T*>(right_sides), columns, batch_stride(shape, right_strides, count),
+                          at(right_strides, ndim - 2), at(right_strides, ndim - 1)};
+    if (A.count == 0) return -1;
+    nb::gil_scoped_release release;
+    return neuralinv::solve(A, B, structure(positive), reinterpret_cast<T*>(target), reinterpret_cast<Status*>(info), threads)
+        .index;
+}
+
+template <class T>
+std::int64_t slogdet(std::uintptr_t source, const nb::tuple& shape, const nb::tuple& strides, std::uintptr_t sign,
+                     std::uintptr_t logabsdet, int threads, bool positive) {
+    const auto A = matrices<T>(source, shape, strides);
+    if (A.count == 0) return -1;
+    nb::gil_scoped_release release;
+    return neuralinv::slogdet(A, structure(positive), reinterpret_cast<T*>(sign), reinterpret_cast<T*>(logabsdet), threads)
+        .index;
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-    m.doc() = "Batched inverses of small matrices, one in each SIMD lane.";
-    m.attr("LARGEST_SIZE") = neuralinv::largest_size;
-    m.def("invert_f32", &run<float>);
-    m.def("invert_f64", &run<double>);
+    m.doc() = "Batched inverses, solutions and determinants of small matrices.";
+    m.def("invert_f32", &invert<float>);
+    m.def("invert_f64", &invert<double>);
+    m.attr("LARGEST_CERTIFIED") = neuralinv::largest_certified;
+    m.def("certified_invert_f32", &certified_invert<float>);
+    m.def("certified_invert_f64", &certified_invert<double>);
+    m.def("solve_f32", &solve<float>);
+    m.def("solve_f64", &solve<double>);
+    m.def("slogdet_f32", &slogdet<float>);
+    m.def("slogdet_f64", &slogdet<double>);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
 }

@@ -117,6 +117,27 @@ FirstFailure invert(const MatrixBatch<T>& A, Structure structure, T* X, Status* 
 }
 
 template <class T>
+FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds,
+                              int threads) {
+    const auto kernels = chosen().of(T{});
+    const double n = double(A.n);
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
+    // So many matrices, and what was made of them, share the first-level cache.
+    const std::int64_t some = 16384 / (A.n * A.n * std::int64_t(sizeof(T))) / tile<T>() * tile<T>();
+    const std::int64_t length = some > tile<T>() ? some : tile<T>();
+    return share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+        FirstFailure first{-1, success};
+        for (std::int64_t b = begin; b < end; b += length) {
+            const std::int64_t next = b + length < end ? b + length : end;
+            const FirstFailure failure = kernels.invert(A, Structure::general, b, next, X, info);
+            if (first.index < 0) first = failure;
+            kernels.certify(A.data, X, int(A.n), b, next, tolerance, bounds);
+        }
+        return first;
+    });
+}
+
+template <class T>
 FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, T* X, Status* info, int threads) {
     const auto kernel = chosen().of(T{}).solve;
     const double n = double(A.n), k = double(B.columns);
@@ -137,6 +158,7 @@ FirstFailure slogdet(const MatrixBatch<T>& A, Structure structure, T* sign, T* l
 
 #define NEURALINV_INSTANTIATE(T)                                                                                    \
     template FirstFailure invert<T>(const MatrixBatch<T>&, Structure, T*, Status*, int);                            \
+    template FirstFailure certified_invert<T>(const MatrixBatch<T>&, T*, Status*, double, double*, int);            \
     template FirstFailure solve<T>(const MatrixBatch<T>&, const RightSides<T>&, Structure, T*, Status*, int);       \
     template FirstFailure slogdet<T>(const MatrixBatch<T>&, Structure, T*, T*, int);
 NEURALINV_INSTANTIATE(float)

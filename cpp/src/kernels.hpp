@@ -17,6 +17,7 @@ struct KernelsOf {
                           std::int64_t end, T* X, Status* info);
     FirstFailure (*slogdet)(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
                             T* logabsdet);
+    void (*certify)(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds);
 };
 
 struct Kernels {
@@ -38,8 +39,10 @@ struct Kernels {
     const Kernels kernels_##target = {                                                                   \
         name,                                                                                            \
         NEURALINV_VECTOR_BYTES,                                                                          \
-        {&target::invert<float>, &target::solve<float>, &target::slogdet<float>},                        \
-        {&target::invert<double>, &target::solve<double>, &target::slogdet<double>},                     \
+        {&target::invert<float>, &target::solve<float>, &target::slogdet<float>,                         \
+         &target::certify<float>},                                                                       \
+        {&target::invert<double>, &target::solve<double>, &target::slogdet<double>,                      \
+         &target::certify<double>},                                                                      \
     };                                                                                                   \
     }
 

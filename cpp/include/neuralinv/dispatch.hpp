@@ -19,6 +19,13 @@ namespace neuralinv {
 template <class T>
 FirstFailure invert(const MatrixBatch<T>& A, Structure structure, T* X, Status* info, int threads);
 
+// The same with a proof: bounds[b] ≥ ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F, or ∞ (certificate.hpp says how), computed while the matrices are
+// in the cache; floats that miss the tolerance are corrected. A without gaps, row by row, n ≤ largest_certified.
+inline constexpr std::int64_t largest_certified = 64;
+template <class T>
+FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds,
+                              int threads);
+
 // X: (count, n, B.columns).
 template <class T>
 FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, T* X, Status* info, int threads);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "columns_range.hpp"
+#include "certificate.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {

@@ -25,7 +25,7 @@ AVAILABLE = _native is not None
 _KERNELS: dict[torch.dtype, Callable[..., int]] = (
     {torch.float32: _native.invert_f32, torch.float64: _native.invert_f64} if AVAILABLE else {}
 )
-_LARGEST = _native.LARGEST_SIZE if AVAILABLE else 0
+_LARGEST = 256 if AVAILABLE else 0
 # A node of the autograd graph costs more when it is made in Python than LAPACK's work on so few entries.
 _WORTH_A_NODE = 256
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
@@ -95,10 +95,10 @@ def invert_ex(A: Tensor) -> tuple[Tensor, Tensor]:
 def _run(A: Tensor, X: Tensor, info: int) -> int:
     kernel, threads = _KERNELS[A.dtype], torch.get_num_threads()
     try:
-        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads)
+        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads, False)
     except ValueError:  # batch dimensions that no single stride describes
         A = A.contiguous()
-        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads)
+        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads, False)
 
 
 def raise_if_singular(A: Tensor, failed: int, error: type[Exception]) -> None:

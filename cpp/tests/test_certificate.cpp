@@ -1,0 +1,57 @@
+// The bound of the relative error is never below the error, nor far above it, and nothing is proved of what has no inverse.
+#include <limits>
+
+#include "check.hpp"
+
+using namespace neuralinv;
+
+namespace {
+
+template <class T>
+void check_size(int n, double tolerance) {
+    const std::int64_t count = 37;
+    std::vector<T> A = test::uniform<T>(count, n, unsigned(n)), X(A.size());
+    const std::size_t entries = std::size_t(n * n);
+    for (std::size_t e = 0; e < entries; ++e) A[5 * entries + e] = 0;
+    A[7 * entries] = std::numeric_limits<T>::quiet_NaN();
+    const bool out_of_range = sizeof(T) == 8;
+    for (std::size_t e = 0; e < entries; ++e) A[9 * entries + e] *= T(out_of_range ? 1e-160 : 1e-30);
+    std::vector<double> bounds(std::size_t(count), -1);
+    std::vector<Status> info(std::size_t(count), -1);
+    const MatrixBatch<T> batch{A.data(), count, n, std::int64_t(entries), n, 1};
+    const FirstFailure first = certified_invert(batch, X.data(), info.data(), tolerance, bounds.data(), 2);
+    CHECK(first.index == 5 && info[5] == 1, "n = %d: failed at %ld", n, long(first.index));
+    for (std::size_t b = 0; b < std::size_t(count); ++b) {
+        if (b == 5 || b == 7 || (b == 9 && out_of_range)) {
+            CHECK(std::isinf(bounds[b]), "n = %d, matrix %zu: bound %g", n, b, bounds[b]);
+            continue;
+        }
+        const auto inverse = test::inverse(A.data() + b * entries, n);
+        std::vector<long double> difference(inverse);
+        for (std::size_t e = 0; e < entries; ++e) difference[e] -= X[b * entries + e];
+        const long double norm = test::norm(inverse.data(), entries), error = test::norm(difference.data(), entries) / norm;
+        const long double condition = norm * test::norm(A.data() + b * entries, entries);
+        // The oracle is itself off by some units in its last place.
+        CHECK(bounds[b] >= error * (1 - 1e-3L) - 1e-18L * condition, "n = %d, matrix %zu: bound %g, error %Lg", n, b,
+              bounds[b], error);
+        const long double unit = std::numeric_limits<T>::epsilon();
+        CHECK(bounds[b] <= tolerance || bounds[b] <= 100 * n * n * unit * condition, "n = %d, matrix %zu: bound %g, condition %Lg", n,
+              b, bounds[b], condition);
+        // A float that missed the tolerance was rounded from a double: wrong by its rounding alone.
+        if (sizeof(T) == 4 && tolerance == 0 && condition < 1e3 && b != 9)  // whose inverse flushed denormals might harm
+            CHECK(bounds[b] <= unit, "n = %d, matrix %zu: bound %g, condition %Lg", n, b, bounds[b], condition);
+    }
+}
+
+}  // namespace
+
+int main() {
+    if (!test::has_instruction_set()) return 77;
+    for (int n = 1; n <= 40; ++n)
+        for (double tolerance : {0.0, 1e-5}) {
+            check_size<float>(n, tolerance);
+            check_size<double>(n, tolerance);
+        }
+    check_size<double>(64, 1e-10);
+    return test::report("certificate");
+}
