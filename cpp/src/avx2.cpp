@@ -1,6 +1,8 @@
 // AVX2 with fused multiply-add.
 #define NEURALINV_TARGET avx2
 #define NEURALINV_VECTOR_BYTES 32
+#include "neuralinv/general.hpp"
+#include "neuralinv/positive.hpp"
 #include "neuralinv/tiles.hpp"
 
 #include "kernels.hpp"

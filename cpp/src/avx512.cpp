@@ -1,6 +1,8 @@
 // AVX-512 (F, DQ, VL, BW).
 #define NEURALINV_TARGET avx512
 #define NEURALINV_VECTOR_BYTES 64
+#include "neuralinv/general.hpp"
+#include "neuralinv/positive.hpp"
 #include "neuralinv/tiles.hpp"
 
 #include "kernels.hpp"

@@ -2,39 +2,113 @@
 #pragma once
 
 #include "neuralinv/batch.hpp"
+#include "neuralinv/complex.hpp"
+#include "neuralinv/right_sides.hpp"
 #include "neuralinv/status.hpp"
 
 namespace neuralinv {
 
+template <class S>
+using InvertRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* X, Status* info);
+
+template <class S>
+using SolveRange = FirstFailure (*)(const MatrixBatch<S>& A, const RightSides<S>& B, std::int64_t begin,
+                                    std::int64_t end, S* X, Status* info);
+
+template <class S>
+using SlogdetRange = void (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* sign,
+                              RealOf<S>* logabsdet);
+
+template <class S>
+using SlogdetPositiveRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* sign,
+                                              RealOf<S>* logabsdet, Status* info);
+
+// Of general matrices.
+template <class S>
+struct GeneralKernels {
+    InvertRange<S> invert;
+    SolveRange<S> solve;
+    SlogdetRange<S> slogdet;
+};
+
+// Of symmetric positive definite matrices.
 template <class T>
-using InvertRange = FirstFailure (*)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info);
+struct PositiveKernels {
+    InvertRange<T> invert;
+    SolveRange<T> solve;
+    SlogdetPositiveRange<T> slogdet;
+};
 
 struct Kernels {
     const char* name;
     int vector_bytes;
-    InvertRange<float> invert_f32;
-    InvertRange<double> invert_f64;
+    GeneralKernels<float> general_f32;
+    GeneralKernels<double> general_f64;
+    GeneralKernels<Complex<float>> general_c64;
+    GeneralKernels<Complex<double>> general_c128;
+    PositiveKernels<float> positive_f32;
+    PositiveKernels<double> positive_f64;
 
+    template <class S>
+    const GeneralKernels<S>& general() const;
     template <class T>
-    InvertRange<T> invert() const;
+    const PositiveKernels<T>& positive() const;
+
+    template <class S>
+    InvertRange<S> invert() const {
+        return general<S>().invert;
+    }
 };
 
 template <>
-inline InvertRange<float> Kernels::invert<float>() const {
-    return invert_f32;
+inline const GeneralKernels<float>& Kernels::general() const {
+    return general_f32;
 }
 
 template <>
-inline InvertRange<double> Kernels::invert<double>() const {
-    return invert_f64;
+inline const GeneralKernels<double>& Kernels::general() const {
+    return general_f64;
+}
+
+template <>
+inline const GeneralKernels<Complex<float>>& Kernels::general() const {
+    return general_c64;
+}
+
+template <>
+inline const GeneralKernels<Complex<double>>& Kernels::general() const {
+    return general_c128;
+}
+
+template <>
+inline const PositiveKernels<float>& Kernels::positive() const {
+    return positive_f32;
+}
+
+template <>
+inline const PositiveKernels<double>& Kernels::positive() const {
+    return positive_f64;
 }
 
 }  // namespace neuralinv
 
 // The body of every file that compiles the kernels for one instruction set.
-#define NEURALINV_DEFINE_KERNELS(name, target)                                                           \
-    namespace neuralinv {                                                                                \
-    extern const Kernels kernels_##target;                                                               \
-    const Kernels kernels_##target = {name, NEURALINV_VECTOR_BYTES, &target::invert_range<float>,        \
-                                      &target::invert_range<double>};                                    \
+#define NEURALINV_GENERAL(target, scalar, invert) \
+    { &target::invert<scalar>, &target::solve_range<scalar>, &target::slogdet_range<scalar> }
+#define NEURALINV_POSITIVE(target, scalar)                                            \
+    {                                                                                 \
+        &target::invert_positive_range<scalar>, &target::solve_positive_range<scalar>, \
+            &target::slogdet_positive_range<scalar>                                   \
+    }
+#define NEURALINV_DEFINE_KERNELS(name, target)                                      \
+    namespace neuralinv {                                                           \
+    extern const Kernels kernels_##target;                                          \
+    const Kernels kernels_##target = {name,                                         \
+                                      NEURALINV_VECTOR_BYTES,                       \
+                                      NEURALINV_GENERAL(target, float, invert_range), \
+                                      NEURALINV_GENERAL(target, double, invert_range), \
+                                      NEURALINV_GENERAL(target, Complex<float>, invert_general_range), \
+                                      NEURALINV_GENERAL(target, Complex<double>, invert_general_range), \
+                                      NEURALINV_POSITIVE(target, float),            \
+                                      NEURALINV_POSITIVE(target, double)};          \
     }
