@@ -37,6 +37,8 @@ MatrixBatch<T> matrices(std::uintptr_t data, const nb::tuple& shape, const nb::t
     const std::size_t ndim = shape.size();
     if (ndim < 2 || strides.size() != ndim) throw nb::value_error("expected shape and strides of (*batch, n, n)");
     MatrixBatch<T> A{reinterpret_cast<const T*>(data), 1, at(shape, ndim - 1), 0, at(strides, ndim - 2), at(strides, ndim - 1)};
+    if (sizeof(T) != sizeof(neuralinv::RealOf<T>) && A.n > neuralinv::largest_complex)
+        throw nb::value_error("the complex matrices are too large for the kernels");
     if (at(shape, ndim - 2) != A.n || A.n < 1) throw nb::value_error("expected square matrices, n ≥ 1");
     A.batch_stride = batch_stride(shape, strides, A.count);
     return A;
@@ -92,7 +94,8 @@ std::int64_t slogdet(std::uintptr_t source, const nb::tuple& shape, const nb::tu
     const auto A = matrices<T>(source, shape, strides);
     if (A.count == 0) return -1;
     nb::gil_scoped_release release;
-    return neuralinv::slogdet(A, structure(positive), reinterpret_cast<T*>(sign), reinterpret_cast<T*>(logabsdet), threads)
+    return neuralinv::slogdet(A, structure(positive), reinterpret_cast<T*>(sign),
+                              reinterpret_cast<neuralinv::RealOf<T>*>(logabsdet), threads)
         .index;
 }
 
@@ -100,15 +103,23 @@ std::int64_t slogdet(std::uintptr_t source, const nb::tuple& shape, const nb::tu
 
 NB_MODULE(_native, m) {
     m.doc() = "Batched inverses, solutions and determinants of small matrices.";
+    using neuralinv::Complex;
     m.def("invert_f32", &invert<float>);
     m.def("invert_f64", &invert<double>);
+    m.def("invert_c64", &invert<Complex<float>>);
+    m.def("invert_c128", &invert<Complex<double>>);
+    m.attr("LARGEST_COMPLEX") = neuralinv::largest_complex;
     m.attr("LARGEST_CERTIFIED") = neuralinv::largest_certified;
     m.def("certified_invert_f32", &certified_invert<float>);
     m.def("certified_invert_f64", &certified_invert<double>);
     m.def("solve_f32", &solve<float>);
     m.def("solve_f64", &solve<double>);
+    m.def("solve_c64", &solve<Complex<float>>);
+    m.def("solve_c128", &solve<Complex<double>>);
     m.def("slogdet_f32", &slogdet<float>);
     m.def("slogdet_f64", &slogdet<double>);
+    m.def("slogdet_c64", &slogdet<Complex<float>>);
+    m.def("slogdet_c128", &slogdet<Complex<double>>);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
 }

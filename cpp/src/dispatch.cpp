@@ -99,27 +99,56 @@ FirstFailure share(std::int64_t count, double entries, double multiplications, s
     return first;
 }
 
-template <class T>
+template <class S>
 std::int64_t tile() {
-    return chosen().vector_bytes / std::int64_t(sizeof(T));
+    return chosen().vector_bytes / std::int64_t(sizeof(RealOf<S>));
 }
+
+// Operations of a complex number for each of a real one.
+template <class S>
+constexpr double effort = sizeof(S) == sizeof(RealOf<S>) ? 1 : 4;
 
 }  // namespace
 
-template <class T>
-FirstFailure invert(const MatrixBatch<T>& A, Structure structure, T* X, Status* info, int threads) {
-    const auto kernel = chosen().of(T{}).invert;
+template <class S>
+FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* info, int threads) {
+    InvertRange<S> kernel = chosen().general<S>().invert;
+    if constexpr (effort<S> == 1)
+        if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
     const double n = double(A.n);
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
-    return share(A.count, n * n, n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
-        return kernel(A, structure, begin, end, X, info);
-    });
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(S));
+    return share(A.count, n * n, effort<S> * n * n * n, tile<S>(), threads,
+                 [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
+}
+
+template <class S>
+FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure structure, S* X, Status* info, int threads) {
+    SolveRange<S> kernel = chosen().general<S>().solve;
+    if constexpr (effort<S> == 1)
+        if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
+    const double n = double(A.n), k = double(B.columns);
+    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * B.columns) * sizeof(S));
+    return share(A.count, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), threads,
+                 [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
+}
+
+template <class S>
+FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads) {
+    const double n = double(A.n);
+    return share(A.count, n * n, effort<S> * n * n * n / 2, tile<S>(), threads,
+                 [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
+                     if constexpr (effort<S> == 1)
+                         if (structure == Structure::positive)
+                             return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
+                     chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
+                     return {-1, success};
+                 });
 }
 
 template <class T>
-FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds,
-                              int threads) {
-    const auto kernels = chosen().of(T{});
+FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads) {
+    const InvertRange<T> invert_range = chosen().general<T>().invert;
+    const Certify<T> certify = chosen().certify<T>();
     const double n = double(A.n);
     ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
     // So many matrices, and what was made of them, share the first-level cache.
@@ -129,40 +158,24 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, doubl
         FirstFailure first{-1, success};
         for (std::int64_t b = begin; b < end; b += length) {
             const std::int64_t next = b + length < end ? b + length : end;
-            const FirstFailure failure = kernels.invert(A, Structure::general, b, next, X, info);
+            const FirstFailure failure = invert_range(A, b, next, X, info);
             if (first.index < 0) first = failure;
-            kernels.certify(A.data, X, int(A.n), b, next, tolerance, bounds);
+            certify(A.data, X, int(A.n), b, next, tolerance, bounds);
         }
         return first;
     });
 }
 
-template <class T>
-FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, T* X, Status* info, int threads) {
-    const auto kernel = chosen().of(T{}).solve;
-    const double n = double(A.n), k = double(B.columns);
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * B.columns) * sizeof(T));
-    return share(A.count, n * (n + k), n * n * (n / 2 + k), tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
-        return kernel(A, B, structure, begin, end, X, info);
-    });
-}
-
-template <class T>
-FirstFailure slogdet(const MatrixBatch<T>& A, Structure structure, T* sign, T* logabsdet, int threads) {
-    const auto kernel = chosen().of(T{}).slogdet;
-    const double n = double(A.n);
-    return share(A.count, n * n, n * n * n / 2, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
-        return kernel(A, structure, begin, end, sign, logabsdet);
-    });
-}
-
-#define NEURALINV_INSTANTIATE(T)                                                                                    \
-    template FirstFailure invert<T>(const MatrixBatch<T>&, Structure, T*, Status*, int);                            \
-    template FirstFailure certified_invert<T>(const MatrixBatch<T>&, T*, Status*, double, double*, int);            \
-    template FirstFailure solve<T>(const MatrixBatch<T>&, const RightSides<T>&, Structure, T*, Status*, int);       \
-    template FirstFailure slogdet<T>(const MatrixBatch<T>&, Structure, T*, T*, int);
+#define NEURALINV_INSTANTIATE(S)                                                                              \
+    template FirstFailure invert<S>(const MatrixBatch<S>&, Structure, S*, Status*, int);                      \
+    template FirstFailure solve<S>(const MatrixBatch<S>&, const RightSides<S>&, Structure, S*, Status*, int); \
+    template FirstFailure slogdet<S>(const MatrixBatch<S>&, Structure, S*, RealOf<S>*, int);
 NEURALINV_INSTANTIATE(float)
 NEURALINV_INSTANTIATE(double)
+NEURALINV_INSTANTIATE(Complex<float>)
+NEURALINV_INSTANTIATE(Complex<double>)
+template FirstFailure certified_invert<float>(const MatrixBatch<float>&, float*, Status*, double, double*, int);
+template FirstFailure certified_invert<double>(const MatrixBatch<double>&, double*, Status*, double, double*, int);
 
 std::string instruction_set() { return chosen().name; }
 

@@ -17,7 +17,7 @@ FirstFailure invert_columns(const MatrixBatch<T>&, Structure, std::int64_t, std:
 template <class T>
 FirstFailure solve_columns(const MatrixBatch<T>&, const RightSides<T>&, Structure, std::int64_t, std::int64_t, T*, Status*);
 template <class T>
-FirstFailure slogdet_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, T*);
+FirstFailure slogdet_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, T*, Status*);
 }  // namespace neuralinv::NEURALINV_AGAIN
 #endif
 
@@ -279,9 +279,9 @@ inline bool is_odd(const int* rows, int n, int* steps) {
 // Determinants of matrices [begin, end), n ≥ 8. Failures: of positive matrices only; a singular one has determinant 0.
 template <class T>
 FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
-                             T* logabsdet) {
+                             T* logabsdet, Status* info) {
     const int n = int(A.n), height = height_of<T>(n);
-    Report report{{-1, success}, nullptr};
+    Report report{{-1, success}, info};
     Workspace<T, 1> workspace(n, height);
     for (std::int64_t b = begin; b < end; ++b) {
         Elimination<T>& e = workspace.eliminations[0];
@@ -295,11 +295,12 @@ FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::
                 eliminate<T, 0, Wanted::solution, Pivots::largest, 1>(&e, height, n, n);
             if (usable(e, structure, workspace.sizes[0], n)) {
                 slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
+                report(b, success);
                 continue;
             }
         }
 #if defined(NEURALINV_AGAIN)
-        report(b, NEURALINV_AGAIN::slogdet_columns<T>(A, structure, b, b + 1, sign, logabsdet).status);
+        report(b, NEURALINV_AGAIN::slogdet_columns<T>(A, structure, b, b + 1, sign, logabsdet, nullptr).status);
 #else
         report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
 #endif

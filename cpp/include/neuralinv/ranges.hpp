@@ -1,39 +1,70 @@
-// Which kernel for which size: measured, see docs/kernels.md.
+// Which kernel for which size: as measured by cpp/bench.
 #pragma once
 
-#include "columns_range.hpp"
 #include "certificate.hpp"
+#include "columns_range.hpp"
+#include "general.hpp"
+#include "positive.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
+// Real matrices up to these sizes are eliminated one in each lane; larger ones one after another, in columns.
 template <class T>
-FirstFailure invert(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X, Status* info) {
-    if (A.n <= (sizeof(T) == 4 ? 16 : 12)) return invert_range(A, begin, end, X, info);
-    return invert_columns(A, structure, begin, end, X, info);
+inline constexpr int largest_inverse_in_lanes = sizeof(T) == 4 ? 16 : 12;
+inline constexpr int largest_solution_in_lanes = 8;
+inline constexpr int largest_positive_in_lanes = 32;
+
+template <class S>
+inline constexpr bool is_real = Field<S>::parts == 1;
+
+template <class S>
+FirstFailure invert(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* X, Status* info) {
+    if constexpr (!is_real<S>) {
+        return invert_general_range(A, begin, end, X, info);
+    } else {
+        if (A.n <= largest_inverse_in_lanes<S>) return invert_range(A, begin, end, X, info);
+        return invert_columns(A, Structure::general, begin, end, X, info);
+    }
+}
+
+template <class S>
+FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, std::int64_t begin, std::int64_t end, S* X,
+                   Status* info) {
+    if constexpr (is_real<S>)
+        if (A.n > largest_solution_in_lanes) return solve_columns(A, B, Structure::general, begin, end, X, info);
+    return solve_range(A, B, begin, end, X, info);
+}
+
+template <class S>
+void slogdet(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* sign, RealOf<S>* logabsdet) {
+    if constexpr (is_real<S>)
+        if (A.n > largest_solution_in_lanes) {
+            slogdet_columns(A, Structure::general, begin, end, sign, logabsdet, nullptr);
+            return;
+        }
+    slogdet_range(A, begin, end, sign, logabsdet);
 }
 
 template <class T>
-FirstFailure solve(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, std::int64_t begin,
-                   std::int64_t end, T* X, Status* info) {
-    if (A.n < 8) {
-        Report report{{-1, success}, info};
-        for (std::int64_t b = begin; b < end; ++b) report(b, solve_carefully(A, B, b, structure, X + b * A.n * B.columns));
-        return report.first;
-    }
-    return solve_columns(A, B, structure, begin, end, X, info);
+FirstFailure invert_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    if (A.n > largest_positive_in_lanes) return invert_columns(A, Structure::positive, begin, end, X, info);
+    return invert_positive_range(A, begin, end, X, info);
 }
 
 template <class T>
-FirstFailure slogdet(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
-                     T* logabsdet) {
-    if (A.n < 8) {
-        Report report{{-1, success}, nullptr};
-        for (std::int64_t b = begin; b < end; ++b)
-            report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
-        return report.first;
-    }
-    return slogdet_columns(A, structure, begin, end, sign, logabsdet);
+FirstFailure solve_positive(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X,
+                            Status* info) {
+    if (A.n > largest_positive_in_lanes) return solve_columns(A, B, Structure::positive, begin, end, X, info);
+    return solve_positive_range(A, B, begin, end, X, info);
+}
+
+template <class T>
+FirstFailure slogdet_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet,
+                              Status* info) {
+    if (A.n > largest_positive_in_lanes)
+        return slogdet_columns(A, Structure::positive, begin, end, sign, logabsdet, info);
+    return slogdet_positive_range(A, begin, end, sign, logabsdet, info);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET
