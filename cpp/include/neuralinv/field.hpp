@@ -63,9 +63,19 @@ struct Field {
     static NEURALINV_INLINE Lane direction(Lane x) { return sign(x); }
 };
 
+// Copied part by part: a copy of the whole, in pieces of 16 bytes, would hold up the wider loads that follow it.
 template <class T>
 struct ComplexVector {
     Vector<T> re, im;
+
+    NEURALINV_INLINE ComplexVector() {}
+    NEURALINV_INLINE ComplexVector(Vector<T> real, Vector<T> imaginary) : re(real), im(imaginary) {}
+    NEURALINV_INLINE ComplexVector(const ComplexVector& other) : re(other.re), im(other.im) {}
+    NEURALINV_INLINE ComplexVector& operator=(const ComplexVector& other) {
+        re = other.re;
+        im = other.im;
+        return *this;
+    }
 };
 
 template <class T>

@@ -20,9 +20,9 @@ inline constexpr int lu_room = largest_lu;
 template <int n>
 inline constexpr int lu_room<Fixed<n>> = n;
 
-// Columns that a swap keeps in registers at once.
-template <class N>
-inline constexpr int swap_width = is_fixed<N> ? 1 : 4;
+// Columns that a swap keeps in registers at once, each of them twice.
+template <class S, class N>
+inline constexpr int swap_width = is_fixed<N> ? 1 : 4 / Field<S>::parts;
 
 // The pivot's row among rows k.. of column k, minus k.
 template <class S, class N, class K>
@@ -44,7 +44,7 @@ NEURALINV_INLINE LaneMask<S> choose_pivot(const Lane<S>* a, N n, K k) {
 template <class S, class N, class K, class Step, class Begin, class End>
 NEURALINV_INLINE void swap_rows_of(Lane<S>* a, N n, K k, Step step, Begin begin, End end, LaneMask<S> row) {
     using F = Field<S>;
-    loop_blocks<swap_width<Step>>(begin, end, [&](auto j, auto width) NEURALINV_LAMBDA {
+    loop_blocks<swap_width<S, Step>>(begin, end, [&](auto j, auto width) NEURALINV_LAMBDA {
         Lane<S> first[decltype(width)::value], chosen[decltype(width)::value];
         loop(zero, width, [&](auto c) NEURALINV_LAMBDA { first[c] = chosen[c] = a[k * step + j + c]; });
         loop(k + one, n, [&](auto r) NEURALINV_LAMBDA {
