@@ -7,6 +7,10 @@
 
 #include <cstdint>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #ifndef NEURALINV_TARGET
 #define NEURALINV_TARGET generic
 #endif
@@ -87,6 +91,118 @@ NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
     return Vector<T>(Mask<T>(x) & keep);
 }
 
+// The product as rounded: keeps the compiler from fusing it with the sum that takes it.
+template <class T>
+NEURALINV_INLINE Vector<T> rounded(Vector<T> product) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(product));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(product));
+#else
+    __asm__("" : "+m"(product));
+#endif
+    return product;
+}
+
+// ---- conditions ----------------------------------------------------------------------------------------------------
+//
+// Where something holds, lane by lane. Beside Mask, because AVX-512 has registers for it of one bit to a lane, and the
+// compilers do not keep a Mask there.
+
+#if NEURALINV_VECTOR_BYTES == 64
+template <class T>
+struct ConditionOf {
+    using type = __mmask16;
+};
+
+template <>
+struct ConditionOf<double> {
+    using type = __mmask8;
+};
+
+template <class T>
+using Condition = typename ConditionOf<T>::type;
+
+NEURALINV_INLINE Condition<float> greater(Vector<float> a, Vector<float> b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+NEURALINV_INLINE Condition<double> greater(Vector<double> a, Vector<double> b) {
+    return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ);
+}
+
+NEURALINV_INLINE Condition<float> equal(Mask<float> a, Mask<float> b) {
+    return _mm512_cmpeq_epi32_mask(__m512i(a), __m512i(b));
+}
+
+NEURALINV_INLINE Condition<double> equal(Mask<double> a, Mask<double> b) {
+    return _mm512_cmpeq_epi64_mask(__m512i(a), __m512i(b));
+}
+
+NEURALINV_INLINE Vector<float> select(Condition<float> c, Vector<float> yes, Vector<float> no) {
+    return _mm512_mask_blend_ps(c, no, yes);
+}
+
+NEURALINV_INLINE Vector<double> select(Condition<double> c, Vector<double> yes, Vector<double> no) {
+    return _mm512_mask_blend_pd(c, no, yes);
+}
+
+// a where a > b, else b: b also where either is not a number. By way of the masked instruction, because GCC 12 warns of
+// its own header for the plain one.
+NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) {
+    return _mm512_mask_max_ps(a, 0xffff, a, b);
+}
+
+NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) {
+    return _mm512_mask_max_pd(a, 0xff, a, b);
+}
+
+NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) {
+    return _mm512_mask_min_ps(a, 0xffff, a, b);
+}
+
+NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) {
+    return _mm512_mask_min_pd(a, 0xff, a, b);
+}
+
+template <class T>
+NEURALINV_INLINE bool all(Condition<T> c) {
+    return c == Condition<T>(~Condition<T>{});
+}
+#else
+template <class T>
+using Condition = Mask<T>;
+
+template <class V>
+NEURALINV_INLINE auto greater(V a, V b) {
+    return a > b;
+}
+
+template <class M>
+NEURALINV_INLINE M equal(M a, M b) {
+    return M(a == b);
+}
+
+template <class M, class V>
+NEURALINV_INLINE V select(M c, V yes, V no) {
+    return c ? yes : no;
+}
+
+// a where a > b, else b: b also where either is not a number.
+template <class V>
+NEURALINV_INLINE V larger(V a, V b) {
+    return a > b ? a : b;
+}
+
+template <class V>
+NEURALINV_INLINE V smaller(V a, V b) {
+    return a < b ? a : b;
+}
+
+#endif
+
 // Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
 typedef std::int64_t Half128 __attribute__((vector_size(16)));
 typedef std::int64_t Half256 __attribute__((vector_size(32)));
@@ -115,6 +231,13 @@ NEURALINV_INLINE bool any(Mask<T> mask) {
 #endif
     return (bits[0] | bits[1]) != 0;
 }
+
+#if NEURALINV_VECTOR_BYTES < 64
+template <class T>
+NEURALINV_INLINE bool all(Condition<T> c) {
+    return !any<T>(~c);
+}
+#endif
 
 // ---- from matrices to lanes and back -------------------------------------------------------------------------------
 //

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "inverse.hpp"
+#include "unrolled.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -52,8 +53,7 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
             load_chunk<T>(source + at, stride, a + at);
         });
         if constexpr (entries % piece<T> != 0) load_chunk<T>(source + rest, stride, a + rest);
-        const Mask<T> safe = invert_unrolled<T, fixed_n>(a);
-        if (__builtin_expect(any<T>(~safe), 0)) {
+        if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) {
             invert_tile_carefully<T>(source, stride, fixed_n, target, target_stride, status);
             return;
         }
