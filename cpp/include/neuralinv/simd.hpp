@@ -8,7 +8,15 @@
 #include <cstdint>
 
 #if defined(__x86_64__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push  // GCC 12 warns of its own header (bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 #endif
 
 #ifndef NEURALINV_TARGET
@@ -149,23 +157,14 @@ NEURALINV_INLINE Vector<double> select(Condition<double> c, Vector<double> yes, 
     return _mm512_mask_blend_pd(c, no, yes);
 }
 
-// a where a > b, else b: b also where either is not a number. By way of the masked instruction, because GCC 12 warns of
-// its own header for the plain one.
-NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) {
-    return _mm512_mask_max_ps(a, 0xffff, a, b);
-}
+// a where a > b, else b: b also where either is not a number.
+NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm512_max_ps(a, b); }
 
-NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) {
-    return _mm512_mask_max_pd(a, 0xff, a, b);
-}
+NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm512_max_pd(a, b); }
 
-NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) {
-    return _mm512_mask_min_ps(a, 0xffff, a, b);
-}
+NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) { return _mm512_min_ps(a, b); }
 
-NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) {
-    return _mm512_mask_min_pd(a, 0xff, a, b);
-}
+NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) { return _mm512_min_pd(a, b); }
 
 template <class T>
 NEURALINV_INLINE bool all(Condition<T> c) {
@@ -253,20 +252,23 @@ struct PieceOf {
     typedef T type __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
 };
 
-// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores.
+// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores. What the compilers
+// make of generic shuffles here takes the ports that the transposition needs; hence the instructions by name.
 template <class T>
 NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
     using Piece = typename PieceOf<T>::type;
-    constexpr int s = piece<T>;
-    const auto at = [&](int q) NEURALINV_LAMBDA {
-        return Half128(*reinterpret_cast<const Piece*>(source + q * s * stride));
+    const auto at = [&](int q) NEURALINV_LAMBDA -> const Piece& {
+        return *reinterpret_cast<const Piece*>(source + q * piece<T> * stride);
     };
 #if NEURALINV_VECTOR_BYTES == 16
-    return Vector<T>(at(0));
+    return at(0);
 #elif NEURALINV_VECTOR_BYTES == 32
-    return Vector<T>(join(at(0), at(1)));
+    return Vector<T>(_mm256_insertf128_ps(_mm256_castps128_ps256(__m128(at(0))), __m128(at(1)), 1));
 #else
-    return Vector<T>(join(join(at(0), at(1)), join(at(2), at(3))));
+    __m512 joined = _mm512_castps128_ps512(__m128(at(0)));
+    joined = _mm512_mask_broadcast_f32x4(joined, 0x00f0, __m128(at(1)));
+    joined = _mm512_mask_broadcast_f32x4(joined, 0x0f00, __m128(at(2)));
+    return Vector<T>(_mm512_mask_broadcast_f32x4(joined, 0xf000, __m128(at(3))));
 #endif
 }
 
@@ -279,14 +281,13 @@ NEURALINV_INLINE void store_pieces(Vector<T> value, T* target, std::int64_t stri
 #if NEURALINV_VECTOR_BYTES == 16
     at(0) = value;
 #elif NEURALINV_VECTOR_BYTES == 32
-    at(0) = Piece(lower(Half256(value)));
-    at(1) = Piece(upper(Half256(value)));
+    at(0) = Piece(_mm256_castps256_ps128(__m256(value)));
+    at(1) = Piece(_mm256_extractf128_ps(__m256(value), 1));
 #else
-    const Half256 low = lower(Half512(value)), high = upper(Half512(value));
-    at(0) = Piece(lower(low));
-    at(1) = Piece(upper(low));
-    at(2) = Piece(lower(high));
-    at(3) = Piece(upper(high));
+    at(0) = Piece(_mm512_castps512_ps128(__m512(value)));
+    at(1) = Piece(_mm256_extractf128_ps(_mm512_castps512_ps256(__m512(value)), 1));
+    at(2) = Piece(_mm512_extractf32x4_ps(__m512(value), 2));
+    at(3) = Piece(_mm512_extractf32x4_ps(__m512(value), 3));
 #endif
 }
 

@@ -40,11 +40,10 @@ __attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std:
     }
 }
 
-// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise; status: (lanes), all
-// zero on entry. fixed_n = 0: n comes at run time.
+// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
+// at run time. False: some matrix needs `invert_tile_carefully`, and nothing was written.
 template <class T, int fixed_n>
-NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride,
-                                  Status* status) {
+NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride) {
     if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
         constexpr int entries = fixed_n * fixed_n, whole = entries / piece<T>, rest = entries - piece<T>;
         Vector<T> a[entries];
@@ -53,10 +52,7 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
             load_chunk<T>(source + at, stride, a + at);
         });
         if constexpr (entries % piece<T> != 0) load_chunk<T>(source + rest, stride, a + rest);
-        if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) {
-            invert_tile_carefully<T>(source, stride, fixed_n, target, target_stride, status);
-            return;
-        }
+        if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) return false;
         static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
             constexpr int at = decltype(c)::value * piece<T>;
             store_chunk<T>(a + at, target + at, target_stride);
@@ -68,10 +64,7 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
         Mask<T> pivot_row[largest];
         load_tile<T>(source, stride, n, a);
         const Mask<T> safe = invert_in_memory<T, fixed_n>(a, n, pivot_row);
-        if (__builtin_expect(any<T>(~safe), 0)) {
-            invert_tile_carefully<T>(source, stride, n, target, target_stride, status);
-            return;
-        }
+        if (__builtin_expect(any<T>(~safe), 0)) return false;
         if constexpr (fixed_n > 0) {
             restore_columns<T, fixed_n>(a, pivot_row);
             store_tile<T>(a, n, target, target_stride);
@@ -80,9 +73,19 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
                 store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
         }
     }
+    return true;
+}
+
+// Note what became of `count` matrices from b on. status: (count).
+NEURALINV_INLINE void report(const Status* status, std::int64_t b, int count, Status* info, FirstFailure& failure) {
+    for (int lane = 0; lane < count; ++lane) {
+        if (info) info[b + lane] = status[lane];
+        if (status[lane] != success && failure.index < 0) failure = {b + lane, status[lane]};
+    }
 }
 
 // A tile that is not full, or whose matrices do not lie row by row: through a buffer, filled up with identities.
+// status: (lanes), all zero on entry.
 template <class T, int fixed_n>
 __attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X,
                                                     Status* status) {
@@ -96,7 +99,7 @@ __attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std
             for (int j = 0; j < n; ++j)
                 to[i * n + j] = b < count ? from[i * A.row_stride + j * A.column_stride] : T(i == j);
     }
-    invert_tile<T, fixed_n>(in, n * n, n, out, n * n, status);
+    if (!invert_tile<T, fixed_n>(in, n * n, n, out, n * n)) invert_tile_carefully<T>(in, n * n, n, out, n * n, status);
     __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
 }
 
@@ -105,18 +108,19 @@ inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, st
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
     const bool row_by_row = A.row_stride == n && A.column_stride == 1;
     FirstFailure failure{-1, success};
+    if (info) __builtin_memset(info + begin, 0, std::size_t(end - begin) * sizeof(Status));
     for (std::int64_t b = begin; b < end; b += lanes<T>) {
         const int count = int(end - b < lanes<T> ? end - b : lanes<T>);
-        Status status[lanes<T>] = {};
+        const T* source = A.data + b * A.batch_stride;
         T* target = X + b * n * n;
-        if (row_by_row && count == lanes<T>)
-            invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n, status);
-        else
+        Status status[lanes<T>] = {};
+        if (row_by_row && count == lanes<T>) {
+            if (__builtin_expect(invert_tile<T, fixed_n>(source, A.batch_stride, n, target, n * n), 1)) continue;
+            invert_tile_carefully<T>(source, A.batch_stride, n, target, n * n, status);
+        } else {
             invert_tile_buffered<T, fixed_n>(A, b, count, target, status);
-        for (int lane = 0; lane < count; ++lane) {
-            if (info) info[b + lane] = status[lane];
-            if (status[lane] != success && failure.index < 0) failure = {b + lane, status[lane]};
         }
+        report(status, b, count, info, failure);
     }
     return failure;
 }
