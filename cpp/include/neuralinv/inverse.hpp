@@ -201,28 +201,6 @@ inline Mask<T> invert_in_memory(Vector<T>* a, int any_n, Mask<T>* pivot_row) {
     return safe;
 }
 
-// The same, step by step and with divisions, so that no reciprocal over- or underflows. Returns LAPACK's info.
-template <class T>
-inline Mask<T> invert_carefully(Vector<T>* a, int n, Mask<T>* pivot_row) {
-    Mask<T> info{};
-    for (int k = 0; k < n; ++k) {
-        pivot_row[k] = find_pivot<T>(a, n, k);
-        swap_rows<T>(a, n, k, pivot_row[k]);
-        const Vector<T> p = a[k * n + k];
-        const Mask<T> failed = Mask<T>(p == Vector<T>{}) & Mask<T>(info == Mask<T>{});
-        info = failed ? broadcast_mask<T>(k + 1) : info;
-        for (int i = 0; i < n; ++i) {
-            if (i == k) continue;
-            const Vector<T> l = a[i * n + k] / p;
-            for (int j = 0; j < n; ++j) a[i * n + j] = a[i * n + j] - l * a[k * n + j];
-            a[i * n + k] = -l;
-        }
-        for (int j = 0; j < n; ++j) a[k * n + j] = a[k * n + j] / p;
-        a[k * n + k] = broadcast<T>(1) / p;
-    }
-    return info;
-}
-
 // Put the columns in order, a row at a time so that it fits the registers. a: (n·n); pivot_row: (n).
 template <class T, int n>
 inline void restore_columns(Vector<T>* a, const Mask<T>* pivot_row) {

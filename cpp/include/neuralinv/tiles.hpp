@@ -2,6 +2,7 @@
 #pragma once
 
 #include "inverse.hpp"
+#include "single.hpp"
 #include "unrolled.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -23,25 +24,8 @@ NEURALINV_INLINE void store_tile(const Vector<T>* a, int n, T* target, std::int6
     if (at < entries) store_chunk<T>(a + entries - piece<T>, target + entries - piece<T>, stride);
 }
 
-// Again, with divisions, a tile that holds a matrix with an extreme pivot. Failed matrices become NaN.
-template <class T>
-__attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std::int64_t stride, int n, T* target,
-                                                           std::int64_t target_stride, Status* status) {
-    Vector<T> a[largest * largest];
-    Mask<T> pivot_row[largest];
-    load_tile<T>(source, stride, n, a);
-    const Mask<T> info = invert_carefully<T>(a, n, pivot_row);
-    for (int lane = 0; lane < lanes<T>; ++lane) {
-        T* out = target + lane * target_stride;
-        store_lane<T>(a, n, pivot_row, lane, out);
-        status[lane] = Status(info[lane]);
-        if (info[lane])
-            for (int e = 0; e < n * n; ++e) out[e] = T(__builtin_nanf(""));
-    }
-}
-
 // Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
-// at run time. False: some matrix needs `invert_tile_carefully`, and nothing was written.
+// at run time. False: some matrix needs `invert_single`, and nothing was written.
 template <class T, int fixed_n>
 NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride) {
     if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
@@ -76,51 +60,64 @@ NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, int n, T
     return true;
 }
 
-// Note what became of `count` matrices from b on. status: (count).
-NEURALINV_INLINE void report(const Status* status, std::int64_t b, int count, Status* info, FirstFailure& failure) {
-    for (int lane = 0; lane < count; ++lane) {
-        if (info) info[b + lane] = status[lane];
-        if (status[lane] != success && failure.index < 0) failure = {b + lane, status[lane]};
+// Matrices [begin, end), one at a time: singular ones, extreme ones, and those too few for a tile.
+template <class T, int fixed_n>
+__attribute__((noinline)) void invert_singly(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
+                                             Status* info, FirstFailure& failure) {
+    const std::int64_t entries = A.n * A.n;
+    for (std::int64_t b = begin; b < end; ++b) {
+        const T* source = A.data + b * A.batch_stride;
+        const Status status =
+            invert_single<T, fixed_n>(source, A.row_stride, A.column_stride, int(A.n), X + b * entries);
+        if (info) info[b] = status;
+        if (status != success && failure.index < 0) failure = {b, status};
     }
 }
 
-// A tile that is not full, or whose matrices do not lie row by row: through a buffer, filled up with identities.
-// status: (lanes), all zero on entry.
+// Copy matrices [begin, begin + lanes) row by row to `in`: (lanes, n, n); the last of `count` stands in for those after.
 template <class T, int fixed_n>
-__attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X,
-                                                    Status* status) {
+NEURALINV_INLINE void gather_tile(const MatrixBatch<T>& A, std::int64_t begin, int count, T* in) {
+    const int n = fixed_n > 0 ? fixed_n : int(A.n);
+    for (int b = 0; b < lanes<T>; ++b) {
+        const T* from = A.data + (begin + (b < count ? b : count - 1)) * A.batch_stride;
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j < n; ++j) in[(b * n + i) * n + j] = from[i * A.row_stride + j * A.column_stride];
+    }
+}
+
+// A tile that is not full, or whose matrices do not lie row by row: through buffers.
+template <class T, int fixed_n>
+__attribute__((noinline)) bool invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X) {
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
     constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
     T in[most], out[most];
-    for (int b = 0; b < lanes<T>; ++b) {
-        T* to = in + b * n * n;
-        const T* from = A.data + (begin + b) * A.batch_stride;
-        for (int i = 0; i < n; ++i)
-            for (int j = 0; j < n; ++j)
-                to[i * n + j] = b < count ? from[i * A.row_stride + j * A.column_stride] : T(i == j);
-    }
-    if (!invert_tile<T, fixed_n>(in, n * n, n, out, n * n)) invert_tile_carefully<T>(in, n * n, n, out, n * n, status);
+    gather_tile<T, fixed_n>(A, begin, count, in);
+    if (!invert_tile<T, fixed_n>(in, n * n, n, out, n * n)) return false;
     __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
+    return true;
 }
 
 template <class T, int fixed_n>
 inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
     const bool row_by_row = A.row_stride == n && A.column_stride == 1;
     FirstFailure failure{-1, success};
-    if (info) __builtin_memset(info + begin, 0, std::size_t(end - begin) * sizeof(Status));
-    for (std::int64_t b = begin; b < end; b += lanes<T>) {
+    std::int64_t b = begin;
+    while (b < end) {
+        if (row_by_row && end - b < lanes<T> && end - begin >= lanes<T>) b = end - lanes<T>;  // overlaps the last tile
         const int count = int(end - b < lanes<T> ? end - b : lanes<T>);
-        const T* source = A.data + b * A.batch_stride;
         T* target = X + b * n * n;
-        Status status[lanes<T>] = {};
-        if (row_by_row && count == lanes<T>) {
-            if (__builtin_expect(invert_tile<T, fixed_n>(source, A.batch_stride, n, target, n * n), 1)) continue;
-            invert_tile_carefully<T>(source, A.batch_stride, n, target, n * n, status);
-        } else {
-            invert_tile_buffered<T, fixed_n>(A, b, count, target, status);
-        }
-        report(status, b, count, info, failure);
+        bool done = false;
+        if (row_by_row && count == lanes<T>)
+            done = invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n);
+        else if (count > few)
+            done = invert_tile_buffered<T, fixed_n>(A, b, count, target);
+        if (__builtin_expect(!done, 0))
+            invert_singly<T, fixed_n>(A, b, b + count, X, info, failure);
+        else if (info)
+            __builtin_memset(info + b, 0, std::size_t(count) * sizeof(Status));
+        b += count;
     }
     return failure;
 }
@@ -140,8 +137,7 @@ inline FirstFailure invert_scalars(const MatrixBatch<T>& A, std::int64_t begin, 
 
 // Invert matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size.
 //
-// X: (count, n, n), row by row without gaps. info: (count) or null. begin: a multiple of the lanes, else the first tile
-// is merely slower.
+// X: (count, n, n), row by row without gaps, apart from A in memory. info: (count) or null.
 template <class T>
 inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
     switch (A.n) {

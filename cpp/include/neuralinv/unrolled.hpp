@@ -52,7 +52,7 @@ struct Step {
         static_for<0, n>([&](auto i_) NEURALINV_LAMBDA {
             constexpr int i = decltype(i_)::value;
             if constexpr (i != k) {
-                l[i] = x[i] * reciprocal;
+                l[i] = rounded<T>(x[i] * reciprocal);
                 x[i] = -l[i];
             }
         });
@@ -68,7 +68,7 @@ struct Step {
             if constexpr (i > k && j > k) x[i] = x[i] - rounded<T>(l[i] * p);
             else if constexpr (i != k) x[i] = x[i] - l[i] * p;
         });
-        x[k] = p * reciprocal;
+        x[k] = rounded<T>(p * reciprocal);
     }
 };
 
