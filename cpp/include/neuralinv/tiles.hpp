@@ -24,24 +24,47 @@ NEURALINV_INLINE void store_tile(const Vector<T>* a, int n, T* target, std::int6
     if (at < entries) store_chunk<T>(a + entries - piece<T>, target + entries - piece<T>, stride);
 }
 
+// A tile's entries into lanes, straight-line. by_columns: the matrices lie column by column.
+template <class T, int n, bool by_columns>
+NEURALINV_INLINE void load_unrolled(const T* source, std::int64_t stride, Vector<T>* a) {
+    constexpr int entries = n * n;
+    static_for<0, (entries + piece<T> - 1) / piece<T>>([&](auto chunk) NEURALINV_LAMBDA {
+        constexpr int wanted = decltype(chunk)::value * piece<T>;
+        constexpr int at = wanted + piece<T> <= entries ? wanted : entries - piece<T>;  // the last may overlap
+        Vector<T> v[piece<T>];
+        load_chunk<T>(source + at, stride, v);
+        static_for<0, piece<T>>([&](auto e_) NEURALINV_LAMBDA {
+            constexpr int e = at + decltype(e_)::value;
+            a[by_columns ? e % n * n + e / n : e] = v[decltype(e_)::value];
+        });
+    });
+}
+
+template <class T, int n>
+NEURALINV_INLINE void store_unrolled(const Vector<T>* a, T* target, std::int64_t stride) {
+    constexpr int entries = n * n;
+    static_for<0, (entries + piece<T> - 1) / piece<T>>([&](auto chunk) NEURALINV_LAMBDA {
+        constexpr int wanted = decltype(chunk)::value * piece<T>;
+        constexpr int at = wanted + piece<T> <= entries ? wanted : entries - piece<T>;
+        store_chunk<T>(a + at, target + at, stride);
+    });
+}
+
+enum class Layout { by_rows, by_columns, strided };
+
 // Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
-// at run time. False: some matrix needs `invert_single`, and nothing was written.
+// at run time, and the layout is by rows. False: some matrix needs `invert_single`, and nothing was written.
 template <class T, int fixed_n>
-NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride) {
+NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, Layout layout, int n, T* target,
+                                  std::int64_t target_stride) {
     if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
-        constexpr int entries = fixed_n * fixed_n, whole = entries / piece<T>, rest = entries - piece<T>;
-        Vector<T> a[entries];
-        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
-            constexpr int at = decltype(c)::value * piece<T>;
-            load_chunk<T>(source + at, stride, a + at);
-        });
-        if constexpr (entries % piece<T> != 0) load_chunk<T>(source + rest, stride, a + rest);
+        Vector<T> a[fixed_n * fixed_n];
+        if (layout == Layout::by_rows)
+            load_unrolled<T, fixed_n, false>(source, stride, a);
+        else
+            load_unrolled<T, fixed_n, true>(source, stride, a);
         if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) return false;
-        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
-            constexpr int at = decltype(c)::value * piece<T>;
-            store_chunk<T>(a + at, target + at, target_stride);
-        });
-        if constexpr (entries % piece<T> != 0) store_chunk<T>(a + rest, target + rest, target_stride);
+        store_unrolled<T, fixed_n>(a, target, target_stride);
     } else {
         if constexpr (fixed_n > 0) n = fixed_n;
         Vector<T> a[largest * largest];
@@ -92,25 +115,28 @@ __attribute__((noinline)) bool invert_tile_buffered(const MatrixBatch<T>& A, std
     constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
     T in[most], out[most];
     gather_tile<T, fixed_n>(A, begin, count, in);
-    if (!invert_tile<T, fixed_n>(in, n * n, n, out, n * n)) return false;
+    if (!invert_tile<T, fixed_n>(in, n * n, Layout::by_rows, n, out, n * n)) return false;
     __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
     return true;
 }
 
 template <class T, int fixed_n>
 inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    constexpr bool unrolled = fixed_n > 0 && fixed_n <= largest_unrolled;
     constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    const bool row_by_row = A.row_stride == n && A.column_stride == 1;
+    const Layout layout = A.row_stride == n && A.column_stride == 1                            ? Layout::by_rows
+                          : unrolled && A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
+                                                                                  : Layout::strided;
     FirstFailure failure{-1, success};
     std::int64_t b = begin;
     while (b < end) {
-        if (row_by_row && end - b < lanes<T> && end - begin >= lanes<T>) b = end - lanes<T>;  // overlaps the last tile
+        if (layout != Layout::strided && end - b < lanes<T> && end - begin >= lanes<T>) b = end - lanes<T>;  // overlaps the last tile
         const int count = int(end - b < lanes<T> ? end - b : lanes<T>);
         T* target = X + b * n * n;
         bool done = false;
-        if (row_by_row && count == lanes<T>)
-            done = invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n);
+        if (layout != Layout::strided && count == lanes<T>)
+            done = invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, layout, n, target, n * n);
         else if (count > few)
             done = invert_tile_buffered<T, fixed_n>(A, b, count, target);
         if (__builtin_expect(!done, 0))
