@@ -93,7 +93,7 @@ int main(int count, char** arguments) {
     std::vector<int> sizes;
     for (int i = 1; i < count; ++i) sizes.push_back(std::atoi(arguments[i]));
     if (sizes.empty()) sizes = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32};
-    for (const Kernels* kernels : available_kernels())
+    for (const Kernels* kernels : instruction_sets())
         for (int n : sizes) {
             positive<float>(*kernels, "float32", n);
             positive<double>(*kernels, "float64", n);

@@ -1,6 +1,5 @@
 // AVX2 with fused multiply-add.
 #define NEURALINV_TARGET avx2
-#define NEURALINV_AGAIN avx2_unfused
 #define NEURALINV_VECTOR_BYTES 32
 #include "neuralinv/ranges.hpp"
 

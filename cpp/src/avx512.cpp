@@ -1,6 +1,5 @@
 // AVX-512 (F, DQ, VL, BW).
 #define NEURALINV_TARGET avx512
-#define NEURALINV_AGAIN avx512_unfused
 #define NEURALINV_VECTOR_BYTES 64
 #include "neuralinv/ranges.hpp"
 

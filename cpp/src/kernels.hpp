@@ -124,15 +124,3 @@ inline Certify<double> Kernels::certify() const {
                                       &target::certify<float>,                    \
                                       &target::certify<double>};                  \
     }
-
-// The body of those that compile the same without fused operations.
-#define NEURALINV_DEFINE_UNFUSED(target)   \
-    namespace neuralinv::target {          \
-    NEURALINV_DEFINE_UNFUSED_FOR(float)    \
-    NEURALINV_DEFINE_UNFUSED_FOR(double)   \
-    }
-#define NEURALINV_DEFINE_UNFUSED_FOR(T)                                                                                 \
-    template FirstFailure invert_columns<T>(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, Status*); \
-    template FirstFailure solve_columns<T>(const MatrixBatch<T>&, const RightSides<T>&, Structure, std::int64_t,        \
-                                           std::int64_t, T*, Status*);                                                  \
-    template FirstFailure slogdet_columns<T>(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, T*, Status*);

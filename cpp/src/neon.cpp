@@ -1,6 +1,5 @@
 // Armv8 Advanced SIMD.
 #define NEURALINV_TARGET neon
-#define NEURALINV_AGAIN neon_unfused
 #define NEURALINV_VECTOR_BYTES 16
 #include "neuralinv/ranges.hpp"
 

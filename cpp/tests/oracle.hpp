@@ -7,37 +7,9 @@
 #include <type_traits>
 
 #include "check.hpp"
-#include "kernels.hpp"
-
-namespace neuralinv {
-
-#if defined(__x86_64__)
-extern const Kernels kernels_baseline, kernels_avx2, kernels_avx512;
-#elif defined(__aarch64__)
-extern const Kernels kernels_neon;
-#else
-extern const Kernels kernels_baseline;
-#endif
-
-}  // namespace neuralinv
+#include "instruction_sets.hpp"
 
 namespace neuralinv::test {
-
-// The instruction sets that this machine runs.
-inline std::vector<const Kernels*> available_kernels() {
-#if defined(__x86_64__)
-    std::vector<const Kernels*> found{&kernels_baseline};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw"))
-        found.push_back(&kernels_avx512);
-    return found;
-#elif defined(__aarch64__)
-    return {&kernels_neon};
-#else
-    return {&kernels_baseline};
-#endif
-}
 
 template <class S>
 inline constexpr bool is_complex = !std::is_same_v<S, RealOf<S>>;

@@ -137,7 +137,7 @@ void test_positive(const Kernels& kernels) {
 }  // namespace
 
 int main() {
-    for (const Kernels* kernels : available_kernels()) {
+    for (const Kernels* kernels : instruction_sets()) {
         test_positive<float>(*kernels);
         test_positive<double>(*kernels);
     }

@@ -3,7 +3,7 @@
 
 int main() {
     using namespace neuralinv::test;
-    for (const neuralinv::Kernels* kernels : available_kernels()) {
+    for (const neuralinv::Kernels* kernels : instruction_sets()) {
         test_general<float>(*kernels, false);
         test_general<double>(*kernels, false);
     }

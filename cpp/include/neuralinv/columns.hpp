@@ -26,6 +26,17 @@ enum class Pivots {
     diagonal,  // row k in step k: for symmetric positive definite matrices, whose pivots are positive and need no choice
 };
 
+// Whether products and the sums that take them are rounded together or, as in LAPACK, apart.
+enum class Rounding { fused, apart };
+
+template <Rounding rounding, class V>
+NEURALINV_INLINE V minus_product(V x, V l, V t) {
+    if constexpr (rounding == Rounding::fused)
+        return x - l * t;
+    else
+        return x - rounded(l * t);
+}
+
 // One matrix under elimination. `height`: vectors to a column, enough for n rows; rows beyond n are zero.
 template <class T>
 struct Elimination {
@@ -48,7 +59,7 @@ NEURALINV_INLINE Bits<T> iota() {
 
 // Steps first..last-1 of the pass, applied to one column. l: (last, height), rows: p of the pass,
 // cross[q][s]: entry p_s of l_q.
-template <class T, int fixed, int first, int last>
+template <class T, int fixed, Rounding rounding, int first, int last>
 NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* l, const int* rows,
                             const T (*cross)[rank]) {
     const int height = fixed > 0 ? fixed : any_height;
@@ -59,7 +70,7 @@ NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* 
         Vector<T> x = broadcast<T>(entries[rows[s]]);
         static_for<first, s>([&](auto q_) NEURALINV_LAMBDA {
             constexpr int q = decltype(q_)::value;
-            x = x - broadcast<T>(cross[q][s]) * t[q];
+            x = minus_product<rounding>(x, broadcast<T>(cross[q][s]), t[q]);
         });
         t[s] = x;
     });
@@ -67,7 +78,7 @@ NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* 
         Vector<T> x = column[v];
         static_for<first, last>([&](auto s_) NEURALINV_LAMBDA {
             constexpr int s = decltype(s_)::value;
-            x = x - l[s * height + v] * t[s];
+            x = minus_product<rounding>(x, l[s * height + v], t[s]);
         });
         column[v] = x;
     }
@@ -94,11 +105,11 @@ NEURALINV_INLINE int find_row(const Vector<T>* column, int any_height, const Bit
 }
 
 // Step k + r, the r-th of a pass that began at k: bring the column up to date, choose the row, leave l behind.
-template <class T, int fixed, Wanted wanted, Pivots choice, int r>
+template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, int r>
 NEURALINV_INLINE void step(Elimination<T>& e, int any_height, int k, T (*cross)[rank]) {
     const int height = fixed > 0 ? fixed : any_height;
     Vector<T>* column = e.columns + (k + r) * height;
-    apply<T, fixed, 0, r>(column, height, e.multipliers, e.rows + k, cross);
+    apply<T, fixed, rounding, 0, r>(column, height, e.multipliers, e.rows + k, cross);
     int row = choice == Pivots::largest ? find_row<T, fixed>(column, height, e.closed) : k + r;
     if (choice == Pivots::largest && row < 0) row = 0, e.failed = e.failed ? e.failed : k + r + 1;  // nothing will come of it: any row will do
     const T pivot = reinterpret_cast<const T*>(column)[row];
@@ -120,14 +131,14 @@ NEURALINV_INLINE void step(Elimination<T>& e, int any_height, int k, T (*cross)[
 }
 
 // Steps k..k+steps-1 of `together` matrices. count: columns in all, right-hand sides included.
-template <class T, int fixed, Wanted wanted, Pivots choice, int steps, int together>
+template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, int steps, int together>
 inline void pass(Elimination<T>* e, int any_height, int count, int k) {
     const int height = fixed > 0 ? fixed : any_height;
     T cross[together][rank][rank];
     static_for<0, steps>([&](auto r) NEURALINV_LAMBDA {
         static_for<0, together>([&](auto m) NEURALINV_LAMBDA {
             constexpr int at = decltype(m)::value;
-            step<T, fixed, wanted, choice, decltype(r)::value>(e[at], height, k, cross[at]);
+            step<T, fixed, wanted, choice, rounding, decltype(r)::value>(e[at], height, k, cross[at]);
         });
     });
     for (int m = 0; m < together; ++m) {
@@ -138,27 +149,27 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k) {
             for (int i = 0; i < steps * fixed; ++i) l[i] = matrix.multipliers[i];
         const Vector<T>* multipliers = fixed > 0 ? l : matrix.multipliers;
         for (int j = k + steps; j < count; ++j)
-            apply<T, fixed, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+            apply<T, fixed, rounding, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
         if constexpr (wanted == Wanted::inverse) {
             for (int j = 0; j < k; ++j)
-                apply<T, fixed, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+                apply<T, fixed, rounding, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
             static_for<0, steps - 1>([&](auto r_) NEURALINV_LAMBDA {
                 constexpr int r = decltype(r_)::value;
-                apply<T, fixed, r + 1, steps>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);
+                apply<T, fixed, rounding, r + 1, steps>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);
             });
         }
     }
 }
 
 // All steps for `together` matrices.
-template <class T, int fixed, Wanted wanted, Pivots choice, int together>
+template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, int together>
 inline void eliminate(Elimination<T>* e, int height, int n, int count) {
     int k = 0;
-    for (; k + rank <= n; k += rank) pass<T, fixed, wanted, choice, rank, together>(e, height, count, k);
+    for (; k + rank <= n; k += rank) pass<T, fixed, wanted, choice, rounding, rank, together>(e, height, count, k);
     switch (n - k) {
-        case 3: return pass<T, fixed, wanted, choice, 3, together>(e, height, count, k);
-        case 2: return pass<T, fixed, wanted, choice, 2, together>(e, height, count, k);
-        case 1: return pass<T, fixed, wanted, choice, 1, together>(e, height, count, k);
+        case 3: return pass<T, fixed, wanted, choice, rounding, 3, together>(e, height, count, k);
+        case 2: return pass<T, fixed, wanted, choice, rounding, 2, together>(e, height, count, k);
+        case 1: return pass<T, fixed, wanted, choice, rounding, 1, together>(e, height, count, k);
     }
 }
 

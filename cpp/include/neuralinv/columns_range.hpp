@@ -1,25 +1,13 @@
 // Ranges of a batch through the elimination of columns.hpp, n ≥ 8: inverses, solutions, determinants.
 //
-// Matrices with a pivot that cannot be trusted go to the same kernels compiled without fused multiply-adds
-// (NEURALINV_AGAIN names their namespace), which find a pivot zero where LAPACK does; from there to careful.hpp if a
-// reciprocal leaves the range.
+// Matrices with a pivot that cannot be trusted are eliminated again with products and sums rounded apart, which finds a
+// pivot zero where LAPACK does; from there they go to careful.hpp if a reciprocal leaves the range.
 #pragma once
 
 #include "careful.hpp"
 #include "columns_memory.hpp"
 
 #include <cstdlib>
-
-#if defined(NEURALINV_AGAIN)
-namespace neuralinv::NEURALINV_AGAIN {
-template <class T>
-FirstFailure invert_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, Status*);
-template <class T>
-FirstFailure solve_columns(const MatrixBatch<T>&, const RightSides<T>&, Structure, std::int64_t, std::int64_t, T*, Status*);
-template <class T>
-FirstFailure slogdet_columns(const MatrixBatch<T>&, Structure, std::int64_t, std::int64_t, T*, T*, Status*);
-}  // namespace neuralinv::NEURALINV_AGAIN
-#endif
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -98,11 +86,11 @@ NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, i
         load_entries<T>(source, B.row_stride, B.column_stride, n, int(B.columns), height, columns, nullptr);
 }
 
-// Whether all pivots can be trusted: numbers whose reciprocals are in range, and not so small that rounding may have made
-// them out of zeros (or, of a positive definite matrix, the other way round).
-template <class T>
-NEURALINV_INLINE bool trustworthy(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
-    const T small = T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53));
+// Whether all pivots can be used: numbers whose reciprocals are in range, and, if roundings were not LAPACK's, not so small
+// that rounding may have made them out of zeros (or, of a positive definite matrix, the other way round). sizes: (n).
+template <class T, Rounding rounding>
+NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
+    const T small = rounding == Rounding::fused ? T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : T(0);
     bool fine = e.failed == 0;
     for (int k = 0; k < n; ++k) {
         const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
@@ -110,21 +98,6 @@ NEURALINV_INLINE bool trustworthy(const Elimination<T>& e, Structure structure, 
                 bool(size <= 1 / Traits<T>::smallest_normal);
     }
     return fine;
-}
-
-// Without fused operations a tiny pivot is what LAPACK would have, too: it is the reciprocals alone that matter.
-template <class T>
-NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, [[maybe_unused]] const T* sizes, int n) {
-#if defined(NEURALINV_AGAIN)
-    return trustworthy(e, structure, sizes, n);
-#else
-    bool fine = e.failed == 0;
-    for (int k = 0; k < n; ++k) {
-        const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
-        fine &= bool(size >= Traits<T>::smallest_normal) & bool(size <= 1 / Traits<T>::smallest_normal);
-    }
-    return fine;
-#endif
 }
 
 struct Report {
@@ -139,26 +112,26 @@ struct Report {
 
 // ---- inverses ------------------------------------------------------------------------------------------------------
 
-template <class T>
-__attribute__((noinline)) Status invert_again(const MatrixBatch<T>& A, Structure structure, std::int64_t b, T* X) {
-#if defined(NEURALINV_AGAIN)
-    return NEURALINV_AGAIN::invert_columns<T>(A, structure, b, b + 1, X, nullptr).status;
-#else
-    return invert_carefully(A, b, structure, X + b * A.n * A.n);
-#endif
-}
+template <class T, int fixed, Pivots choice, Rounding rounding, int together>
+FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
+                                  Status* info);
 
-template <class T, int fixed, Pivots choice, int together>
+template <class T, int fixed, Pivots choice, Rounding rounding, int together>
 inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace<T, together>& workspace, int any_height,
                          std::int64_t b, T* X, Report& report) {
     const int height = fixed > 0 ? fixed : any_height, n = int(A.n);
     for (int m = 0; m < together; ++m)
         load_matrix(A, structure, b + m, height, workspace.eliminations[m], workspace.sizes[m]);
-    eliminate<T, fixed, Wanted::inverse, choice, together>(workspace.eliminations, height, n, n);
+    eliminate<T, fixed, Wanted::inverse, choice, rounding, together>(workspace.eliminations, height, n, n);
     for (int m = 0; m < together; ++m) {
         const Elimination<T>& e = workspace.eliminations[m];
-        if (__builtin_expect(!usable(e, structure, workspace.sizes[m], n), 0)) {
-            report(b + m, invert_again(A, structure, b + m, X));
+        if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[m], n), 0)) {
+            if constexpr (rounding == Rounding::fused) {
+                constexpr auto again = invert_sized_columns<T, 0, choice, Rounding::apart, 1>;
+                report(b + m, again(A, structure, b + m, b + m + 1, X, nullptr).status);
+            } else {
+                report(b + m, invert_carefully(A, b + m, structure, X + (b + m) * n * n));
+            }
             continue;
         }
         for (int k = 0; k < n; ++k) workspace.steps[m][e.rows[k]] = k;
@@ -167,9 +140,9 @@ inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace
     }
 }
 
-template <class T, int fixed, Pivots choice, int together>
-inline FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin,
-                                         std::int64_t end, T* X, Status* info) {
+template <class T, int fixed, Pivots choice, Rounding rounding, int together>
+FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
+                                  Status* info) {
     const int n = int(A.n), height = height_of<T>(n);
     Report report{{-1, success}, info};
     std::int64_t b = begin;
@@ -178,14 +151,14 @@ inline FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure stru
             Workspace<T, together> workspace(n, height);
             if (workspace.available)
                 for (; b + together <= end; b += together)
-                    invert_group<T, fixed, choice, together>(A, structure, workspace, height, b, X, report);
+                    invert_group<T, fixed, choice, rounding, together>(A, structure, workspace, height, b, X, report);
         }
     }
     if (b == end) return report.first;
     Workspace<T, 1> workspace(n, height);
     for (; b < end; ++b) {
         if (workspace.available)
-            invert_group<T, fixed, choice, 1>(A, structure, workspace, height, b, X, report);
+            invert_group<T, fixed, choice, rounding, 1>(A, structure, workspace, height, b, X, report);
         else
             report(b, invert_carefully(A, b, structure, X + b * n * n));
     }
@@ -197,32 +170,23 @@ template <class T>
 FirstFailure invert_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
                             Status* info) {
     constexpr Pivots largest = Pivots::largest, diagonal = Pivots::diagonal;
+    constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
-        return invert_sized_columns<T, 0, diagonal, 1>(A, structure, begin, end, X, info);
+        return invert_sized_columns<T, 0, diagonal, fused, 1>(A, structure, begin, end, X, info);
     switch (height_of<T>(int(A.n))) {
-        case 1: return invert_sized_columns<T, 1, largest, 4>(A, structure, begin, end, X, info);
-        case 2: return invert_sized_columns<T, 2, largest, 2>(A, structure, begin, end, X, info);
-        case 3: return invert_sized_columns<T, 3, largest, 2>(A, structure, begin, end, X, info);
-        case 4: return invert_sized_columns<T, 4, largest, 2>(A, structure, begin, end, X, info);
-        default: return invert_sized_columns<T, 0, largest, 1>(A, structure, begin, end, X, info);
+        case 1: return invert_sized_columns<T, 1, largest, fused, 4>(A, structure, begin, end, X, info);
+        case 2: return invert_sized_columns<T, 2, largest, fused, 2>(A, structure, begin, end, X, info);
+        case 3: return invert_sized_columns<T, 3, largest, fused, 2>(A, structure, begin, end, X, info);
+        case 4: return invert_sized_columns<T, 4, largest, fused, 2>(A, structure, begin, end, X, info);
+        default: return invert_sized_columns<T, 0, largest, fused, 1>(A, structure, begin, end, X, info);
     }
 }
 
 // ---- solutions -----------------------------------------------------------------------------------------------------
 
-template <class T>
-__attribute__((noinline)) Status solve_again(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure,
-                                             std::int64_t b, T* X) {
-#if defined(NEURALINV_AGAIN)
-    return NEURALINV_AGAIN::solve_columns<T>(A, B, structure, b, b + 1, X, nullptr).status;
-#else
-    return solve_carefully(A, B, b, structure, X + b * A.n * B.columns);
-#endif
-}
-
-template <class T, int fixed, Pivots choice>
-inline FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure,
-                                        std::int64_t begin, std::int64_t end, T* X, Status* info) {
+template <class T, int fixed, Pivots choice, Rounding rounding>
+FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, std::int64_t begin,
+                                 std::int64_t end, T* X, Status* info) {
     const int n = int(A.n), count = n + int(B.columns), height = height_of<T>(n);
     Report report{{-1, success}, info};
     Workspace<T, 1> workspace(count, height);
@@ -234,9 +198,14 @@ inline FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSide
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
         load_right_sides(B, b, n, height, e);
-        eliminate<T, fixed, Wanted::solution, choice, 1>(&e, height, n, count);
-        if (__builtin_expect(!usable(e, structure, workspace.sizes[0], n), 0)) {
-            report(b, solve_again(A, B, structure, b, X));
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count);
+        if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[0], n), 0)) {
+            if constexpr (rounding == Rounding::fused) {
+                constexpr auto again = solve_sized_columns<T, 0, choice, Rounding::apart>;
+                report(b, again(A, B, structure, b, b + 1, X, nullptr).status);
+            } else {
+                report(b, solve_carefully(A, B, b, structure, X + b * n * B.columns));
+            }
             continue;
         }
         for (int k = 0; k < n; ++k) workspace.steps[0][e.rows[k]] = k;
@@ -251,12 +220,13 @@ template <class T>
 FirstFailure solve_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Structure structure, std::int64_t begin,
                            std::int64_t end, T* X, Status* info) {
     constexpr Pivots largest = Pivots::largest;
+    constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
-        return solve_sized_columns<T, 0, Pivots::diagonal>(A, B, structure, begin, end, X, info);
+        return solve_sized_columns<T, 0, Pivots::diagonal, fused>(A, B, structure, begin, end, X, info);
     switch (height_of<T>(int(A.n))) {
-        case 1: return solve_sized_columns<T, 1, largest>(A, B, structure, begin, end, X, info);
-        case 2: return solve_sized_columns<T, 2, largest>(A, B, structure, begin, end, X, info);
-        default: return solve_sized_columns<T, 0, largest>(A, B, structure, begin, end, X, info);
+        case 1: return solve_sized_columns<T, 1, largest, fused>(A, B, structure, begin, end, X, info);
+        case 2: return solve_sized_columns<T, 2, largest, fused>(A, B, structure, begin, end, X, info);
+        default: return solve_sized_columns<T, 0, largest, fused>(A, B, structure, begin, end, X, info);
     }
 }
 
@@ -276,36 +246,44 @@ inline bool is_odd(const int* rows, int n, int* steps) {
     return odd;
 }
 
-// Determinants of matrices [begin, end), n ≥ 8. Failures: of positive matrices only; a singular one has determinant 0.
-template <class T>
-FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
-                             T* logabsdet, Status* info) {
+template <class T, int fixed, Pivots choice, Rounding rounding>
+FirstFailure slogdet_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end,
+                                   T* sign, T* logabsdet, Status* info) {
     const int n = int(A.n), height = height_of<T>(n);
     Report report{{-1, success}, info};
     Workspace<T, 1> workspace(n, height);
     for (std::int64_t b = begin; b < end; ++b) {
-        Elimination<T>& e = workspace.eliminations[0];
-        if (workspace.available) {
-            load_matrix(A, structure, b, height, e, workspace.sizes[0]);
-            if (structure == Structure::positive)
-                eliminate<T, 0, Wanted::solution, Pivots::diagonal, 1>(&e, height, n, n);
-            else if (height == 1)
-                eliminate<T, 1, Wanted::solution, Pivots::largest, 1>(&e, height, n, n);
-            else
-                eliminate<T, 0, Wanted::solution, Pivots::largest, 1>(&e, height, n, n);
-            if (usable(e, structure, workspace.sizes[0], n)) {
-                slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
-                report(b, success);
-                continue;
-            }
+        if (!workspace.available) {
+            report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
+            continue;
         }
-#if defined(NEURALINV_AGAIN)
-        report(b, NEURALINV_AGAIN::slogdet_columns<T>(A, structure, b, b + 1, sign, logabsdet, nullptr).status);
-#else
-        report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
-#endif
+        Elimination<T>& e = workspace.eliminations[0];
+        load_matrix(A, structure, b, height, e, workspace.sizes[0]);
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, n);
+        if (__builtin_expect(usable<T, rounding>(e, structure, workspace.sizes[0], n), 1)) {
+            slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
+            report(b, success);
+        } else if constexpr (rounding == Rounding::fused) {
+            constexpr auto again = slogdet_sized_columns<T, 0, choice, Rounding::apart>;
+            report(b, again(A, structure, b, b + 1, sign, logabsdet, nullptr).status);
+        } else {
+            report(b, slogdet_carefully(A, b, structure, sign + b, logabsdet + b));
+        }
     }
     return report.first;
+}
+
+// Determinants of matrices [begin, end), n ≥ 8. Failures: of positive matrices only; a singular one has determinant 0.
+template <class T>
+FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
+                             T* logabsdet, Status* info) {
+    constexpr Rounding fused = Rounding::fused;
+    if (structure == Structure::positive)
+        return slogdet_sized_columns<T, 0, Pivots::diagonal, fused>(A, structure, begin, end, sign, logabsdet, info);
+    switch (height_of<T>(int(A.n))) {
+        case 1: return slogdet_sized_columns<T, 1, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+        default: return slogdet_sized_columns<T, 0, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+    }
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -15,13 +15,6 @@ NEURALINV_INLINE Vector<T> select(Mask<T> mask, Vector<T> yes, Vector<T> no) {
     return mask ? yes : no;
 }
 
-// A value that the compiler knows nothing about: not that it is a product, which it could fuse with a sum.
-template <class V>
-NEURALINV_INLINE V rounded(V x) {
-    asm("" : "+m"(x));
-    return x;
-}
-
 // 1/x neither over- nor underflows.
 template <class T>
 NEURALINV_INLINE Mask<T> safe_to_invert(Vector<T> size) {

@@ -19,7 +19,7 @@
 namespace neuralinv::NEURALINV_TARGET {
 
 // Sizes up to this one are unrolled completely; beyond, the registers hold too little of the matrix for that to pay.
-inline constexpr int largest_unrolled = 6;
+inline constexpr int largest_unrolled = 8;
 inline constexpr int largest = int(largest_size);
 
 template <class T>
@@ -43,69 +43,6 @@ NEURALINV_INLINE void exchange(Vector<T>* x, const Mask<T>* take) {
         x[r * step] = take[r] ? first : other;
     });
     x[0] = chosen;
-}
-
-// a: (n·n) vectors, matrices in lanes, replaced by their inverses. Returns where all pivots were safe.
-template <class T, int n>
-NEURALINV_INLINE Mask<T> invert_unrolled(Vector<T>* a) {
-    Mask<T> pivot_row[n];
-    Mask<T> safe = ~Mask<T>{};
-    static_for<0, n>([&](auto k_) NEURALINV_LAMBDA {
-        constexpr int k = decltype(k_)::value;
-        if constexpr (k + 1 < n) {
-            Vector<T> best = absolute<T>(a[k * n + k]);
-            Mask<T> row{};
-            static_for<k + 1, n>([&](auto i_) NEURALINV_LAMBDA {
-                constexpr int i = decltype(i_)::value;
-                const Vector<T> size = absolute<T>(a[i * n + k]);
-                const Mask<T> larger = Mask<T>(size > best);
-                best = larger ? size : best;
-                row = larger ? broadcast_mask<T>(i - k) : row;
-            });
-            pivot_row[k] = row;
-            Mask<T> take[n - k];
-            static_for<1, n - k>([&](auto r_) NEURALINV_LAMBDA {
-                constexpr int r = decltype(r_)::value;
-                take[r] = Mask<T>(row == broadcast_mask<T>(r));
-            });
-            static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
-                constexpr int j = decltype(j_)::value;
-                exchange<T, n - k, n>(a + k * n + j, take);
-            });
-        }
-        const Vector<T> pivot = a[k * n + k];
-        safe &= safe_pivot<T>(pivot);
-        const Vector<T> reciprocal = broadcast<T>(1) / pivot;
-        static_for<0, n>([&](auto i_) NEURALINV_LAMBDA {
-            constexpr int i = decltype(i_)::value;
-            if constexpr (i != k) {
-                const Vector<T> l = a[i * n + k] * reciprocal;
-                static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
-                    constexpr int j = decltype(j_)::value;
-                    if constexpr (j != k) a[i * n + j] = a[i * n + j] - l * a[k * n + j];
-                });
-                a[i * n + k] = -l;
-            }
-        });
-        static_for<0, n>([&](auto j_) NEURALINV_LAMBDA {
-            constexpr int j = decltype(j_)::value;
-            if constexpr (j != k) a[k * n + j] = a[k * n + j] * reciprocal;
-        });
-        a[k * n + k] = reciprocal;
-    });
-    static_for<1, n>([&](auto step_) NEURALINV_LAMBDA {
-        constexpr int k = n - 1 - decltype(step_)::value;
-        Mask<T> take[n - k];
-        static_for<1, n - k>([&](auto r_) NEURALINV_LAMBDA {
-            constexpr int r = decltype(r_)::value;
-            take[r] = Mask<T>(pivot_row[k] == broadcast_mask<T>(r));
-        });
-        static_for<0, n>([&](auto i_) NEURALINV_LAMBDA {
-            constexpr int i = decltype(i_)::value;
-            exchange<T, n - k, 1>(a + i * n + k, take);
-        });
-    });
-    return safe;
 }
 
 // ---- in memory: any n ----------------------------------------------------------------------------------------------
@@ -262,28 +199,6 @@ inline Mask<T> invert_in_memory(Vector<T>* a, int any_n, Mask<T>* pivot_row) {
         a[k * n + k] = rp;
     }
     return safe;
-}
-
-// The same, step by step and with divisions, so that no reciprocal over- or underflows. Returns LAPACK's info.
-template <class T>
-inline Mask<T> invert_carefully(Vector<T>* a, int n, Mask<T>* pivot_row) {
-    Mask<T> info{};
-    for (int k = 0; k < n; ++k) {
-        pivot_row[k] = find_pivot<T>(a, n, k);
-        swap_rows<T>(a, n, k, pivot_row[k]);
-        const Vector<T> p = a[k * n + k];
-        const Mask<T> failed = Mask<T>(p == Vector<T>{}) & Mask<T>(info == Mask<T>{});
-        info = failed ? broadcast_mask<T>(k + 1) : info;
-        for (int i = 0; i < n; ++i) {
-            if (i == k) continue;
-            const Vector<T> l = a[i * n + k] / p;
-            for (int j = 0; j < n; ++j) a[i * n + j] = a[i * n + j] - l * a[k * n + j];
-            a[i * n + k] = -l;
-        }
-        for (int j = 0; j < n; ++j) a[k * n + j] = a[k * n + j] / p;
-        a[k * n + k] = broadcast<T>(1) / p;
-    }
-    return info;
 }
 
 // Put the columns in order, a row at a time so that it fits the registers. a: (n·n); pivot_row: (n).

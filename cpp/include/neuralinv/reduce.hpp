@@ -4,10 +4,6 @@
 
 #include "simd.hpp"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace neuralinv::NEURALINV_TARGET {
 
 // What a vector of T holds, as integers.
@@ -16,13 +12,6 @@ using Bits = typename VectorOf<typename Traits<T>::Integer>::type;
 
 #if NEURALINV_VECTOR_BYTES == 64
 
-// With a mask of all lanes: the plain forms make GCC 12 warn of an uninitialised variable inside its own header.
-NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) {
-    return Vector<float>(_mm512_mask_max_ps(__m512(a), __mmask16(-1), __m512(a), __m512(b)));
-}
-NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) {
-    return Vector<double>(_mm512_mask_max_pd(__m512d(a), __mmask8(-1), __m512d(a), __m512d(b)));
-}
 NEURALINV_INLINE unsigned lanes_equal(Vector<float> a, Vector<float> b) { return _mm512_cmpeq_ps_mask(__m512(a), __m512(b)); }
 NEURALINV_INLINE unsigned lanes_equal(Vector<double> a, Vector<double> b) { return _mm512_cmpeq_pd_mask(__m512d(a), __m512d(b)); }
 

@@ -7,6 +7,18 @@
 
 #include <cstdint>
 
+#if defined(__x86_64__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push  // GCC 12 warns of its own header (bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
+#endif
+
 #ifndef NEURALINV_TARGET
 #define NEURALINV_TARGET generic
 #endif
@@ -87,6 +99,109 @@ NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
     return Vector<T>(Mask<T>(x) & keep);
 }
 
+// The product as rounded: keeps the compiler from fusing it with the sum that takes it.
+template <class V>
+NEURALINV_INLINE V rounded(V product) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(product));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(product));
+#else
+    __asm__("" : "+m"(product));
+#endif
+    return product;
+}
+
+// ---- conditions ----------------------------------------------------------------------------------------------------
+//
+// Where something holds, lane by lane. Beside Mask, because AVX-512 has registers for it of one bit to a lane, and the
+// compilers do not keep a Mask there.
+
+#if NEURALINV_VECTOR_BYTES == 64
+template <class T>
+struct ConditionOf {
+    using type = __mmask16;
+};
+
+template <>
+struct ConditionOf<double> {
+    using type = __mmask8;
+};
+
+template <class T>
+using Condition = typename ConditionOf<T>::type;
+
+NEURALINV_INLINE Condition<float> greater(Vector<float> a, Vector<float> b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+NEURALINV_INLINE Condition<double> greater(Vector<double> a, Vector<double> b) {
+    return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ);
+}
+
+NEURALINV_INLINE Condition<float> equal(Mask<float> a, Mask<float> b) {
+    return _mm512_cmpeq_epi32_mask(__m512i(a), __m512i(b));
+}
+
+NEURALINV_INLINE Condition<double> equal(Mask<double> a, Mask<double> b) {
+    return _mm512_cmpeq_epi64_mask(__m512i(a), __m512i(b));
+}
+
+NEURALINV_INLINE Vector<float> select(Condition<float> c, Vector<float> yes, Vector<float> no) {
+    return _mm512_mask_blend_ps(c, no, yes);
+}
+
+NEURALINV_INLINE Vector<double> select(Condition<double> c, Vector<double> yes, Vector<double> no) {
+    return _mm512_mask_blend_pd(c, no, yes);
+}
+
+// a where a > b, else b: b also where either is not a number.
+NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm512_max_ps(a, b); }
+
+NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm512_max_pd(a, b); }
+
+NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) { return _mm512_min_ps(a, b); }
+
+NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) { return _mm512_min_pd(a, b); }
+
+template <class T>
+NEURALINV_INLINE bool all(Condition<T> c) {
+    return c == Condition<T>(~Condition<T>{});
+}
+#else
+template <class T>
+using Condition = Mask<T>;
+
+template <class V>
+NEURALINV_INLINE auto greater(V a, V b) {
+    return a > b;
+}
+
+template <class M>
+NEURALINV_INLINE M equal(M a, M b) {
+    return M(a == b);
+}
+
+template <class M, class V>
+NEURALINV_INLINE V select(M c, V yes, V no) {
+    return c ? yes : no;
+}
+
+// a where a > b, else b: b also where either is not a number.
+template <class V>
+NEURALINV_INLINE V larger(V a, V b) {
+    return a > b ? a : b;
+}
+
+template <class V>
+NEURALINV_INLINE V smaller(V a, V b) {
+    return a < b ? a : b;
+}
+
+#endif
+
 // Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
 typedef std::int64_t Half128 __attribute__((vector_size(16)));
 typedef std::int64_t Half256 __attribute__((vector_size(32)));
@@ -116,6 +231,13 @@ NEURALINV_INLINE bool any(Mask<T> mask) {
     return (bits[0] | bits[1]) != 0;
 }
 
+#if NEURALINV_VECTOR_BYTES < 64
+template <class T>
+NEURALINV_INLINE bool all(Condition<T> c) {
+    return !any<T>(~c);
+}
+#endif
+
 // ---- from matrices to lanes and back -------------------------------------------------------------------------------
 //
 // Transposition works on pieces of 16 bytes, S entries each: vector i holds the piece of matrix i, then of matrix i + S,
@@ -130,20 +252,23 @@ struct PieceOf {
     typedef T type __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
 };
 
-// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores.
+// Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores. What the compilers
+// make of generic shuffles here takes the ports that the transposition needs; hence the instructions by name.
 template <class T>
 NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
     using Piece = typename PieceOf<T>::type;
-    constexpr int s = piece<T>;
-    const auto at = [&](int q) NEURALINV_LAMBDA {
-        return Half128(*reinterpret_cast<const Piece*>(source + q * s * stride));
+    const auto at = [&](int q) NEURALINV_LAMBDA -> const Piece& {
+        return *reinterpret_cast<const Piece*>(source + q * piece<T> * stride);
     };
 #if NEURALINV_VECTOR_BYTES == 16
-    return Vector<T>(at(0));
+    return at(0);
 #elif NEURALINV_VECTOR_BYTES == 32
-    return Vector<T>(join(at(0), at(1)));
+    return Vector<T>(_mm256_insertf128_ps(_mm256_castps128_ps256(__m128(at(0))), __m128(at(1)), 1));
 #else
-    return Vector<T>(join(join(at(0), at(1)), join(at(2), at(3))));
+    __m512 joined = _mm512_castps128_ps512(__m128(at(0)));
+    joined = _mm512_mask_broadcast_f32x4(joined, 0x00f0, __m128(at(1)));
+    joined = _mm512_mask_broadcast_f32x4(joined, 0x0f00, __m128(at(2)));
+    return Vector<T>(_mm512_mask_broadcast_f32x4(joined, 0xf000, __m128(at(3))));
 #endif
 }
 
@@ -156,14 +281,13 @@ NEURALINV_INLINE void store_pieces(Vector<T> value, T* target, std::int64_t stri
 #if NEURALINV_VECTOR_BYTES == 16
     at(0) = value;
 #elif NEURALINV_VECTOR_BYTES == 32
-    at(0) = Piece(lower(Half256(value)));
-    at(1) = Piece(upper(Half256(value)));
+    at(0) = Piece(_mm256_castps256_ps128(__m256(value)));
+    at(1) = Piece(_mm256_extractf128_ps(__m256(value), 1));
 #else
-    const Half256 low = lower(Half512(value)), high = upper(Half512(value));
-    at(0) = Piece(lower(low));
-    at(1) = Piece(upper(low));
-    at(2) = Piece(lower(high));
-    at(3) = Piece(upper(high));
+    at(0) = Piece(_mm512_castps512_ps128(__m512(value)));
+    at(1) = Piece(_mm256_extractf128_ps(_mm512_castps512_ps256(__m512(value)), 1));
+    at(2) = Piece(_mm512_extractf32x4_ps(__m512(value), 2));
+    at(3) = Piece(_mm512_extractf32x4_ps(__m512(value), 3));
 #endif
 }
 

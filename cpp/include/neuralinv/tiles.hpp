@@ -2,6 +2,8 @@
 #pragma once
 
 #include "inverse.hpp"
+#include "single.hpp"
+#include "unrolled.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -22,56 +24,54 @@ NEURALINV_INLINE void store_tile(const Vector<T>* a, int n, T* target, std::int6
     if (at < entries) store_chunk<T>(a + entries - piece<T>, target + entries - piece<T>, stride);
 }
 
-// Again, with divisions, a tile that holds a matrix with an extreme pivot. Failed matrices become NaN.
-template <class T>
-__attribute__((noinline, cold)) void invert_tile_carefully(const T* source, std::int64_t stride, int n, T* target,
-                                                           std::int64_t target_stride, Status* status) {
-    Vector<T> a[largest * largest];
-    Mask<T> pivot_row[largest];
-    load_tile<T>(source, stride, n, a);
-    const Mask<T> info = invert_carefully<T>(a, n, pivot_row);
-    for (int lane = 0; lane < lanes<T>; ++lane) {
-        T* out = target + lane * target_stride;
-        store_lane<T>(a, n, pivot_row, lane, out);
-        status[lane] = Status(info[lane]);
-        if (info[lane])
-            for (int e = 0; e < n * n; ++e) out[e] = T(__builtin_nanf(""));
-    }
+// A tile's entries into lanes, straight-line. by_columns: the matrices lie column by column.
+template <class T, int n, bool by_columns>
+NEURALINV_INLINE void load_unrolled(const T* source, std::int64_t stride, Vector<T>* a) {
+    constexpr int entries = n * n;
+    static_for<0, (entries + piece<T> - 1) / piece<T>>([&](auto chunk) NEURALINV_LAMBDA {
+        constexpr int wanted = decltype(chunk)::value * piece<T>;
+        constexpr int at = wanted + piece<T> <= entries ? wanted : entries - piece<T>;  // the last may overlap
+        Vector<T> v[piece<T>];
+        load_chunk<T>(source + at, stride, v);
+        static_for<0, piece<T>>([&](auto e_) NEURALINV_LAMBDA {
+            constexpr int e = at + decltype(e_)::value;
+            a[by_columns ? e % n * n + e / n : e] = v[decltype(e_)::value];
+        });
+    });
 }
 
-// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise; status: (lanes), all
-// zero on entry. fixed_n = 0: n comes at run time.
+template <class T, int n>
+NEURALINV_INLINE void store_unrolled(const Vector<T>* a, T* target, std::int64_t stride) {
+    constexpr int entries = n * n;
+    static_for<0, (entries + piece<T> - 1) / piece<T>>([&](auto chunk) NEURALINV_LAMBDA {
+        constexpr int wanted = decltype(chunk)::value * piece<T>;
+        constexpr int at = wanted + piece<T> <= entries ? wanted : entries - piece<T>;
+        store_chunk<T>(a + at, target + at, stride);
+    });
+}
+
+enum class Layout { by_rows, by_columns, strided };
+
+// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
+// at run time, and the layout is by rows. False: some matrix needs `invert_single`, and nothing was written.
 template <class T, int fixed_n>
-NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T* target, std::int64_t target_stride,
-                                  Status* status) {
+NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, Layout layout, int n, T* target,
+                                  std::int64_t target_stride) {
     if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
-        constexpr int entries = fixed_n * fixed_n, whole = entries / piece<T>, rest = entries - piece<T>;
-        Vector<T> a[entries];
-        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
-            constexpr int at = decltype(c)::value * piece<T>;
-            load_chunk<T>(source + at, stride, a + at);
-        });
-        if constexpr (entries % piece<T> != 0) load_chunk<T>(source + rest, stride, a + rest);
-        const Mask<T> safe = invert_unrolled<T, fixed_n>(a);
-        if (__builtin_expect(any<T>(~safe), 0)) {
-            invert_tile_carefully<T>(source, stride, fixed_n, target, target_stride, status);
-            return;
-        }
-        static_for<0, whole>([&](auto c) NEURALINV_LAMBDA {
-            constexpr int at = decltype(c)::value * piece<T>;
-            store_chunk<T>(a + at, target + at, target_stride);
-        });
-        if constexpr (entries % piece<T> != 0) store_chunk<T>(a + rest, target + rest, target_stride);
+        Vector<T> a[fixed_n * fixed_n];
+        if (layout == Layout::by_rows)
+            load_unrolled<T, fixed_n, false>(source, stride, a);
+        else
+            load_unrolled<T, fixed_n, true>(source, stride, a);
+        if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) return false;
+        store_unrolled<T, fixed_n>(a, target, target_stride);
     } else {
         if constexpr (fixed_n > 0) n = fixed_n;
         Vector<T> a[largest * largest];
         Mask<T> pivot_row[largest];
         load_tile<T>(source, stride, n, a);
         const Mask<T> safe = invert_in_memory<T, fixed_n>(a, n, pivot_row);
-        if (__builtin_expect(any<T>(~safe), 0)) {
-            invert_tile_carefully<T>(source, stride, n, target, target_stride, status);
-            return;
-        }
+        if (__builtin_expect(any<T>(~safe), 0)) return false;
         if constexpr (fixed_n > 0) {
             restore_columns<T, fixed_n>(a, pivot_row);
             store_tile<T>(a, n, target, target_stride);
@@ -80,43 +80,70 @@ NEURALINV_INLINE void invert_tile(const T* source, std::int64_t stride, int n, T
                 store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
         }
     }
+    return true;
 }
 
-// A tile that is not full, or whose matrices do not lie row by row: through a buffer, filled up with identities.
+// Matrices [begin, end), one at a time: singular ones, extreme ones, and those too few for a tile.
 template <class T, int fixed_n>
-__attribute__((noinline)) void invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X,
-                                                    Status* status) {
+__attribute__((noinline)) void invert_singly(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
+                                             Status* info, FirstFailure& failure) {
+    const std::int64_t entries = A.n * A.n;
+    for (std::int64_t b = begin; b < end; ++b) {
+        const T* source = A.data + b * A.batch_stride;
+        const Status status =
+            invert_single<T, fixed_n>(source, A.row_stride, A.column_stride, int(A.n), X + b * entries);
+        if (info) info[b] = status;
+        if (status != success && failure.index < 0) failure = {b, status};
+    }
+}
+
+// Copy matrices [begin, begin + lanes) row by row to `in`: (lanes, n, n); the last of `count` stands in for those after.
+template <class T, int fixed_n>
+NEURALINV_INLINE void gather_tile(const MatrixBatch<T>& A, std::int64_t begin, int count, T* in) {
+    const int n = fixed_n > 0 ? fixed_n : int(A.n);
+    for (int b = 0; b < lanes<T>; ++b) {
+        const T* from = A.data + (begin + (b < count ? b : count - 1)) * A.batch_stride;
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j < n; ++j) in[(b * n + i) * n + j] = from[i * A.row_stride + j * A.column_stride];
+    }
+}
+
+// A tile that is not full, or whose matrices do not lie row by row: through buffers.
+template <class T, int fixed_n>
+__attribute__((noinline)) bool invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X) {
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
     constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
     T in[most], out[most];
-    for (int b = 0; b < lanes<T>; ++b) {
-        T* to = in + b * n * n;
-        const T* from = A.data + (begin + b) * A.batch_stride;
-        for (int i = 0; i < n; ++i)
-            for (int j = 0; j < n; ++j)
-                to[i * n + j] = b < count ? from[i * A.row_stride + j * A.column_stride] : T(i == j);
-    }
-    invert_tile<T, fixed_n>(in, n * n, n, out, n * n, status);
+    gather_tile<T, fixed_n>(A, begin, count, in);
+    if (!invert_tile<T, fixed_n>(in, n * n, Layout::by_rows, n, out, n * n)) return false;
     __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
+    return true;
 }
 
 template <class T, int fixed_n>
 inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    constexpr bool unrolled = fixed_n > 0 && fixed_n <= largest_unrolled;
+    constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    const bool row_by_row = A.row_stride == n && A.column_stride == 1;
+    const Layout layout = A.row_stride == n && A.column_stride == 1                            ? Layout::by_rows
+                          : unrolled && A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
+                                                                                  : Layout::strided;
     FirstFailure failure{-1, success};
-    for (std::int64_t b = begin; b < end; b += lanes<T>) {
+    std::int64_t b = begin;
+    while (b < end) {
+        if (layout != Layout::strided && end - b < lanes<T> && end - begin >= lanes<T>) b = end - lanes<T>;  // overlaps the last tile
         const int count = int(end - b < lanes<T> ? end - b : lanes<T>);
-        Status status[lanes<T>] = {};
         T* target = X + b * n * n;
-        if (row_by_row && count == lanes<T>)
-            invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n, status);
-        else
-            invert_tile_buffered<T, fixed_n>(A, b, count, target, status);
-        for (int lane = 0; lane < count; ++lane) {
-            if (info) info[b + lane] = status[lane];
-            if (status[lane] != success && failure.index < 0) failure = {b + lane, status[lane]};
-        }
+        bool done = false;
+        if (layout != Layout::strided && count == lanes<T>)
+            done = invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, layout, n, target, n * n);
+        else if (count > few)
+            done = invert_tile_buffered<T, fixed_n>(A, b, count, target);
+        if (__builtin_expect(!done, 0))
+            invert_singly<T, fixed_n>(A, b, b + count, X, info, failure);
+        else if (info)
+            __builtin_memset(info + b, 0, std::size_t(count) * sizeof(Status));
+        b += count;
     }
     return failure;
 }
@@ -136,8 +163,7 @@ inline FirstFailure invert_scalars(const MatrixBatch<T>& A, std::int64_t begin, 
 
 // Invert matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size.
 //
-// X: (count, n, n), row by row without gaps. info: (count) or null. begin: a multiple of the lanes, else the first tile
-// is merely slower.
+// X: (count, n, n), row by row without gaps, apart from A in memory. info: (count) or null.
 template <class T>
 inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
     switch (A.n) {
