@@ -159,11 +159,8 @@ NEURALINV_INLINE Vector<double> select(Condition<double> c, Vector<double> yes, 
 
 // a where a > b, else b: b also where either is not a number.
 NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm512_max_ps(a, b); }
-
 NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm512_max_pd(a, b); }
-
 NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) { return _mm512_min_ps(a, b); }
-
 NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) { return _mm512_min_pd(a, b); }
 
 template <class T>
@@ -199,21 +196,18 @@ template <class V>
 NEURALINV_INLINE V smaller(V a, V b) {
     return a < b ? a : b;
 }
-
 #endif
 
-// Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
+// Vectors of 16, 32 and 64 bytes without regard to what is in them, and their halves.
 typedef std::int64_t Half128 __attribute__((vector_size(16)));
 typedef std::int64_t Half256 __attribute__((vector_size(32)));
 typedef std::int64_t Half512 __attribute__((vector_size(64)));
 
 #if NEURALINV_VECTOR_BYTES >= 32
-NEURALINV_INLINE Half256 join(Half128 a, Half128 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3); }
 NEURALINV_INLINE Half128 lower(Half256 x) { return __builtin_shufflevector(x, x, 0, 1); }
 NEURALINV_INLINE Half128 upper(Half256 x) { return __builtin_shufflevector(x, x, 2, 3); }
 #endif
 #if NEURALINV_VECTOR_BYTES >= 64
-NEURALINV_INLINE Half512 join(Half256 a, Half256 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7); }
 NEURALINV_INLINE Half256 lower(Half512 x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3); }
 NEURALINV_INLINE Half256 upper(Half512 x) { return __builtin_shufflevector(x, x, 4, 5, 6, 7); }
 #endif

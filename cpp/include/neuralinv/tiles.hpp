@@ -122,7 +122,7 @@ inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, st
     constexpr bool unrolled = fixed_n > 0 && fixed_n <= largest_unrolled;
     constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    const Layout layout = A.row_stride == n && A.column_stride == 1                            ? Layout::by_rows
+    const Layout layout = A.row_stride == n && A.column_stride == 1               ? Layout::by_rows
                           : unrolled && A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
                                                                                   : Layout::strided;
     const auto tile =
