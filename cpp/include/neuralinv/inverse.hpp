@@ -2,14 +2,13 @@
 //
 // Step k takes, of rows k.. of column k, the entry of largest modulus as pivot p and swaps its row into row k. Then, with
 // l(i) = a(i,k) / p, every other row loses l(i) times row k, and in place of the column that became a unit vector stands
-// that column of the inverse: −l(i), and 1/p in row k. What rows k.. see is LU with partial pivoting, operation by
-// operation, so that a pivot is zero where LAPACK finds it zero. Swapped rows of A are swapped columns of the inverse,
-// undone in the end.
+// that column of the inverse: −l(i), and 1/p in row k. What rows k.. see is LU with partial pivoting. Swapped rows of A are
+// swapped columns of the inverse, undone in the end.
 //
 // The lanes choose different rows: a swap is a select in every lane.
 //
-// The fast kernels multiply by 1/p. Where 1/p over- or underflows, or p is zero or not a number, the tile is computed
-// again by `invert_carefully`, which divides, and alone knows failure.
+// The kernels multiply by 1/p. Where 1/p over- or underflows, or p is zero or not a number, single.hpp computes the tile's
+// matrices again: it divides, and alone knows failure.
 #pragma once
 
 #include "batch.hpp"
@@ -18,7 +17,7 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// Sizes up to this one are unrolled completely; beyond, the registers hold too little of the matrix for that to pay.
+// Sizes up to this one go to unrolled.hpp; beyond, the code would outgrow the instruction cache.
 inline constexpr int largest_unrolled = 8;
 inline constexpr int largest = int(largest_size);
 
@@ -28,8 +27,6 @@ NEURALINV_INLINE Mask<T> safe_pivot(Vector<T> p) {
     return Mask<T>(size >= broadcast<T>(Traits<T>::smallest_normal)) &
            Mask<T>(size <= broadcast<T>(T(1) / Traits<T>::smallest_normal));
 }
-
-// ---- all in registers: n is small and known ------------------------------------------------------------------------
 
 // Exchange x[0] with x[r] wherever take[r], r = 1..count-1; at most one r is taken in a lane. x[r] lies at `step` · r.
 template <class T, int count, int step>
@@ -44,8 +41,6 @@ NEURALINV_INLINE void exchange(Vector<T>* x, const Mask<T>* take) {
     });
     x[0] = chosen;
 }
-
-// ---- in memory: any n ----------------------------------------------------------------------------------------------
 
 // Row number of the largest modulus in rows k.. of column k.
 template <class T>

@@ -159,11 +159,8 @@ NEURALINV_INLINE Vector<double> select(Condition<double> c, Vector<double> yes, 
 
 // a where a > b, else b: b also where either is not a number.
 NEURALINV_INLINE Vector<float> larger(Vector<float> a, Vector<float> b) { return _mm512_max_ps(a, b); }
-
 NEURALINV_INLINE Vector<double> larger(Vector<double> a, Vector<double> b) { return _mm512_max_pd(a, b); }
-
 NEURALINV_INLINE Vector<float> smaller(Vector<float> a, Vector<float> b) { return _mm512_min_ps(a, b); }
-
 NEURALINV_INLINE Vector<double> smaller(Vector<double> a, Vector<double> b) { return _mm512_min_pd(a, b); }
 
 template <class T>
@@ -199,21 +196,18 @@ template <class V>
 NEURALINV_INLINE V smaller(V a, V b) {
     return a < b ? a : b;
 }
-
 #endif
 
-// Vectors of 16, 32 and 64 bytes without regard to what is in them, their halves and their union.
+// Vectors of 16, 32 and 64 bytes without regard to what is in them, and their halves.
 typedef std::int64_t Half128 __attribute__((vector_size(16)));
 typedef std::int64_t Half256 __attribute__((vector_size(32)));
 typedef std::int64_t Half512 __attribute__((vector_size(64)));
 
 #if NEURALINV_VECTOR_BYTES >= 32
-NEURALINV_INLINE Half256 join(Half128 a, Half128 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3); }
 NEURALINV_INLINE Half128 lower(Half256 x) { return __builtin_shufflevector(x, x, 0, 1); }
 NEURALINV_INLINE Half128 upper(Half256 x) { return __builtin_shufflevector(x, x, 2, 3); }
 #endif
 #if NEURALINV_VECTOR_BYTES >= 64
-NEURALINV_INLINE Half512 join(Half256 a, Half256 b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7); }
 NEURALINV_INLINE Half256 lower(Half512 x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3); }
 NEURALINV_INLINE Half256 upper(Half512 x) { return __builtin_shufflevector(x, x, 4, 5, 6, 7); }
 #endif
@@ -249,17 +243,30 @@ inline constexpr int piece = 16 / int(sizeof(T));
 
 template <class T>
 struct PieceOf {
-    typedef T type __attribute__((vector_size(16), aligned(sizeof(T)), may_alias));
+    typedef T type __attribute__((vector_size(16)));
 };
+
+template <class T>
+using Piece = typename PieceOf<T>::type;
+
+// By copying: a reference to a type of lesser alignment means what it says to GCC alone.
+template <class T>
+NEURALINV_INLINE Piece<T> load_piece(const T* source) {
+    Piece<T> value;
+    __builtin_memcpy(&value, source, sizeof value);
+    return value;
+}
+
+template <class T>
+NEURALINV_INLINE void store_piece(Piece<T> value, T* target) {
+    __builtin_memcpy(target, &value, sizeof value);
+}
 
 // Pieces are joined and split as values: through memory, a wide load would wait for two narrow stores. What the compilers
 // make of generic shuffles here takes the ports that the transposition needs; hence the instructions by name.
 template <class T>
 NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
-    using Piece = typename PieceOf<T>::type;
-    const auto at = [&](int q) NEURALINV_LAMBDA -> const Piece& {
-        return *reinterpret_cast<const Piece*>(source + q * piece<T> * stride);
-    };
+    const auto at = [&](int q) NEURALINV_LAMBDA { return load_piece<T>(source + q * piece<T> * stride); };
 #if NEURALINV_VECTOR_BYTES == 16
     return at(0);
 #elif NEURALINV_VECTOR_BYTES == 32
@@ -274,20 +281,19 @@ NEURALINV_INLINE Vector<T> load_pieces(const T* source, std::int64_t stride) {
 
 template <class T>
 NEURALINV_INLINE void store_pieces(Vector<T> value, T* target, std::int64_t stride) {
-    using Piece = typename PieceOf<T>::type;
-    const auto at = [&](int q) NEURALINV_LAMBDA -> Piece& {
-        return *reinterpret_cast<Piece*>(target + q * piece<T> * stride);
+    const auto put = [&](int q, auto part) NEURALINV_LAMBDA {
+        store_piece<T>(Piece<T>(part), target + q * piece<T> * stride);
     };
 #if NEURALINV_VECTOR_BYTES == 16
-    at(0) = value;
+    put(0, value);
 #elif NEURALINV_VECTOR_BYTES == 32
-    at(0) = Piece(_mm256_castps256_ps128(__m256(value)));
-    at(1) = Piece(_mm256_extractf128_ps(__m256(value), 1));
+    put(0, _mm256_castps256_ps128(__m256(value)));
+    put(1, _mm256_extractf128_ps(__m256(value), 1));
 #else
-    at(0) = Piece(_mm512_castps512_ps128(__m512(value)));
-    at(1) = Piece(_mm256_extractf128_ps(_mm512_castps512_ps256(__m512(value)), 1));
-    at(2) = Piece(_mm512_extractf32x4_ps(__m512(value), 2));
-    at(3) = Piece(_mm512_extractf32x4_ps(__m512(value), 3));
+    put(0, _mm512_castps512_ps128(__m512(value)));
+    put(1, _mm256_extractf128_ps(_mm512_castps512_ps256(__m512(value)), 1));
+    put(2, _mm512_extractf32x4_ps(__m512(value), 2));
+    put(3, _mm512_extractf32x4_ps(__m512(value), 3));
 #endif
 }
 

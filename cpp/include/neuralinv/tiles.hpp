@@ -54,15 +54,12 @@ enum class Layout { by_rows, by_columns, strided };
 
 // Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
 // at run time, and the layout is by rows. False: some matrix needs `invert_single`, and nothing was written.
-template <class T, int fixed_n>
-NEURALINV_INLINE bool invert_tile(const T* source, std::int64_t stride, Layout layout, int n, T* target,
-                                  std::int64_t target_stride) {
+template <class T, int fixed_n, bool by_columns>
+__attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride, int n, T* target,
+                                           std::int64_t target_stride) {
     if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
         Vector<T> a[fixed_n * fixed_n];
-        if (layout == Layout::by_rows)
-            load_unrolled<T, fixed_n, false>(source, stride, a);
-        else
-            load_unrolled<T, fixed_n, true>(source, stride, a);
+        load_unrolled<T, fixed_n, by_columns>(source, stride, a);
         if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) return false;
         store_unrolled<T, fixed_n>(a, target, target_stride);
     } else {
@@ -115,7 +112,7 @@ __attribute__((noinline)) bool invert_tile_buffered(const MatrixBatch<T>& A, std
     constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
     T in[most], out[most];
     gather_tile<T, fixed_n>(A, begin, count, in);
-    if (!invert_tile<T, fixed_n>(in, n * n, Layout::by_rows, n, out, n * n)) return false;
+    if (!invert_tile<T, fixed_n, false>(in, n * n, n, out, n * n)) return false;
     __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
     return true;
 }
@@ -125,9 +122,11 @@ inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, st
     constexpr bool unrolled = fixed_n > 0 && fixed_n <= largest_unrolled;
     constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
     const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    const Layout layout = A.row_stride == n && A.column_stride == 1                            ? Layout::by_rows
+    const Layout layout = A.row_stride == n && A.column_stride == 1               ? Layout::by_rows
                           : unrolled && A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
                                                                                   : Layout::strided;
+    const auto tile =
+        layout == Layout::by_columns ? &invert_tile<T, fixed_n, unrolled> : &invert_tile<T, fixed_n, false>;
     FirstFailure failure{-1, success};
     std::int64_t b = begin;
     while (b < end) {
@@ -136,7 +135,7 @@ inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, st
         T* target = X + b * n * n;
         bool done = false;
         if (layout != Layout::strided && count == lanes<T>)
-            done = invert_tile<T, fixed_n>(A.data + b * A.batch_stride, A.batch_stride, layout, n, target, n * n);
+            done = tile(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n);
         else if (count > few)
             done = invert_tile_buffered<T, fixed_n>(A, b, count, target);
         if (__builtin_expect(!done, 0))
