@@ -123,8 +123,8 @@ def largest_native_n(samples: Sequence[Sample]) -> int:
     """Return the size up to which to take the native kernel so that the least time is lost.
 
     Over all thresholds t, minimises ``Σ log(seconds chosen)``, where native is chosen for n ≤ t and the fastest library
-    routine above. One disturbed measurement does not move the threshold, as it would if the first size at which the library
-    wins decided. Where there is no library routine, native is the choice.
+    routine above. One disturbed measurement does not move the threshold, as it would if the first size at which the
+    library wins decided. Where there is no library routine, native is the choice.
     """
     best_n, loss, least = 0, 0.0, 0.0
     for sample in sorted(samples, key=lambda sample: sample.n):

@@ -72,27 +72,28 @@ def dense(
     machine = describe_machine(settings.threads)
     ceilings = measure_ceilings(settings.threads, min(seconds, _CEILING_SECONDS))
     for line in machine_lines(machine, ceilings):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     with counting("measuring", benchmark.row_count(settings)) as advance:
         outcome = benchmark.measure(settings, ceilings, progress=advance)
     if single:
         outcome.rows.extend(benchmark.measure_single(settings.dtypes, settings.threads, seconds))
     for name, reason in outcome.missing.items():
-        console.print(f"{name}: {reason}", markup=False)
+        console.print(f"{name}: {reason}", markup=False, soft_wrap=True)
     for table in tables(outcome.rows):
         console.print(table)
     if out is not None:
         with atomic_path(out) as temporary:
             temporary.write_text(json.dumps(as_json(machine, ceilings, settings, outcome), indent=2) + "\n")
-        console.print(f"figures in {out}", markup=False)
+        console.print(f"figures in {out}", markup=False, soft_wrap=True)
     if plot is not None:
         save_plot(plot_times(outcome.rows), plot)
-        console.print(f"plot in {plot}", markup=False)
+        console.print(f"plot in {plot}", markup=False, soft_wrap=True)
     wrong = [row for row in outcome.rows if row.inaccurate]
     for row in wrong:
         error_console.print(
             f"inaccurate: {row.operation}, {row.dtype}, n = {row.n}: our median error exceeds ten times LAPACK's",
             markup=False,
+            soft_wrap=True,
         )
     if wrong:
         raise typer.Exit(1)
@@ -136,7 +137,7 @@ def tune(
     document = crossover.table(entries, describe_machine(count))
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n")
-    console.print(f"table in {path}", markup=False)
+    console.print(f"table in {path}", markup=False, soft_wrap=True)
 
 
 def find_candidates() -> Candidates:
