@@ -92,7 +92,10 @@ class CompactInverse:
         size = min(size, -(-len(A) // threads))
         starts = range(0, len(A), size)
         shares = [list(starts[k::threads]) for k in range(min(threads, len(starts)))]
-        self._shares = [[_Chunk(loaded, self._A, self.inverse, start, size) for start in share] for share in shares]
+        self._shares = []
+        for share in shares:
+            scratch = _Scratch(loaded, self._A, size)  # one for each thread: it stays in the cache
+            self._shares.append([_Chunk(loaded, self._A, self.inverse, start, size, scratch) for start in share])
         self._pool = ThreadPoolExecutor(len(shares)) if len(shares) > 1 else None
 
     def with_packing(self) -> NDArray[Any]:
@@ -124,51 +127,69 @@ class CompactInverse:
             list(self._pool.map(run, self._shares))
 
 
+class _Scratch:
+    """A packed chunk and MKL's workspace, used again for every chunk of a thread."""
+
+    def __init__(self, loaded: CompactLibrary, A: NDArray[Any], size: int) -> None:
+        n = A.shape[-1]
+        get_size = getattr(loaded.library, f"mkl_{_LETTERS[A.dtype.name]}get_size_compact")
+        self.packed = np.empty(get_size(n, n, loaded.format, size) // A.itemsize, A.dtype)
+        self.work = np.empty(n * _MOST_LANES, A.dtype)
+
+
 class _Chunk:
-    """Matrices from ``start`` on, with buffers of their own and every argument converted beforehand."""
+    """Matrices from ``start`` on; every argument is converted beforehand."""
 
-    def __init__(self, loaded: CompactLibrary, A: NDArray[Any], X: NDArray[Any], start: int, size: int) -> None:
-        count, n = min(size, len(A) - start), A.shape[-1]
-        letter = _LETTERS[A.dtype.name]
-        functions = {
-            name: getattr(loaded.library, f"mkl_{letter}{name}_compact")
-            for name in ("get_size", "gepack", "geunpack", "getrfnp", "getrinp")
+    def __init__(
+        self,
+        loaded: CompactLibrary,
+        A: NDArray[Any],
+        X: NDArray[Any],
+        start: int,
+        size: int,
+        scratch: _Scratch,
+    ) -> None:
+        count, self._n = min(size, len(A) - start), A.shape[-1]
+        self._functions = {
+            name: getattr(loaded.library, f"mkl_{_LETTERS[A.dtype.name]}{name}_compact")
+            for name in ("gepack", "geunpack", "getrfnp", "getrinp")
         }
-        entries = functions["get_size"](n, n, loaded.format, count) // A.itemsize
-        self._packed, self._buffer = np.empty(entries, A.dtype), np.empty(entries, A.dtype)
-        self._work = np.empty(n * _MOST_LANES, A.dtype)
         self._sources, self._targets = _pointers(A, start, count), _pointers(X, start, count)
-        self._info = ctypes.c_int(0)
-        work, info, layout = _address(self._work), ctypes.byref(self._info), (loaded.format, count)
-        self._functions = functions
-
-        def pack_into(buffer: NDArray[Any]) -> tuple[Any, ...]:
-            return (_ROW_MAJOR, n, n, _address(self._sources), n, _address(buffer), n, *layout)
-
-        buffer = _address(self._buffer)
-        self._pack_packed, self._pack_buffer = pack_into(self._packed), pack_into(self._buffer)
-        self._factorise = (_ROW_MAJOR, n, n, buffer, n, info, *layout)
-        self._invert = (_ROW_MAJOR, n, buffer, n, work, self._work.size, info, *layout)
-        self._unpack = (_ROW_MAJOR, n, n, _address(self._targets), n, buffer, n, *layout)
+        self._scratch, self._info, self._layout = scratch, ctypes.c_int(0), (loaded.format, count)
+        self._on_scratch = self._steps(scratch.packed)
 
     def pack(self) -> None:
-        self._functions["gepack"](*self._pack_packed)
+        self._packed = np.empty_like(self._scratch.packed)
+        self._result = np.empty_like(self._packed)
+        self._on_result = self._steps(self._result)
+        self._call("gepack", self._steps(self._packed))
 
     def with_packing(self) -> None:
-        self._functions["gepack"](*self._pack_buffer)
-        self._compute()
-        self.unpack()
+        for step in ("gepack", "getrfnp", "getrinp", "geunpack"):
+            self._call(step, self._on_scratch)
 
     def without_packing(self) -> None:
-        self._buffer[:] = self._packed
-        self._compute()
+        self._result[:] = self._packed
+        for step in ("getrfnp", "getrinp"):
+            self._call(step, self._on_result)
 
     def unpack(self) -> None:
-        self._functions["geunpack"](*self._unpack)
+        self._call("geunpack", self._on_result)
 
-    def _compute(self) -> None:
-        self._functions["getrfnp"](*self._factorise)
-        self._functions["getrinp"](*self._invert)
+    def _call(self, step: str, arguments: dict[str, tuple[Any, ...]]) -> None:
+        self._functions[step](*arguments[step])
+
+    def _steps(self, buffer: NDArray[Any]) -> dict[str, tuple[Any, ...]]:
+        """Return the arguments of each routine on one packed buffer."""
+        n, packed, work = self._n, _address(buffer), self._scratch.work
+        return {
+            "gepack": (_ROW_MAJOR, n, n, _address(self._sources), n, packed, n, *self._layout),
+            "geunpack": (_ROW_MAJOR, n, n, _address(self._targets), n, packed, n, *self._layout),
+            "getrfnp": (_ROW_MAJOR, n, n, packed, n, ctypes.byref(self._info), *self._layout),
+            "getrinp": (
+                _ROW_MAJOR, n, packed, n, _address(work), work.size, ctypes.byref(self._info), *self._layout,
+            ),
+        }  # fmt: skip
 
 
 def _pointers(A: NDArray[Any], start: int, count: int) -> NDArray[np.uintp]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from neuralinv.bench.dense import Row
 from neuralinv.bench.problems import OPERATIONS
@@ -26,6 +26,8 @@ _STYLES = {
     "mkl-packed": ("#6E6E6E", "X"),
 }
 _TICKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
+_FEW_DECADES = 1e3
+"""Axes of fewer than three get a tick between powers of ten."""
 _UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 
 
@@ -49,6 +51,9 @@ def plot_times(rows: Sequence[Row]) -> Canvas:
             _panel(axes, [row for row in batches if (row.operation, row.dtype) == (operation, dtype)])
             axes.set_title(f"{OPERATIONS[operation].title}, {dtype}", fontsize="medium", loc="left")
         line[0].set_ylabel("time for each matrix")
+        low, high = line[0].get_ylim()
+        if high < _FEW_DECADES * low:
+            line[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     for axes in grid[-1]:
         axes.set_xlabel("matrix size n")
     handles = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}

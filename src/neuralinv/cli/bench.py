@@ -6,18 +6,18 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
 from rich.console import Console
 
-from neuralinv.bench.crossover import Candidates
-from neuralinv.bench.report import WIDTH, crossover_table
-from neuralinv.bench.timing import limited_threads
 from neuralinv.cli._console import counting, error_console
 from neuralinv.cli._errors import without_traceback
 from neuralinv.io import atomic_path
+
+if TYPE_CHECKING:
+    from neuralinv.bench.crossover import Candidates
 
 app = typer.Typer(
     help="Measure the exact functions on this machine: beside other libraries, or to find out which route is fastest.",
@@ -114,6 +114,8 @@ def tune(
     """
     from neuralinv.bench import crossover
     from neuralinv.bench.machine import describe_machine
+    from neuralinv.bench.report import crossover_table
+    from neuralinv.bench.timing import limited_threads
 
     wanted = parse_names(operations, list(crossover.TUNED_OPERATIONS), "--operations")
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
@@ -199,7 +201,7 @@ def check_threads(threads: int | None) -> int:
 
     cores = usable_cores()
     if threads is not None and threads > cores:
-        raise typer.BadParameter(f"--threads {threads}: this process may use {cores} cores; more would only wait")
+        raise typer.BadParameter(f"--threads {threads}: more than the cores that this process may use ({cores})")
     return min(2, cores) if threads is None else threads
 
 
@@ -218,6 +220,8 @@ def check_seconds(seconds: float) -> float:
 
 def wide_console() -> Console:
     """Return a console for tables: as wide as the terminal, and of the full width in a pipe."""
+    from neuralinv.bench.report import WIDTH
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
