@@ -15,6 +15,7 @@ import neuralinv as ni
 from neuralinv.bench import rivals
 from neuralinv.bench.machine import usable_cores
 from neuralinv.bench.rivals import Prepared, Rival, UnavailableError
+from neuralinv.cli.bench import parse_sizes
 
 TINY = ("--sizes", "3,2", "--batch", 40, "--seconds", 0.005, "--threads", 1)
 
@@ -176,3 +177,7 @@ def test_mistakes(neuralinv, monkeypatch, tmp_path: Path, arguments: list[str], 
     assert result.exit_code == 2
     assert " ".join(message.split()) in " ".join(result.stderr.replace("│", "").split())
     assert "Traceback" not in result.output
+
+
+def test_sizes_ascend_and_appear_once() -> None:
+    assert parse_sizes("16, 3,3") == (3, 16)
