@@ -132,7 +132,9 @@ def test_demo_runs_the_whole_path(neuralinv, tmp_path: Path) -> None:
     assert len((out / "certificates.csv").read_text().splitlines()) == 10_001
 
 
-@pytest.mark.parametrize("command", ["", "generate", "verify", "train", "invert", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "generate", "verify", "train", "invert", "evaluate", "demo", "bench", "bench dense", "bench tune"]
+)
 def test_help_on_every_level(neuralinv, command: str) -> None:
     result = neuralinv(*command.split(), "--help")
     assert result.exit_code == 0

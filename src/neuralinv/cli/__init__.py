@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from neuralinv.cli import bench
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.demo import demo
 from neuralinv.cli.evaluate import evaluate
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (demo, generate, verify, train, invert, evaluate):
     app.command()(without_traceback(command))
+app.add_typer(bench.app, name="bench")
 
 
 def _print_version(wanted: bool) -> None:
