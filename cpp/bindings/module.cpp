@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "neuralinv/dispatch.hpp"
+#include "numpy_arrays.hpp"
 
 namespace nb = nanobind;
 
@@ -50,6 +51,7 @@ NB_MODULE(_native, m) {
     m.attr("LARGEST_SIZE") = neuralinv::largest_size;
     m.def("invert_f32", &run<float>);
     m.def("invert_f64", &run<double>);
+    bind_numpy(m);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
 }

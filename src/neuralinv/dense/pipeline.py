@@ -12,6 +12,7 @@ from neuralinv.dense import native
 from neuralinv.dense.certificate import relative_error_bound, residual
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Source, Status
+from neuralinv.dense.routes import Route, route
 from neuralinv.dense.scaling import scale_by_power_of_two
 
 Proposer: TypeAlias = Callable[[Tensor], Tensor]
@@ -103,7 +104,7 @@ def propose(proposer: Proposer, A: Tensor) -> Tensor:
 
 
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
-    direct = native.route(A) is native.Route.DIRECT
+    direct = route(A) is Route.DIRECT
     witness, info = native.invert_ex(A) if direct else torch.linalg.inv_ex(A)
     # A zero pivot leaves garbage behind.
     witness[info != 0] = torch.nan
