@@ -1,16 +1,32 @@
 """Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound."""
 
 from neuralinv import learned
-from neuralinv.dense import InverseResult, Source, Status, certified_inv, inv, inv_ex, slogdet, solve, solve_ex
+from neuralinv.dense import (
+    Dispatch,
+    InverseResult,
+    Source,
+    Status,
+    certified_inv,
+    explain_dispatch,
+    inv,
+    inv_ex,
+    show_config,
+    slogdet,
+    solve,
+    solve_ex,
+)
 
 __all__ = [
+    "Dispatch",
     "InverseResult",
     "Source",
     "Status",
     "certified_inv",
+    "explain_dispatch",
     "inv",
     "inv_ex",
     "learned",
+    "show_config",
     "slogdet",
     "solve",
     "solve_ex",

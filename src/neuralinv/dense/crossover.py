@@ -1,7 +1,8 @@
 """Up to which size the compiled kernels win: a table of measurements, stored as data.
 
-``crossover.json`` beside this file is the packaged one. A user's own, measured by ``neuralinv bench tune``, replaces it:
-the file that the environment variable ``NEURALINV_CROSSOVER`` names, or ``$XDG_CACHE_HOME/neuralinv/crossover.json``.
+``crossover.json`` beside this file is the packaged one. A user's own, measured by ``neuralinv bench tune``, replaces
+it: the file that the environment variable ``NEURALINV_CROSSOVER`` names, or
+``$XDG_CACHE_HOME/neuralinv/crossover.json``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,11 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from neuralinv.dense import native
 
 VERSION = 1
 _PACKAGED = Path(__file__).with_name("crossover.json")
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in native.SUFFIX}
-_LAPACKS = ("torch", "scipy")
 
 
 class Limits(NamedTuple):
@@ -29,15 +27,15 @@ class Limits(NamedTuple):
     """Up to this n for any batch."""
     ever: int
     """Above this n for no batch."""
-    classes: tuple[tuple[int, int, str], ...]
-    """Smallest batch of the class, largest n for it, LAPACK's caller above; largest batches first."""
+    classes: tuple[tuple[int, int], ...]
+    """Smallest batch of each class and largest n for it; largest batches first."""
 
-    def for_batch(self, batch: int) -> tuple[int, str]:
-        """Return the largest n for the kernels, and through whom LAPACK is called above."""
-        for smallest, largest_n, lapack in self.classes:
+    def for_batch(self, batch: int) -> int:
+        """Return the largest n for which the kernels win."""
+        for smallest, largest_n in self.classes:
             if batch >= smallest:
-                return largest_n, lapack
-        return self.always, "torch"
+                return largest_n
+        return self.always
 
 
 class Table(NamedTuple):
@@ -87,57 +85,50 @@ def read(path: Path) -> Table:
     entries = content.get("entries")
     if not isinstance(entries, list):
         raise ValueError('expected a list of "entries"')
-    classes: dict[tuple[str, str, bool], dict[int, tuple[int, str]]] = {}
+    classes: dict[tuple[str, str, bool], dict[int, int]] = {}
     for position, entry in enumerate(entries):
-        operation, dtype, positive, batch, largest_n, lapack = _check(position, entry)
-        classes.setdefault((operation, dtype, positive), {})[batch] = (largest_n, lapack)
-    limits = {}
+        key, batch, largest_n = _check(position, entry)
+        classes.setdefault(key, {})[batch] = largest_n
+    limits: dict[tuple[native.Operation, Any, bool], Limits] = {}
     for operation in native.OPERATIONS:
-        for name, dtype in _DTYPES.items():
+        for name, torch_dtype in _DTYPES.items():
             for positive in (False, True):
-                reach = native.largest_size(operation, dtype, positive=positive)
+                reach = native.largest_size(operation, torch_dtype, positive=positive)
                 measured = classes.get((operation, name, positive), {})
                 found = _limits(reach, measured)
-                limits[operation, dtype, positive] = limits[operation, native.NUMPY_DTYPE[dtype], positive] = found
+                limits[operation, torch_dtype, positive] = found
+                limits[operation, native.NUMPY_DTYPE[torch_dtype], positive] = found
     machine = content.get("machine", {})
     return Table(path, machine if isinstance(machine, dict) else {}, limits)
 
 
-def _check(position: int, entry: Any) -> tuple[str, str, bool, int, int, str]:
+def _check(position: int, entry: Any) -> tuple[tuple[str, str, bool], int, int]:
     if not isinstance(entry, dict):
         raise ValueError(f"entry {position} is no object")
-    allowed = {
-        "operation": native.OPERATIONS,
-        "dtype": tuple(_DTYPES),
-        "assume_a": ("gen", "pos"),
-        "lapack": _LAPACKS,
-    }
-    values = {"assume_a": "gen", "lapack": "torch", **entry}
-    for key, choices in allowed.items():
-        if values.get(key) not in choices:
-            raise ValueError(f"entry {position}: {key}={values.get(key)!r}; expected one of {', '.join(choices)}")
-    for key, least in (("batch", 1), ("largest_native_n", 0)):
-        value = values.get(key)
+    allowed = {"operation": native.OPERATIONS, "dtype": tuple(_DTYPES), "assume_a": ("gen", "pos")}
+    values = {"assume_a": "gen", **entry}
+    for field, choices in allowed.items():
+        if values.get(field) not in choices:
+            raise ValueError(f"entry {position}: {field}={values.get(field)!r}; expected one of {', '.join(choices)}")
+    for field, least in (("batch", 1), ("largest_native_n", 0)):
+        value = values.get(field)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"entry {position}: {key}={value!r}; expected an integer of at least {least}")
+            raise ValueError(f"entry {position}: {field}={value!r}; expected an integer of at least {least}")
     return (
-        values["operation"],
-        values["dtype"],
-        values["assume_a"] == "pos",
+        (values["operation"], values["dtype"], values["assume_a"] == "pos"),
         values["batch"],
         values["largest_native_n"],
-        values["lapack"],
     )
 
 
-def _limits(reach: int, measured: dict[int, tuple[int, str]]) -> Limits:
-    """Join what was measured and what the kernels can do at all; without a measurement they are used wherever they can."""
+def _limits(reach: int, measured: dict[int, int]) -> Limits:
+    """Join what was measured and what the kernels can do at all; unmeasured, they answer wherever they can."""
     if not measured:
         return Limits(reach, reach, ())
-    classes = [(batch, min(n, reach), lapack) for batch, (n, lapack) in sorted(measured.items(), reverse=True)]
+    classes = [(batch, min(n, reach)) for batch, n in sorted(measured.items(), reverse=True)]
     # The class of the smallest batch also speaks for the batches below it.
-    classes[-1] = (0, *classes[-1][1:])
-    sizes = [n for _, n, _ in classes]
+    classes[-1] = (0, classes[-1][1])
+    sizes = [n for _, n in classes]
     return Limits(min(sizes), max(sizes), tuple(classes))
 
 

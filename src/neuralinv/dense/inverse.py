@@ -78,9 +78,9 @@ def inv_ex(A: Array, *, assume_a: Assumption = "gen") -> InverseInfo:
 
     Returns
     -------
-    ``(inverse, info)``. ``info`` has shape ``(*batch,)`` and dtype int32: 0 for success, k where pivot k is exactly zero
-    (with ``"pos"``: where leading minor k is not positive). What stands for an inverse there means nothing: test
-    ``info``.
+    ``(inverse, info)``. ``info`` has shape ``(*batch,)`` and dtype int32: 0 for success, k where pivot k is exactly
+    zero (with ``"pos"``: where leading minor k is not positive). What stands for an inverse there means nothing:
+    test ``info``.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
+from neuralinv.dense import lapack, numpy_arrays, operators
 from neuralinv.dense._arrays import Array, check_square, check_tensor, from_jax, is_jax, widen
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any

@@ -1,7 +1,7 @@
 """The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension.
 
-What comes in is a tensor or a NumPy array of a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides
-and at least one entry, on the CPU, and of a size that :func:`largest_size` allows. :mod:`neuralinv.dense.routes` sends nothing else here.
+What comes in is a tensor or a NumPy array of a dtype in :data:`SUFFIX` and in the machine's byte order, with any
+strides and at least one entry, on the CPU, and of a size that :func:`largest_size` allows.
 """
 
 from __future__ import annotations
@@ -93,32 +93,32 @@ def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
     The inverses, contiguous, and the index in the flattened batch of the first failure, or -1. The inverse of a
     matrix that failed is NaN.
     """
-    X = _new(A, A.shape)
+    X = _new_like(A)
     return X, _invert(A, X, 0, positive)
 
 
 def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`invert`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
-    X, info = _new(A, A.shape), _new_info(A)
+    X, info = _new_like(A), _new_info(A)
     _invert(A, X, _address(info), positive)
     return X, info
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
-    """Solve ``A X = B`` for ``A`` of shape ``(*batch, n, n)`` and ``B`` of ``(*batch, n, k)``, the same batch and dtype.
+    """Solve ``A X = B`` for ``A`` of shape ``(*batch, n, n)`` and ``B`` of ``(*batch, n, k)``, of one dtype.
 
     Returns
     -------
     The solutions, contiguous, and the index in the flattened batch of the first failure, or -1. The solution for a
     matrix that failed is NaN.
     """
-    X = _new(B, B.shape)
+    X = _new_like(B)
     return X, _solve(A, B, X, 0, positive)
 
 
 def solve_ex(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`solve`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
-    X, info = _new(B, B.shape), _new_info(A)
+    X, info = _new_like(B), _new_info(A)
     _solve(A, B, X, _address(info), positive)
     return X, info
 
@@ -167,6 +167,12 @@ def _memory(A: Any) -> _Memory:
 
 def _address(A: Any) -> int:
     return A.data_ptr() if isinstance(A, Tensor) else _native.array_address(A)
+
+
+def _new_like(A: Any) -> Any:
+    if isinstance(A, Tensor):
+        return torch.empty_like(A, memory_format=torch.contiguous_format)
+    return np.empty(A.shape, A.dtype)
 
 
 def _new(like: Any, shape: Sequence[int]) -> Any:

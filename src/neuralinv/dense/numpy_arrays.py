@@ -1,6 +1,7 @@
 """NumPy arrays straight to the compiled kernels: a 3×3 inverse costs less than one visit to torch.
 
-Shapes, dtypes, errors and classes are those of ``numpy.linalg``; subclasses of ``numpy.ndarray`` come back as what they are.
+Shapes, dtypes, errors and classes are those of ``numpy.linalg``; subclasses of ``numpy.ndarray`` come back as
+what they are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.linalg import inv as numpy_inv
+from numpy.linalg import slogdet as numpy_slogdet
+from numpy.linalg import solve as numpy_solve
 from numpy.typing import NDArray
 
 from neuralinv.dense import failures, lapack, native
@@ -77,7 +81,7 @@ def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
             raise failures.of_cholesky(values, failed, _ERROR)
         odd = ~(logabsdet < np.inf)
         if odd.any():  # the sign of NaN is a convention: NumPy's here
-            sign[odd], logabsdet[odd] = np.linalg.slogdet(values[odd])
+            sign[odd], logabsdet[odd] = numpy_slogdet(values[odd])
     else:
         sign, logabsdet = _determinant_by_lapack(values, positive)
     if _is_half(A):
@@ -106,32 +110,36 @@ def _prepare_both(A: Any, b: Any) -> tuple[_Array, _Array, np.dtype[Any]]:
     values, rhs = _prepare(A), _as_native(b, "b")
     # NumPy's rule: b is a vector only where it has one dimension; torch takes more shapes for vectors.
     columns = rhs[:, None] if rhs.ndim == 1 else rhs
-    batch: tuple[int, ...] | None = values.shape[:-2]
-    if batch != columns.shape[:-2]:
+    if columns.ndim < 2 or columns.shape[-2] != values.shape[-1]:
+        raise _mismatch(values, rhs)
+    if values.shape[:-2] != columns.shape[:-2]:
         try:
             batch = np.broadcast_shapes(values.shape[:-2], columns.shape[:-2])
         except ValueError:
-            batch = None
-    if batch is None or columns.ndim < 2 or columns.shape[-2] != values.shape[-1]:
-        raise ValueError(f"A has shape {values.shape} and b {rhs.shape}; expected b of (n,) or (*batch, n, k)")
-    values, columns = np.broadcast_to(values, batch + values.shape[-2:]), np.broadcast_to(columns, batch + columns.shape[-2:])
+            raise _mismatch(values, rhs) from None
+        values = np.broadcast_to(values, batch + values.shape[-2:])
+        columns = np.broadcast_to(columns, batch + columns.shape[-2:])
     if values.dtype != columns.dtype:
         dtype = np.result_type(values, columns)
         values, columns = values.astype(dtype), columns.astype(dtype)
     return values, columns, np.dtype(np.float16) if _is_half(A) and _is_half(b) else values.dtype
 
 
+def _mismatch(A: _Array, b: _Array) -> ValueError:
+    return ValueError(f"A has shape {A.shape} and b {b.shape}; expected b of (n,) or (*batch, n, k)")
+
+
 def _has_kernel(operation: native.Operation, values: _Array, positive: bool) -> bool:
     limits, n = TABLE.limits[operation, values.dtype, positive], values.shape[-1]
     if not 0 < n <= limits.ever or not values.size:
         return False
-    return n <= limits.always or n <= limits.for_batch(values.size // (n * n))[0]
+    return n <= limits.always or n <= limits.for_batch(values.size // (n * n))
 
 
 def _inverse_by_lapack(A: _Array, positive: bool) -> _Array:
     if not positive and A.size <= _SMALL:
         try:
-            return np.linalg.inv(A)
+            return numpy_inv(A)
         except _ERROR:
             pass  # NumPy does not say which
     X, info = lapack.inverse_ex(_tensor(A), positive)
@@ -142,7 +150,7 @@ def _inverse_by_lapack(A: _Array, positive: bool) -> _Array:
 def _solution_by_lapack(A: _Array, B: _Array, positive: bool) -> _Array:
     if not positive and A.size <= _SMALL:
         try:
-            return np.linalg.solve(A, B)
+            return numpy_solve(A, B)
         except _ERROR:
             pass
     X, info = lapack.solution_ex(_tensor(A), _tensor(B), positive)
@@ -152,7 +160,7 @@ def _solution_by_lapack(A: _Array, B: _Array, positive: bool) -> _Array:
 
 def _determinant_by_lapack(A: _Array, positive: bool) -> tuple[_Array, _Array]:
     if not positive:
-        return np.linalg.slogdet(A)
+        return numpy_slogdet(A)
     tensor = _tensor(A)
     raise_if_any(torch.linalg.cholesky_ex(tensor).info, _ERROR, positive=True)
     sign, logabsdet = lapack.determinant(tensor, positive=True)
@@ -177,4 +185,5 @@ def _as(A: Any, X: _Array) -> Any:
 
 
 def _like_b(X: _Array, b: Any, dtype: np.dtype[Any]) -> Any:
-    return wrapper_of(b)((X[..., 0] if np.ndim(b) == 1 else X).astype(dtype, copy=False))
+    X = X[..., 0] if np.ndim(b) == 1 else X
+    return wrapper_of(b)(X if X.dtype == dtype else X.astype(dtype))

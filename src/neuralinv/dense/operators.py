@@ -1,8 +1,8 @@
 """The compiled kernels as operators that torch differentiates, compiles and maps: ``neuralinv::inv`` and others.
 
 Each operator takes what :mod:`neuralinv.dense.native` takes and raises ``torch.linalg.LinAlgError``, except those whose
-name ends in ``_ex``, which return LAPACK's info. Matrices said to be positive definite are read from their lower triangle;
-their gradients are those with respect to a symmetric (Hermitian) matrix.
+name ends in ``_ex``, which return LAPACK's info. Matrices said to be positive definite are read from their lower
+triangle; their gradients are those with respect to a symmetric (Hermitian) matrix.
 """
 
 from __future__ import annotations
@@ -109,28 +109,43 @@ def _symmetrised(G: Tensor, positive: bool) -> Tensor:
     return (G + G.mH) / 2 if positive else G
 
 
+# Eager nodes: the operators cost 40 µs a call, and `setup_context` instead of `ctx` in `forward` 15 µs.
+
+
 class DifferentiableInverse(torch.autograd.Function):
     """:func:`invert_or_raise` for eager tensors."""
 
-    forward = staticmethod(invert_or_raise)  # type: ignore[assignment]
-    setup_context = staticmethod(_save_inverse)  # type: ignore[assignment]
-    backward = staticmethod(_inverse_gradient)  # type: ignore[assignment]
+    @staticmethod
+    def forward(ctx: _Context, A: Tensor, positive: bool) -> Tensor:
+        output = invert_or_raise(A, positive)
+        _save_inverse(ctx, (A, positive), output)
+        return output
+
+    backward = staticmethod(_inverse_gradient)
 
 
 class DifferentiableSolution(torch.autograd.Function):
     """:func:`solve_or_raise` for eager tensors."""
 
-    forward = staticmethod(solve_or_raise)  # type: ignore[assignment]
-    setup_context = staticmethod(_save_solution)  # type: ignore[assignment]
-    backward = staticmethod(_solution_gradient)  # type: ignore[assignment]
+    @staticmethod
+    def forward(ctx: _Context, A: Tensor, B: Tensor, positive: bool) -> Tensor:
+        output = solve_or_raise(A, B, positive)
+        _save_solution(ctx, (A, B, positive), output)
+        return output
+
+    backward = staticmethod(_solution_gradient)
 
 
 class DifferentiableDeterminant(torch.autograd.Function):
     """:func:`slogdet_or_raise` for eager tensors."""
 
-    forward = staticmethod(slogdet_or_raise)  # type: ignore[assignment]
-    setup_context = staticmethod(_save_determinant)  # type: ignore[assignment]
-    backward = staticmethod(_determinant_gradient)  # type: ignore[assignment]
+    @staticmethod
+    def forward(ctx: _Context, A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
+        output = slogdet_or_raise(A, positive)
+        _save_determinant(ctx, (A, positive), output)
+        return output
+
+    backward = staticmethod(_determinant_gradient)
 
 
 def _operator(name: str, function: Any) -> Any:

@@ -16,8 +16,6 @@ from torch.autograd import forward_ad
 from neuralinv.dense.crossover import TABLE
 from neuralinv.dense.native import Operation
 
-# A node of the autograd graph costs more when it is made in Python than LAPACK's work on so few entries.
-_WORTH_A_NODE = 256
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
 _TYPES = (Tensor, torch.nn.Parameter)
 
@@ -47,11 +45,11 @@ def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", p
         return Route.TORCH
     if not small or limits is None:
         return Route.LAPACK
-    if n > limits.always and n > limits.for_batch(A.numel() // (n * n))[0]:
+    if n > limits.always and n > limits.for_batch(A.numel() // (n * n)):
         return Route.LAPACK
-    if not ((A.requires_grad or (B is not None and B.requires_grad)) and torch.is_grad_enabled()):
-        return Route.DIRECT
-    return Route.DIFFERENTIATED if A.numel() >= _WORTH_A_NODE else Route.LAPACK
+    if (A.requires_grad or (B is not None and B.requires_grad)) and torch.is_grad_enabled():
+        return Route.DIFFERENTIATED
+    return Route.DIRECT
 
 
 def _has_entries(B: Tensor) -> bool:
