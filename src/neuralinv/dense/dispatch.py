@@ -128,9 +128,9 @@ def candidates(
         "slogdet": lambda A: lapack.determinant(A, positive),
     }
     by_kernel: dict[str, Callable[..., Any]] = {
-        "inv": lambda A: native.invert(A, positive=positive),
-        "solve": lambda A, B: native.solve(A, B, positive=positive),
-        "slogdet": lambda A: native.slogdet(A, positive=positive),
+        "inv": lambda A: native.invert(A, positive=positive)[0],
+        "solve": lambda A, B: native.solve(A, B, positive=positive)[0],
+        "slogdet": lambda A: native.slogdet(A, positive=positive)[:2],
     }
     found = {"torch": by_lapack[operation]}
     if batch and 0 < n <= native.largest_size(operation, dtype, positive=positive):
