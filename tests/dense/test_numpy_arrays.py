@@ -19,6 +19,8 @@ A = np.random.default_rng(0).normal(size=(6, 3, 3)) + 3 * np.eye(3)
 unaligned = np.frombuffer(b"x" + A.tobytes(), dtype=np.uint8)[1:].view(A.dtype).reshape(A.shape)
 structured = np.zeros(6, dtype=[("a", "f4"), ("b", "f8", (3, 3))])
 structured["b"] = A
+odd = np.zeros(6, dtype=[("b", "c16", (3, 3)), ("a", "f8")])["b"]  # 152 bytes from one matrix to the next
+odd[:] = A
 frozen = A.copy()
 frozen.flags.writeable = False
 LAYOUTS = {
@@ -35,6 +37,7 @@ LAYOUTS = {
     "foreign bytes": A.astype(A.dtype.newbyteorder()),
     "unaligned": unaligned,
     "field of a structure": structured["b"],
+    "strides that are no multiple of the item size": odd,
     "float32": A.astype("f4"),
     "complex64": (A + 1j * A[::-1]).astype("c8"),
     "complex128": A + 1j * A[::-1],
@@ -72,7 +75,7 @@ def test_addresses_and_strides() -> None:
     assert address == view.__array_interface__["data"][0] == native._native.array_address(view)
     assert shape == view.shape
     assert strides == tuple(stride // 8 for stride in view.strides)
-    for bad, message in ((unaligned, "not aligned"), (A.astype(">f8"), "byte order"), (structured["b"], "item size")):
+    for bad, message in ((unaligned, "not aligned"), (A.astype(">f8"), "byte order"), (odd, "item size")):
         with pytest.raises(ValueError, match=message):
             native._native.array_layout(bad)
     with pytest.raises(AttributeError, match="__array_struct__"):
