@@ -80,7 +80,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def widen(A: Tensor) -> Tensor:
+def at_least_single(A: Tensor) -> Tensor:
     """Half precision has no LAPACK: compute in float32."""
     return A.float() if A.dtype in _HALF else A
 

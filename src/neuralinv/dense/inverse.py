@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
-from neuralinv.dense._arrays import Array, check_square, check_tensor, from_jax, is_jax, widen
+from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
 from neuralinv.dense.routes import Route, route
@@ -103,7 +103,7 @@ def inv_ex(A: Array, *, assume_a: Assumption = "gen") -> InverseInfo:
 def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
     check_tensor(A, "A")
     check_square(A)
-    wide = widen(A)
+    wide = at_least_single(A)
     way = route(wide, positive=positive)
     if way is Route.DIRECT:
         X, failed = native.invert(wide, positive=positive)
@@ -123,7 +123,7 @@ def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
 def _inv_ex(A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
     check_tensor(A, "A")
     check_square(A)
-    wide = widen(A)
+    wide = at_least_single(A)
     way = route(wide, positive=positive)
     if way is Route.DIRECT:
         X, info = native.invert_ex(wide, positive=positive)

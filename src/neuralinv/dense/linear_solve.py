@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
-from neuralinv.dense._arrays import Array, as_tensor, check_square, check_tensor, from_jax, is_jax, widen
+from neuralinv.dense._arrays import Array, as_tensor, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import TorchDtypeError, TorchShapeError, raise_if_any
 from neuralinv.dense.routes import Route, route
@@ -173,7 +173,7 @@ def _broadcast(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor, bool]:
                 f"the batch dimensions of A {tuple(A.shape)} and b {tuple(b.shape)} must be broadcastable"
             ) from None
         A, columns = A.expand(*batch, *A.shape[-2:]), columns.expand(*batch, *columns.shape[-2:])
-    return widen(A), widen(columns), is_vector
+    return at_least_single(A), at_least_single(columns), is_vector
 
 
 def _shaped(X: Tensor, A: Tensor, is_vector: bool) -> Tensor:

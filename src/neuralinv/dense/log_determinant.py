@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import lapack, numpy_arrays, operators
-from neuralinv.dense._arrays import Array, check_square, check_tensor, from_jax, is_jax, widen
+from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
 from neuralinv.dense.routes import Route, route
@@ -63,7 +63,7 @@ def slogdet(A: Array, *, assume_a: Assumption = "gen") -> SlogdetResult:
 def _slogdet(A: Tensor, positive: bool, error: type[Exception]) -> tuple[Tensor, Tensor]:
     check_tensor(A, "A")
     check_square(A)
-    wide = widen(A)
+    wide = at_least_single(A)
     way = route(wide, operation="slogdet", positive=positive)
     if way is Route.DIRECT:
         sign, logabsdet = operators.determinant_or_raise(wide, positive, error)
