@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuralinv.dense import lapack, native
+from neuralinv.dense import lapack, native, scipy_lapack
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.crossover import TABLE
 
@@ -119,7 +119,7 @@ def candidates(
     """Return the routines that could answer, by route, for a measurement to compare.
 
     Each takes tensors: ``A`` of shape ``(batch, n, n)``, and for ``"solve"`` right-hand sides ``(batch, n, k)``.
-    ``"native"`` is missing where there is no kernel.
+    ``"native"`` is missing where there is no kernel; ``"scipy"`` answers for inverses of general matrices.
     """
     positive = is_positive(assume_a)
     by_lapack: dict[str, Callable[..., Any]] = {
@@ -133,6 +133,8 @@ def candidates(
         "slogdet": lambda A: native.slogdet(A, positive=positive)[:2],
     }
     found = {"torch": by_lapack[operation]}
+    if batch and n and operation == "inv" and not positive:
+        found["scipy"] = scipy_lapack.inverse
     if batch and 0 < n <= native.largest_size(operation, dtype, positive=positive):
         found["native"] = by_kernel[operation]
     return found
