@@ -19,7 +19,8 @@ def inverse(A: Tensor) -> Tensor:
 
     matrices = A.detach().resolve_conj().resolve_neg().numpy()
     X = np.empty(matrices.shape, matrices.dtype)
-    getrf, getri, getri_lwork = lapack.get_lapack_funcs(("getrf", "getri", "getri_lwork"), (matrices,))
+    functions: Any = lapack.get_lapack_funcs(("getrf", "getri", "getri_lwork"), (matrices,))
+    getrf, getri, getri_lwork = functions
     size, _ = getri_lwork(matrices.shape[-1])
     workspace = int(np.real(size))
     for index, matrix in enumerate(matrices):
