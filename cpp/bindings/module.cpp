@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "neuralinv/dispatch.hpp"
+#include "numpy_arrays.hpp"
 
 namespace nb = nanobind;
 
@@ -99,6 +100,12 @@ std::int64_t slogdet(std::uintptr_t source, const nb::tuple& shape, const nb::tu
         .index;
 }
 
+// Real matrices of any size; how large is worth while, neuralinv/dense/crossover.json says.
+std::int64_t largest_size(const std::string&, const std::string& suffix, bool positive) {
+    if (suffix == "f32" || suffix == "f64") return 4096;
+    return positive ? 0 : neuralinv::largest_complex;
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -108,7 +115,8 @@ NB_MODULE(_native, m) {
     m.def("invert_f64", &invert<double>);
     m.def("invert_c64", &invert<Complex<float>>);
     m.def("invert_c128", &invert<Complex<double>>);
-    m.attr("LARGEST_COMPLEX") = neuralinv::largest_complex;
+    m.def("largest_size", &largest_size);
+    bind_numpy(m);
     m.attr("LARGEST_CERTIFIED") = neuralinv::largest_certified;
     m.def("certified_invert_f32", &certified_invert<float>);
     m.def("certified_invert_f64", &certified_invert<double>);

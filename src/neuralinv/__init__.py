@@ -1,6 +1,33 @@
 """Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound."""
 
 from neuralinv import learned
-from neuralinv.dense import InverseResult, Source, Status, certified_inv, inv, slogdet, solve
+from neuralinv.dense import (
+    Dispatch,
+    InverseResult,
+    Source,
+    Status,
+    certified_inv,
+    explain_dispatch,
+    inv,
+    inv_ex,
+    show_config,
+    slogdet,
+    solve,
+    solve_ex,
+)
 
-__all__ = ["InverseResult", "Source", "Status", "certified_inv", "inv", "learned", "slogdet", "solve"]
+__all__ = [
+    "Dispatch",
+    "InverseResult",
+    "Source",
+    "Status",
+    "certified_inv",
+    "explain_dispatch",
+    "inv",
+    "inv_ex",
+    "learned",
+    "show_config",
+    "slogdet",
+    "solve",
+    "solve_ex",
+]

@@ -1,12 +1,69 @@
 from collections.abc import Sequence
+from typing import Any, Protocol
 
-LARGEST_SIZE: int
+class _Invert(Protocol):
+    def __call__(
+        self,
+        source: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        target: int,
+        info: int,
+        threads: int,
+        positive: bool,
+    ) -> int: ...
 
-def invert_f32(
-    source: int, shape: Sequence[int], strides: Sequence[int], target: int, info: int, threads: int
-) -> int: ...
-def invert_f64(
-    source: int, shape: Sequence[int], strides: Sequence[int], target: int, info: int, threads: int
-) -> int: ...
+class _CertifiedInvert(Protocol):
+    def __call__(
+        self, source: int, count: int, n: int, target: int, info: int, tolerance: float, bounds: int, threads: int
+    ) -> int: ...
+
+class _Solve(Protocol):
+    def __call__(
+        self,
+        source: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        right_sides: int,
+        right_strides: Sequence[int],
+        columns: int,
+        target: int,
+        info: int,
+        threads: int,
+        positive: bool,
+    ) -> int: ...
+
+class _Slogdet(Protocol):
+    def __call__(
+        self,
+        source: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        sign: int,
+        logabsdet: int,
+        threads: int,
+        positive: bool,
+    ) -> int: ...
+
+LARGEST_CERTIFIED: int
+
+invert_f32: _Invert
+invert_f64: _Invert
+invert_c64: _Invert
+invert_c128: _Invert
+certified_invert_f32: _CertifiedInvert
+certified_invert_f64: _CertifiedInvert
+solve_f32: _Solve
+solve_f64: _Solve
+solve_c64: _Solve
+solve_c128: _Solve
+slogdet_f32: _Slogdet
+slogdet_f64: _Slogdet
+slogdet_c64: _Slogdet
+slogdet_c128: _Slogdet
+
+def largest_size(operation: str, suffix: str, positive: bool) -> int: ...
+def array_layout(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]: ...
+def array_address(array: Any) -> int: ...
 def instruction_set() -> str: ...
 def available_instruction_sets() -> list[str]: ...

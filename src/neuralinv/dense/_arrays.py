@@ -1,7 +1,8 @@
-"""NumPy in, NumPy out; torch in, torch out: the one place where the two kinds meet."""
+"""NumPy in, NumPy out; torch in, torch out; JAX in, JAX out: the one place where the kinds meet."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -9,8 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuralinv.dense.errors import TorchDtypeError, not_square
+
 Array: TypeAlias = Tensor | NDArray[Any]
 """A torch tensor or a NumPy array."""
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class _Restore(Protocol):
@@ -20,32 +25,73 @@ class _Restore(Protocol):
 def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
     """View ``array`` as a tensor and return the function that brings results back to its kind.
 
-    Integers and booleans in a NumPy array become float64, as ``numpy.linalg`` has it; a tensor of
-    integers is refused, as ``torch.linalg`` has it.
+    Integers and booleans in a NumPy array become float64, as ``numpy.linalg`` has it, and those in a JAX array JAX's
+    default float; a tensor of integers is refused, as ``torch.linalg`` has it. Results for subclasses of
+    ``numpy.ndarray`` are wrapped by their ``__array_wrap__``, as ``numpy.linalg`` does.
 
     Raises
     ------
     TypeError
-        If ``array`` is neither a tensor nor something that NumPy turns into a numeric array.
+        If ``array`` is neither a tensor nor something that NumPy turns into a numeric array; for tensors it is a
+        ``RuntimeError``, too.
     """
     if isinstance(array, Tensor):
-        if array.dtype not in _TORCH_DTYPES:
-            raise TypeError(f"{name} has dtype {array.dtype}; expected a floating-point or complex tensor")
-        if array.layout != torch.strided:
-            raise TypeError(f"{name} is a sparse tensor; neuralinv inverts dense ones: pass {name}.to_dense()")
-        return array, lambda value: value
-    values = np.asarray(array)
-    if values.dtype.kind in "iub":
-        values = values.astype(np.float64)
-    if values.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
-        raise TypeError(f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128")
+        check_tensor(array, name)
+        return array, _unchanged
+    if is_jax(array):
+        return from_jax(array, name)
+    values = as_float_array(array, name)
     # torch cannot view arrays with negative or odd strides, of foreign byte order, or (without a warning) read-only
     # ones.
     odd = any(stride < 0 or stride % values.itemsize for stride in values.strides)
     if odd or not values.dtype.isnative or not values.flags.writeable:
         values = values.astype(values.dtype.newbyteorder("="), copy=True)
+    wrap = wrapper_of(array)
     # [()] makes a scalar of an array without dimensions, as NumPy's own functions do.
-    return torch.from_numpy(values), lambda value: value.detach().cpu().numpy()[()]
+    return torch.from_numpy(values), lambda value: wrap(value.detach().cpu().numpy()[()])
+
+
+def check_tensor(tensor: Tensor, name: str) -> None:
+    """Raise an error that is a ``TypeError`` and a ``RuntimeError`` unless ``tensor`` is dense and not of integers."""
+    if tensor.dtype not in _TORCH_DTYPES:
+        raise TorchDtypeError(f"{name} has dtype {tensor.dtype}; expected a floating-point or complex tensor")
+    if tensor.layout != torch.strided:
+        raise TorchDtypeError(f"{name} is a sparse tensor; neuralinv inverts dense ones: pass {name}.to_dense()")
+
+
+def as_float_array(array: Any, name: str) -> NDArray[Any]:
+    """Return ``array`` as a plain NumPy array of a dtype that :func:`as_tensor` takes, in any layout."""
+    values = np.asarray(array)
+    if values.dtype.kind in "iub":
+        values = values.astype(np.float64)
+    if values.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
+        raise TypeError(f"{name} has dtype {values.dtype}; expected float16, float32, float64, complex64 or complex128")
+    return values
+
+
+def wrapper_of(array: object) -> Any:
+    """Return what makes an array of the same class: the identity for plain arrays, lists and other foreign objects."""
+    if type(array) is np.ndarray or not isinstance(array, np.ndarray):
+        return _unchanged
+    return lambda value: value if np.isscalar(value) else array.__array_wrap__(value)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def at_least_single(A: Tensor) -> Tensor:
+    """Half precision has no LAPACK: compute in float32."""
+    return A.float() if A.dtype in _HALF else A
+
+
+def check_square(A: Tensor, original: object = None, *, name: str = "A") -> None:
+    """Raise an error that is a ``ValueError`` unless ``A`` has shape ``(*batch, n, n)``.
+
+    ``original`` is what the user passed, where that was no tensor.
+    """
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
+        raise not_square(A if original is None else original, tuple(A.shape), name)
 
 
 _TORCH_DTYPES = {
@@ -59,12 +105,22 @@ _TORCH_DTYPES = {
 _NUMPY_DTYPES = {np.dtype(name) for name in ("float16", "float32", "float64", "complex64", "complex128")}
 
 
-def linalg_error(array: Array) -> type[Exception]:
-    """Return the ``LinAlgError`` of the library that ``array`` belongs to."""
-    return torch.linalg.LinAlgError if isinstance(array, Tensor) else np.linalg.LinAlgError
+def is_jax(array: object) -> bool:
+    """Tell JAX arrays and tracers without importing JAX, which is no dependency."""
+    return type(array).__module__.partition(".")[0] in ("jax", "jaxlib")
 
 
-def check_square(A: Tensor, *, name: str = "A") -> None:
-    """Raise ``ValueError`` unless ``A`` has shape ``(*batch, n, n)``."""
-    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
-        raise ValueError(f"{name} has shape {tuple(A.shape)}; expected (*batch, n, n) with square matrices")
+def from_jax(array: Any, name: str) -> tuple[Tensor, _Restore]:
+    """View a JAX array as a tensor, and return the function that makes JAX arrays of results."""
+    jax = sys.modules["jax"]
+    if isinstance(array, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is traced by jax (jit, grad or vmap), where only jax's own operations run: call neuralinv outside "
+            "of the transformed function, or use jax.numpy.linalg inside of it"
+        )
+    if not jax.numpy.issubdtype(array.dtype, jax.numpy.inexact):
+        array = array.astype(float)
+    if len(array.devices()) > 1:
+        raise TypeError(f"{name} is spread over {len(array.devices())} devices; neuralinv works on one")
+    # DLPack shares the memory. JAX takes results in row-major order only.
+    return torch.from_dlpack(array), lambda value: jax.dlpack.from_dlpack(value.detach().contiguous())

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor
 
-from neuralinv.dense._arrays import Array, as_tensor, check_square, linalg_error
+from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.denormals import holds_flushed_denormals
+from neuralinv.dense.errors import linalg_error
 from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify, propose
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
@@ -97,7 +98,7 @@ def certified_inv(
     if proposer is not None and not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor, restore = as_tensor(A)
-    check_square(tensor)
+    check_square(tensor, A)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
     if not isinstance(rtol, float | int) or not 0 < rtol < 1:

@@ -1,18 +1,19 @@
-"""The compiled kernels for batches of small real matrices on the CPU; nothing else imports the extension.
+"""The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension.
 
-Eager tensors go straight to the extension: one 3×3 inverse should not cost more in Python than in LAPACK.
-``torch.compile`` meets the custom operator ``neuralinv::inv`` instead, which costs some 40 µs for each eager call.
+What comes in is a tensor or a NumPy array of a dtype in :data:`SUFFIX` and in the machine's byte order, with any
+strides and at least one entry, on the CPU, and of a size that :func:`largest_size` allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
-from typing import Any
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import forward_ad
 
 try:
     from neuralinv import _native
@@ -22,14 +23,36 @@ except ImportError:  # a source tree that was never built: LAPACK answers, slowe
 AVAILABLE = _native is not None
 """Whether the extension was built."""
 
-_KERNELS: dict[torch.dtype, Callable[..., int]] = (
-    {torch.float32: _native.invert_f32, torch.float64: _native.invert_f64} if AVAILABLE else {}
-)
-_LARGEST = 256 if AVAILABLE else 0
-# A node of the autograd graph costs more when it is made in Python than LAPACK's work on so few entries.
-_WORTH_A_NODE = 256
-# A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
-_TYPES = (Tensor, torch.nn.Parameter)
+Operation: TypeAlias = Literal["inv", "solve", "slogdet"]
+OPERATIONS: tuple[Operation, ...] = ("inv", "solve", "slogdet")
+
+ArrayT = TypeVar("ArrayT", Tensor, NDArray[Any])
+_Memory: TypeAlias = tuple[int, Sequence[int], Sequence[int]]  # address, shape, strides in elements
+
+
+SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.complex64: "c64", torch.complex128: "c128"}
+NUMPY_DTYPE = {dtype: np.dtype(str(dtype).removeprefix("torch.")) for dtype in SUFFIX}
+
+
+def largest_size(operation: Operation, dtype: torch.dtype, *, positive: bool) -> int:
+    """Return the largest n that a kernel takes, 0 where there is none."""
+    if dtype not in SUFFIX or not AVAILABLE:
+        return 0
+    return _native.largest_size(operation, SUFFIX[dtype], positive)
+
+
+def _load(name: str) -> dict[Any, Callable[..., int]]:
+    kernels: dict[Any, Callable[..., int]] = {}
+    for dtype, suffix in SUFFIX.items() if AVAILABLE else ():
+        kernels[dtype] = kernels[NUMPY_DTYPE[dtype]] = getattr(_native, f"{name}_{suffix}")
+    return kernels
+
+
+# By dtype, torch's and NumPy's.
+_INVERT, _SOLVE, _SLOGDET = (_load(name) for name in ("invert", "solve", "slogdet"))
+
+# Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
+_WORTH_THREADS = 2048
 
 
 def instruction_set() -> str:
@@ -42,129 +65,119 @@ def instruction_sets() -> list[str]:
     return _native.available_instruction_sets() if AVAILABLE else []
 
 
-class Route(Enum):
-    """How a tensor reaches an exact inverse."""
-
-    DIRECT = 0  # plain memory
-    DIFFERENTIATED = 1  # plain memory, whose gradient somebody will ask for
-    COMPILED = 2  # seen by torch.compile: through the custom operator
-    LAPACK = 3  # no kernel, or no gain
-    TORCH = 4  # mapped, traced, dual, subclassed: torch must see an operation that it knows
+def threads() -> int:
+    """Return how many threads a large batch is shared among: torch's number, but no more than this process may use."""
+    wanted = torch.get_num_threads()
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return min(wanted, len(os.sched_getaffinity(0)))
+    return wanted
 
 
-def route(A: Tensor) -> Route:
-    """Choose for ``A`` of shape ``(*batch, n, n)``."""
-    small = A.dtype in _KERNELS and A.shape[-1] <= _LARGEST and A.is_cpu and A.numel() > 0
-    if torch.compiler.is_compiling():
-        return Route.COMPILED if small else Route.TORCH
-    if (
-        type(A) not in _TYPES
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
-        or A._is_zerotensor()  # there is no memory
-    ):
-        return Route.TORCH
-    if not small or A.is_neg():  # the memory holds −A
-        return Route.LAPACK
-    if not (A.requires_grad and torch.is_grad_enabled()):
-        return Route.DIRECT
-    return Route.DIFFERENTIATED if A.numel() >= _WORTH_A_NODE else Route.LAPACK
-
-
-def invert(A: Tensor) -> tuple[Tensor, int]:
-    """Invert ``A`` of shape ``(*batch, n, n)``, whose route is direct.
+def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
+    """Invert ``A`` of shape ``(*batch, n, n)``.
 
     Returns
     -------
-    The inverses, contiguous, and the index in the flattened batch of the first singular matrix, or -1. The inverse of
-    a singular matrix is NaN.
+    The inverses, contiguous, and the index in the flattened batch of the first failure, or -1. The inverse of a
+    matrix that failed is NaN.
     """
-    X = A.new_empty(A.shape)
-    return X, _run(A, X, 0)
+    X = _new_like(A)
+    return X, _invert(A, X, 0, positive)
 
 
-def invert_ex(A: Tensor) -> tuple[Tensor, Tensor]:
+def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`invert`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
-    X, info = A.new_empty(A.shape), A.new_empty(A.shape[:-2], dtype=torch.int32)
-    _run(A, X, info.data_ptr())
+    X, info = _new_like(A), _new_info(A)
+    _invert(A, X, _address(info), positive)
     return X, info
 
 
-def _run(A: Tensor, X: Tensor, info: int) -> int:
-    kernel, threads = _KERNELS[A.dtype], torch.get_num_threads()
+def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
+    """Solve ``A X = B`` for ``A`` of shape ``(*batch, n, n)`` and ``B`` of ``(*batch, n, k)``, of one dtype.
+
+    Returns
+    -------
+    The solutions, contiguous, and the index in the flattened batch of the first failure, or -1. The solution for a
+    matrix that failed is NaN.
+    """
+    X = _new_like(B)
+    return X, _solve(A, B, X, 0, positive)
+
+
+def solve_ex(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
+    """Like :func:`solve`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
+    X, info = _new_like(B), _new_info(A)
+    _solve(A, B, X, _address(info), positive)
+    return X, info
+
+
+def slogdet(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT, int]:
+    """Return sign and log|det| of ``A`` of shape ``(*batch, n, n)``, both ``(*batch,)``.
+
+    The third is the index in the flattened batch of the first matrix that is singular (or not positive definite), or
+    -1.
+    """
+    sign = _new(A, A.shape[:-2])
+    logabsdet = _new_real(A, A.shape[:-2])
+    kernel, outputs, most = _SLOGDET[A.dtype], (_address(sign), _address(logabsdet)), _threads_for(A)
+    return sign, logabsdet, _on_memory(lambda a: kernel(*a, *outputs, most, positive), A)
+
+
+def _invert(A: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
+    kernel, target, most = _INVERT[A.dtype], _address(X), _threads_for(A)
+    return _on_memory(lambda a: kernel(*a, target, info, most, positive), A)
+
+
+def _solve(A: ArrayT, B: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
+    kernel, target, most, columns = _SOLVE[A.dtype], _address(X), _threads_for(A), B.shape[-1]
+    return _on_memory(lambda a, b: kernel(*a, b[0], b[2], columns, target, info, most, positive), A, B)
+
+
+def _on_memory(run: Callable[..., int], *arrays: Any) -> int:
     try:
-        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads, False)
-    except ValueError:  # batch dimensions that no single stride describes
-        A = A.contiguous()
-        return kernel(A.data_ptr(), A.shape, A.stride(), X.data_ptr(), info, threads, False)
+        return run(*map(_memory, arrays))
+    except ValueError:  # batch dimensions that no single stride describes, odd addresses, pending conjugation
+        copies = [_plain(A) for A in arrays]
+        return run(*map(_memory, copies))
 
 
-def raise_if_singular(A: Tensor, failed: int, error: type[Exception]) -> None:
-    """Raise ``error`` naming the matrix at ``failed`` in the flattened batch, unless that is negative."""
-    if failed < 0:
-        return
-    index: list[int] = []
-    remainder = failed
-    for size in reversed(A.shape[:-2]):
-        remainder, position = divmod(remainder, size)
-        index.insert(0, position)
-    _, info = invert_ex(A[tuple(index)])
-    raise singular(tuple(index), int(info), error)
+def _plain(A: Any) -> Any:
+    return A.resolve_neg().resolve_conj().contiguous() if isinstance(A, Tensor) else np.array(A, order="C")
 
 
-def singular(index: tuple[int, ...], pivot: int, error: type[Exception]) -> Exception:
-    """Describe a singular matrix of a batch."""
-    where = f" (batch element {index})" if index else ""
-    return error(f"Singular matrix{where}: pivot {pivot} of the LU factorisation is exactly zero")
+def _memory(A: Any) -> _Memory:
+    if not isinstance(A, Tensor):
+        return _native.array_layout(A)
+    if A.is_neg() or A.is_conj():
+        raise ValueError("the memory holds the opposite or the conjugate")
+    return A.data_ptr(), A.shape, A.stride()
 
 
-class DifferentiableInverse(torch.autograd.Function):
-    """Inverses of eager tensors; raises ``torch.linalg.LinAlgError``."""
-
-    @staticmethod
-    def forward(ctx: Any, A: Tensor) -> Tensor:
-        X = _invert_or_raise(A)
-        ctx.save_for_backward(X)  # an output: second derivatives see that it depends on A
-        return X
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return _gradient(ctx, grads[0])
+def _address(A: Any) -> int:
+    return A.data_ptr() if isinstance(A, Tensor) else _native.array_address(A)
 
 
-@torch.library.custom_op("neuralinv::inv", mutates_args=(), device_types="cpu")
-def inv_op(A: Tensor) -> Tensor:
-    """Invert ``(*batch, n, n)``; raises ``torch.linalg.LinAlgError``. An operator that torch sees through."""
-    return _invert_or_raise(A)
+def _new_like(A: Any) -> Any:
+    if isinstance(A, Tensor):
+        return torch.empty_like(A, memory_format=torch.contiguous_format)
+    return np.empty(A.shape, A.dtype)
 
 
-@inv_op.register_fake
-def _(A: Tensor) -> Tensor:
-    return A.new_empty(A.shape)
+def _new(like: Any, shape: Sequence[int]) -> Any:
+    return like.new_empty(shape) if isinstance(like, Tensor) else np.empty(shape, like.dtype)
 
 
-@inv_op.register_vmap
-def _(info: Any, in_dims: tuple[int | None], A: Tensor) -> tuple[Tensor, int]:
-    (dim,) = in_dims
-    return inv_op(A.movedim(dim or 0, 0)), 0
+def _new_real(like: Any, shape: Sequence[int]) -> Any:
+    if isinstance(like, Tensor):
+        return like.new_empty(shape, dtype=like.dtype.to_real())
+    return np.empty(shape, like.real.dtype)
 
 
-def _save_inverse(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(output)
+def _new_info(A: Any) -> Any:
+    shape = A.shape[:-2]
+    return A.new_empty(shape, dtype=torch.int32) if isinstance(A, Tensor) else np.empty(shape, np.int32)
 
 
-def _invert_or_raise(A: Tensor) -> Tensor:
-    X, failed = invert(A.resolve_neg())
-    raise_if_singular(A, failed, torch.linalg.LinAlgError)
-    return X
-
-
-def _gradient(ctx: Any, G: Tensor) -> Tensor:
-    (X,) = ctx.saved_tensors
-    # dX = −X dA X; with G = ∂f/∂X: ∂f/∂A = −Xᵀ G Xᵀ.
-    return -(X.mT @ G @ X.mT)
-
-
-inv_op.register_autograd(_gradient, setup_context=_save_inverse)
+def _threads_for(A: Any) -> int:
+    entries = A.numel() if isinstance(A, Tensor) else A.size
+    return 1 if entries < _WORTH_THREADS else threads()

@@ -8,10 +8,11 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native
+from neuralinv.dense import lapack, native
 from neuralinv.dense.certificate import relative_error_bound, residual
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Source, Status
+from neuralinv.dense.routes import Route, route
 from neuralinv.dense.scaling import scale_by_power_of_two
 
 Proposer: TypeAlias = Callable[[Tensor], Tensor]
@@ -103,8 +104,8 @@ def propose(proposer: Proposer, A: Tensor) -> Tensor:
 
 
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
-    direct = native.route(A) is native.Route.DIRECT
-    witness, info = native.invert_ex(A) if direct else torch.linalg.inv_ex(A)
+    direct = route(A) is Route.DIRECT
+    witness, info = native.invert_ex(A) if direct else lapack.inverse_ex(A, positive=False)
     # A zero pivot leaves garbage behind.
     witness[info != 0] = torch.nan
     witness, rho, _ = newton_schulz(A, witness, tolerance)

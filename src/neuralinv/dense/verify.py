@@ -78,7 +78,7 @@ def _inverse_residual(A: Tensor, X: Tensor) -> Tensor:
     # decimals.
     doubtful = (~(residual < 1)).nonzero().squeeze(1)
     if len(doubtful):
-        nearby, info = torch.linalg.inv_ex(X[doubtful])
+        nearby, info = lapack.inverse_ex(X[doubtful], positive=False)
         distance = _norm(nearby - A[doubtful]) / _norm(A[doubtful])
         distance = torch.where(info == 0, distance, torch.inf)
         relative[doubtful] = torch.maximum(relative[doubtful], distance)

@@ -82,7 +82,7 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
     true, predicted, residual, condition, invertible = [], [], [], [], []
     for chunk in A.split(_CHUNK):
         wide = chunk.double()
-        inverse, info = torch.linalg.inv_ex(wide)
+        inverse, info = ni.inv_ex(wide)
         keep = info == 0
         wide, inverse = wide[keep], inverse[keep]
         with torch.no_grad():

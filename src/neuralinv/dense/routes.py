@@ -1,0 +1,70 @@
+"""How a tensor reaches an exact answer.
+
+Eager tensors go straight to the extension: one 3×3 inverse should not cost more in Python than in LAPACK.
+``torch.compile`` and ``torch.func.vmap`` meet custom operators instead, which cost some 40 µs for each eager call.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType, get_interpreter_stack, peek_interpreter_stack
+from torch.autograd import forward_ad
+
+from neuralinv.dense.crossover import TABLE
+from neuralinv.dense.native import Operation
+
+# A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
+_TYPES = (Tensor, torch.nn.Parameter)
+
+
+class Route(Enum):
+    """How a tensor reaches an exact answer."""
+
+    DIRECT = 0  # plain memory
+    DIFFERENTIATED = 1  # plain memory, whose gradient somebody will ask for
+    COMPILED = 2  # seen by torch.compile or mapped by vmap: through the custom operator
+    LAPACK = 3  # no kernel, or no gain
+    TORCH = 4  # traced, dual, differentiated by torch.func, subclassed: torch must see operations that it knows
+
+
+def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", positive: bool = False) -> Route:
+    """Choose for ``A`` of shape ``(*batch, n, n)`` and right-hand sides ``B`` of ``(*batch, n, k)``, same dtype."""
+    limits = TABLE.limits.get((operation, A.dtype, positive))
+    n = A.shape[-1]
+    small = (
+        limits is not None and 0 < n <= limits.ever and A.is_cpu and A.numel() > 0 and (B is None or _has_entries(B))
+    )
+    if torch.compiler.is_compiling():
+        return Route.COMPILED if small else Route.TORCH
+    if peek_interpreter_stack() is not None:
+        return Route.COMPILED if small and _only_mapped() and _is_plain(A, B) else Route.TORCH
+    if torch._C._len_torch_dispatch_stack() > 0 or forward_ad._current_level >= 0 or not _is_plain(A, B):
+        return Route.TORCH
+    if not small or limits is None:
+        return Route.LAPACK
+    if n > limits.always and n > limits.for_batch(A.numel() // (n * n)):
+        return Route.LAPACK
+    if (A.requires_grad or (B is not None and B.requires_grad)) and torch.is_grad_enabled():
+        return Route.DIFFERENTIATED
+    return Route.DIRECT
+
+
+def _has_entries(B: Tensor) -> bool:
+    return B.is_cpu and B.numel() > 0
+
+
+def _is_plain(A: Tensor, B: Tensor | None) -> bool:
+    return (
+        type(A) in _TYPES
+        and (B is None or (type(B) in _TYPES and not B._is_zerotensor()))
+        and not A._is_zerotensor()  # there is no memory
+        and torch._C._get_tracing_state() is None
+    )
+
+
+def _only_mapped() -> bool:
+    # The operators have rules for vmap, but none for torch.func's grad and jvp.
+    return forward_ad._current_level < 0 and all(level.key() is TransformType.Vmap for level in get_interpreter_stack())
