@@ -195,6 +195,19 @@ def test_the_operator_is_what_torch_expects() -> None:
     torch.library.opcheck(operators.inv_op, (A.requires_grad_(),))
 
 
+def test_mapped_tensors_reach_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    direct = native.invert
+
+    def recorded(A: Tensor, *, positive: bool = False) -> tuple[Tensor, int]:
+        seen.append(A.shape)
+        return direct(A, positive=positive)
+
+    monkeypatch.setattr(native, "invert", recorded)
+    torch.func.vmap(torch.func.vmap(ni.inv), in_dims=1)(uniform(4, 5, 3, 3) + 2 * torch.eye(3))
+    assert seen == [(5, 4, 3, 3)]
+
+
 def test_function_transforms() -> None:
     A = uniform(40, 3, 3) + 2 * torch.eye(3)
     expected = torch.linalg.inv(A)

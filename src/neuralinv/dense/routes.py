@@ -67,4 +67,4 @@ def _is_plain(A: Tensor, B: Tensor | None) -> bool:
 
 def _only_mapped() -> bool:
     # The operators have rules for vmap, but none for torch.func's grad and jvp.
-    return forward_ad._current_level < 0 and all(level.key() is TransformType.Vmap for level in get_interpreter_stack())
+    return forward_ad._current_level < 0 and all(level.key() == TransformType.Vmap for level in get_interpreter_stack())
