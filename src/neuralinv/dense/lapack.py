@@ -1,9 +1,9 @@
 """LAPACK's answers through torch, for general and positive definite matrices: differentiable, any device, any size.
 
-On the CPU torch spreads the LU factorisations of a batch over threads, and the MKL inside it spreads each large one over
-threads again. After ``torch.set_num_threads`` the two get in each other's way: the call never returns, or returns wrong
-numbers (pytorch/pytorch#141358, #142815, #181570; seen with torch 2.13 from n ≈ 128 on). Large matrices therefore go one
-by one here, each with all threads to itself.
+On the CPU torch spreads the LU factorisations of a batch over threads, and the MKL inside it spreads each large one
+over threads again. After ``torch.set_num_threads`` the two get in each other's way: the call never returns, or returns
+wrong numbers (pytorch/pytorch#141358, #142815, #181570; seen with torch 2.13 from n ≈ 128 on). Large matrices therefore
+go one by one here, each with all threads to itself.
 """
 
 from __future__ import annotations

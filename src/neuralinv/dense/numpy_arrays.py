@@ -24,6 +24,7 @@ _Array: TypeAlias = NDArray[Any]
 
 _NATIVE = frozenset(native.NUMPY_DTYPE.values())
 _ERROR = np.linalg.LinAlgError
+_SINGLE = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.complex64): np.dtype(np.complex128)}
 # Up to so many entries, calling NumPy costs less than calling torch.
 _SMALL = 4096
 
@@ -75,6 +76,9 @@ def solve_ex(A: Any, b: Any, positive: bool) -> tuple[Any, Any]:
 def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
     """Return sign and log|det| of ``(*batch, n, n)``; see :func:`neuralinv.slogdet`."""
     values = _prepare(A)
+    single = values.dtype in _SINGLE
+    if single:  # exp(log|det|) loses digits: numpy.linalg computes in double precision, too
+        values = values.astype(_SINGLE[values.dtype])
     if _has_kernel("slogdet", values, positive):
         sign, logabsdet, failed = native.slogdet(values, positive=positive)
         if failed >= 0 and positive:
@@ -84,8 +88,10 @@ def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
             sign[odd], logabsdet[odd] = numpy_slogdet(values[odd])
     else:
         sign, logabsdet = _determinant_by_lapack(values, positive)
-    if _is_half(A):
-        sign, logabsdet = sign.astype(np.float16), logabsdet.astype(np.float16)
+    if single:
+        real = np.dtype(np.float16 if _is_half(A) else np.float32)
+        sign = sign.astype(np.complex64 if sign.dtype.kind == "c" else real)
+        logabsdet = logabsdet.astype(real)
     return sign[()], logabsdet[()]
 
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuralinv.dense import lapack
+
 _CHUNK = 1 << 16
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuralinv.dense import inv_ex
 from neuralinv.dense.pipeline import Proposer
 
 _CHUNK = 1 << 16
@@ -82,7 +83,7 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
     true, predicted, residual, condition, invertible = [], [], [], [], []
     for chunk in A.split(_CHUNK):
         wide = chunk.double()
-        inverse, info = ni.inv_ex(wide)
+        inverse, info = inv_ex(wide)
         keep = info == 0
         wide, inverse = wide[keep], inverse[keep]
         with torch.no_grad():
