@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuralinv.dense import lapack
+
 TOLERANCE = {
     torch.float16: 1e-2,
     torch.bfloat16: 6e-2,
@@ -108,4 +110,4 @@ def _wide(A: Tensor) -> torch.dtype:
 
 
 def _wide_inverse(A: Tensor) -> Tensor:
-    return torch.linalg.inv(A.to(_wide(A)))
+    return lapack.inverse(A.to(_wide(A)), positive=False)

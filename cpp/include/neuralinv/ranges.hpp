@@ -11,7 +11,8 @@ namespace neuralinv::NEURALINV_TARGET {
 
 // Real matrices up to these sizes are eliminated one in each lane; larger ones one after another, in columns.
 template <class T>
-inline constexpr int largest_inverse_in_lanes = sizeof(T) == 4 ? 16 : 12;
+inline constexpr int largest_inverse_in_lanes =
+    NEURALINV_VECTOR_BYTES == 64 ? (sizeof(T) == 4 ? 12 : 9) : (sizeof(T) == 4 ? 14 : 11);
 inline constexpr int largest_solution_in_lanes = 8;
 inline constexpr int largest_positive_in_lanes = 32;
 

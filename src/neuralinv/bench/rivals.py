@@ -15,8 +15,10 @@ from torch import Tensor
 import neuralinv as ni
 from neuralinv.bench.mkl import CompactInverse, MKLMissingError, load_compact
 from neuralinv.bench.problems import Problem
+from neuralinv.dense import lapack
 
 OURS = "neuralinv"
+_SAFE_FOR_TORCH = 128
 
 
 class UnavailableError(Exception):
@@ -86,12 +88,21 @@ def _load_ours() -> Mapping[str, Prepare]:
 
 def _load_torch() -> Mapping[str, Prepare]:
     return {
-        "inv": _plain(torch.linalg.inv),
-        "solve": _plain(torch.linalg.solve),
-        "solve-n": _plain(torch.linalg.solve),
-        "slogdet": _plain(torch.linalg.slogdet),
+        "inv": _plain(_unless_large(torch.linalg.inv, lapack.inverse)),
+        "solve": _plain(_unless_large(torch.linalg.solve, lapack.solution)),
+        "solve-n": _plain(_unless_large(torch.linalg.solve, lapack.solution)),
+        "slogdet": _plain(_unless_large(torch.linalg.slogdet, lapack.determinant)),
         "inv-pos": _plain(lambda A: torch.cholesky_inverse(torch.linalg.cholesky(A))),
     }
+
+
+def _unless_large(direct: Callable[..., Any], one_by_one: Callable[..., Any]) -> Callable[..., Any]:
+    """Call torch directly where a batch is safe: ``dense/lapack.py`` says what happens beyond."""
+
+    def function(*operands: Tensor) -> Any:
+        return direct(*operands) if operands[0].shape[-1] <= _SAFE_FOR_TORCH else one_by_one(*operands, positive=False)
+
+    return function
 
 
 def _load_numpy() -> Mapping[str, Prepare]:

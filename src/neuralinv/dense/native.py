@@ -51,6 +51,10 @@ def _load(name: str) -> dict[Any, Callable[..., int]]:
 # By dtype, torch's and NumPy's.
 _INVERT, _SOLVE, _SLOGDET = (_load(name) for name in ("invert", "solve", "slogdet"))
 
+_CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
+    {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
+)
+
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
 
@@ -90,6 +94,29 @@ def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     X, info = _new_like(A), _new_info(A)
     _invert(A, X, _address(info), positive)
     return X, info
+
+
+def certifies(A: Tensor) -> bool:
+    """Tell whether :func:`certified_invert` takes ``A`` of shape ``(batch, n, n)``."""
+    if not AVAILABLE or A.dtype not in _CERTIFIED_INVERT or type(A) not in (Tensor, torch.nn.Parameter):
+        return False
+    return A.is_cpu and A.numel() > 0 and A.shape[-1] <= _native.LARGEST_CERTIFIED
+
+
+def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
+    """Invert ``A`` of shape ``(batch, n, n)`` and bound the errors while the matrices are in the cache.
+
+    Returns
+    -------
+    The inverses, those of float32 corrected where they would miss ``rtol``, and float64 bounds of
+    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(batch,)``, infinite where nothing is proved. The derivation stands in
+    ``cpp/include/neuralinv/certificate.hpp``.
+    """
+    A = _plain(A)
+    X, bounds = _new_like(A), A.new_empty(A.shape[0], dtype=torch.float64)
+    kernel = _CERTIFIED_INVERT[A.dtype]
+    kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
+    return X, bounds
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
