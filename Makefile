@@ -11,7 +11,7 @@ ifdef CI
 export SKBUILD_CMAKE_DEFINE := NEURALINV_WARNINGS_AS_ERRORS=ON
 endif
 
-.PHONY: demo test lint format test-slow bench clean help
+.PHONY: demo test lint format test-slow test-cpp clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,11 @@ format: $(STAMP)  ## let ruff put the code in shape
 
 test-slow: $(STAMP)  ## the longer checks: trainings, whole-file runs, the examples in full
 	$(BIN)/python -m pytest -m slow
+
+test-cpp:  ## the C++ tests; make test-cpp SANITIZER=thread (address, undefined)
+	cmake -S . -B build/tests$(SANITIZER) -DNEURALINV_TESTS=ON -DNEURALINV_WARNINGS_AS_ERRORS=ON -DNEURALINV_SANITIZER=$(SANITIZER)
+	cmake --build build/tests$(SANITIZER) --parallel
+	ctest --test-dir build/tests$(SANITIZER) --output-on-failure
 
 clean:  ## remove the environment, caches and runs
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache

@@ -1,5 +1,5 @@
-// Threads of our own. An OpenMP runtime would be a second one beside torch's in the same process, and two of them have
-// been seen to wait for each other for ever.
+// Threads of our own: the core knows nothing of torch, whose OpenMP runtime is bundled with it, and a second runtime in
+// the same process would keep threads of its own spinning beside torch's.
 #pragma once
 
 #include <cstdint>
