@@ -8,6 +8,8 @@
 
 namespace nb = nanobind;
 
+void bind_block_tridiagonal(nb::module_& m);
+
 namespace {
 
 // A batch (*batch, n, n) in the caller's memory. Batch dimensions must be equivalent to one with a single stride.
@@ -52,4 +54,5 @@ NB_MODULE(_native, m) {
     m.def("invert_f64", &run<double>);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
+    bind_block_tridiagonal(m);
 }
