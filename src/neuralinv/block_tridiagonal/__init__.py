@@ -1,0 +1,5 @@
+"""Symmetric positive definite block-tridiagonal matrices: factor, solves, log-determinant, blocks of the inverse."""
+
+from neuralinv.block_tridiagonal.operator import BlockBidiagonal, BlockTridiagonal, CholeskyResult, InverseBlocks
+
+__all__ = ["BlockBidiagonal", "BlockTridiagonal", "CholeskyResult", "InverseBlocks"]
