@@ -31,49 +31,81 @@ inline std::int64_t scratch_entries(Size size) {
 
 // ---- factor ----------------------------------------------------------------------------------------------------------
 
-// Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
-// for the dense matrix): pivot (k − 1) mod n of step (k − 1) / n is not a positive finite number. NaN and infinity
-// anywhere in what is read end there, too.
+// What factor_columns returns for a pivot whose reciprocal leaves the range of normal numbers.
+inline constexpr std::int64_t extreme_pivot = -1;
+
+// L_t and C_t in place of S = D_t − C_{t−1} C_{t−1}ᵀ in l and B_t in c, both (n, n) as columns; c is null in the last
+// step. scaled: padded, pivots: n entries.
 //
-// Column j of L_t and of C_t in one go, left-looking: S = D_t − C_{t−1} C_{t−1}ᵀ is ready, and
-//     L[:, j] = (S[:, j] − Σ_{k<j} L[:, k] L[j, k]) / L[j, j],   C[:, j] = (B[:, j] − Σ_{k<j} C[:, k] L[j, k]) / L[j, j].
-// The chain pivot → square root → quotient → next column sets the pace. The pivot is therefore summed apart, in scalars,
-// which saves it a way through memory.
-template <class Size, class T>
-inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
-    constexpr int vectors = Size::vectors;
+// Returns 0, the first pivot, counted from 1, that is not a positive finite number, or extreme_pivot.
+//
+// Column j loses, left-looking, what earlier columns put into it, and waits for a reciprocal, not for a square root: with
+// d_k the pivots and columns l, c before they are divided by the roots,
+//     l[:, j] = S[:, j] − Σ_{k<j} l[:, k] (l[j, k] / d_k),   c[:, j] = B[:, j] − Σ_{k<j} c[:, k] (l[j, k] / d_k),
+//     L[:, j] = l[:, j] / √d_j,   C[:, j] = c[:, j] / √d_j.
+// The chain pivot → reciprocal → next pivot sets the pace for small n. Pivots are summed apart, in scalars, which saves
+// them a way through memory. Columns go `together` at a time: what columns before them all subtract comes first.
+//
+// 1/d may leave the range where 1/√d does not: `careful` divides each column by its root at once.
+template <bool careful, class Size, class T>
+NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T* pivots) {
+    constexpr int together = Size::together;
     const int n = size.n(), stride = size.stride();
+    for (int first = 0; first < n; first += together) {
+        const int last = first + together < n ? first + together : n;
+        if (first > 0) {
+            add_product<-1>(size, l, l, scaled, stride, 1, first, last, 0, first);
+            if (c) add_product<-1>(size, c, c, scaled, stride, 1, first, last, 0, first);
+        }
+        for (int j = first; j < last; ++j) {
+            T pivot = l[j * stride + j];
+            for (int k = first; k < j; ++k) pivot -= l[k * stride + j] * scaled[k * stride + j];
+            if (!(pivot > 0 && pivot - pivot == 0)) return j + 1;  // infinity minus itself is not a number
+            if (!careful && !(pivot >= Traits<T>::smallest_normal && pivot <= 1 / Traits<T>::smallest_normal))
+                return extreme_pivot;
+            pivots[j] = pivot;
+            add_product<-1>(size, l, l, scaled, stride, 1, j, j + 1, first, j);
+            if (c) add_product<-1>(size, c, c, scaled, stride, 1, j, j + 1, first, j);
+            const T scale = 1 / (careful ? square_root(pivot) : pivot);
+            if (careful) {
+                scale_column(size, l, j, scale);
+                if (c) scale_column(size, c, j, scale);
+            }
+            const Vector<T> factor = broadcast<T>(careful ? T(1) : scale);
+            for (int row = 0; row < stride; row += lanes<T>)
+                store<T>(load<T>(l + j * stride + row) * factor, scaled + j * stride + row);
+        }
+    }
+    for (int j = 0; j < n; ++j) {
+        const T root = square_root(pivots[j]);
+        if (!careful) {
+            scale_column(size, l, j, 1 / root);
+            if (c) scale_column(size, c, j, 1 / root);
+        }
+        l[j * stride + j] = root;
+    }
+    return 0;
+}
+
+template <bool careful, class Size, class T>
+NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C,
+                                           T* scratch) {
+    const int stride = size.stride();
     T* const l = scratch;
-    T* c = l + size.padded();
+    T* const scaled = l + size.padded();
+    T* c = scaled + size.padded();
     T* c_before = c + size.padded();
+    T* const pivots = c_before + size.padded();
     clear(size, l);
     clear(size, c);
     clear(size, c_before);
     for (std::int64_t t = 0; t < steps; ++t) {
+        const bool last = t + 1 == steps;
         load_columns(size, D + t * size.block(), l);
         if (t > 0) add_product<-1>(size, l, c_before, c_before, stride, 1);
-        const bool last = t + 1 == steps;
         if (!last) load_columns(size, B + t * size.block(), c);
-        for (int j = 0; j < n; ++j) {
-            T pivot = l[j * stride + j];
-            for (int k = 0; k < j; ++k) pivot -= l[k * stride + j] * l[k * stride + j];
-            // Infinity minus itself is not a number.
-            if (!(pivot > 0 && pivot - pivot == 0)) return t * n + j + 1;
-            const T root = square_root(pivot);
-            const Vector<T> scale = broadcast<T>(T(1) / root);
-            const auto finish = [&](T* x, int row) NEURALINV_LAMBDA {
-                Vector<T> acc[1][vectors];
-                load_sums(acc, x + j * stride + row, stride);
-                sum_columns<-1>(acc, x + row, stride, l + j, stride, 0, 0, j);
-                static_for<0, vectors>(
-                    [&](auto v) NEURALINV_LAMBDA { acc[0][decltype(v)::value] = acc[0][decltype(v)::value] * scale; });
-                store_sums(acc, x + j * stride + row, stride);
-            };
-            for (int row = 0; row < stride; row += Size::chunk) finish(l, row);
-            l[j * stride + j] = root;
-            if (!last)
-                for (int row = 0; row < stride; row += Size::chunk) finish(c, row);
-        }
+        const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
+        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * size.n() + status;
         store_columns<true>(size, l, L + t * size.block());
         if (!last) store_columns<false>(size, c, C + t * size.block());
         T* const swap = c;
@@ -81,6 +113,22 @@ inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, c
         c_before = swap;
     }
     return 0;
+}
+
+template <class T>
+__attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
+                                                              T* C, T* scratch) {
+    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch);
+}
+
+// Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
+// for the dense matrix): pivot (k − 1) mod n of step (k − 1) / n is not a positive finite number. NaN and infinity
+// anywhere in what is read end there, too.
+template <class Size, class T>
+inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
+    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch);
+    return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
+                                                        : status;
 }
 
 // ---- solves with the factor ------------------------------------------------------------------------------------------

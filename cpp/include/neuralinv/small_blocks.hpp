@@ -18,7 +18,7 @@ struct BlockSize {
     static constexpr int vectors = chunk_vectors;
     static constexpr int chunk = vectors * lanes<T>;
     // Columns worked on at once where they do not depend on each other: enough sums under way to hide their latency.
-    static constexpr int together = vectors == 1 ? 4 : 2;
+    static constexpr int together = vectors <= 2 ? 4 : vectors == 3 ? 3 : 2;
 
     int runtime_n;
 
@@ -143,38 +143,67 @@ NEURALINV_INLINE void store_sums(const Vector<T> (&acc)[count][vectors], T* x, i
     });
 }
 
-// x ± = a s for scalars s(k, j) = s[k·step + j·across].
+// x[:, j] ± = Σ_{begin ≤ k < end} a[:, k] s[k·step + j·across] for columns first ≤ j < last.
 template <int sign, class Size, class T>
-NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across) {
+NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across, int first, int last,
+                                  int begin, int end) {
     constexpr int vectors = Size::vectors, together = Size::together;
-    const int n = size.n(), stride = size.stride();
+    const int stride = size.stride();
     for (int row = 0; row < stride; row += Size::chunk) {
-        int j = 0;
-        for (; j + together <= n; j += together) {
+        int j = first;
+        for (; j + together <= last; j += together) {
             Vector<T> acc[together][vectors];
             load_sums(acc, x + j * stride + row, stride);
-            sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, 0, n);
+            sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, begin, end);
             store_sums(acc, x + j * stride + row, stride);
         }
-        for (; j < n; ++j) {
+        for (; j < last; ++j) {
             Vector<T> acc[1][vectors];
             load_sums(acc, x + j * stride + row, stride);
-            sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, 0, n);
+            sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, begin, end);
             store_sums(acc, x + j * stride + row, stride);
         }
     }
+}
+
+// x ± = a s for all columns.
+template <int sign, class Size, class T>
+NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across) {
+    add_product<sign>(size, x, a, s, step, across, 0, size.n(), 0, size.n());
+}
+
+// x[:, j] *= s.
+template <class Size, class T>
+NEURALINV_INLINE void scale_column(Size size, T* x, int j, T s) {
+    const Vector<T> scale = broadcast<T>(s);
+    T* const column = x + j * size.stride();
+    for (int row = 0; row < size.stride(); row += lanes<T>) store<T>(load<T>(column + row) * scale, column + row);
 }
 
 // x = a l for a lower triangular l, given row by row: x[:, j] = Σ_{k ≥ j} a[:, k] l[k, j].
 template <class Size, class T>
 NEURALINV_INLINE void multiply_triangle(Size size, T* x, const T* a, const T* l) {
     const int n = size.n(), stride = size.stride();
-    for (int row = 0; row < stride; row += Size::chunk)
-        for (int j = 0; j < n; ++j) {
-            Vector<T> acc[1][Size::vectors] = {};
-            sum_columns<1>(acc, a + row, stride, l + j, n, 0, j, n);
-            store_sums(acc, x + j * stride + row, stride);
-        }
+    // Columns `width` at a time: the corner of l that they meet apart, the rows below it together.
+    const auto columns = [&](auto width_, int j, int row) NEURALINV_LAMBDA {
+        constexpr int width = decltype(width_)::value;
+        Vector<T> acc[width][Size::vectors] = {};
+        sum_columns<1>(acc, a + row, stride, l + j, n, 1, j + width, n);
+        static_for<0, width * Size::vectors>([&](auto e_) NEURALINV_LAMBDA {
+            constexpr int c = decltype(e_)::value / Size::vectors, v = decltype(e_)::value % Size::vectors;
+            static_for<c, width>([&](auto k_) NEURALINV_LAMBDA {
+                constexpr int k = decltype(k_)::value;
+                acc[c][v] = acc[c][v] + load<T>(a + (j + k) * stride + row + v * lanes<T>) *
+                                            broadcast<T>(l[(j + k) * n + j + c]);
+            });
+        });
+        store_sums(acc, x + j * stride + row, stride);
+    };
+    for (int row = 0; row < stride; row += Size::chunk) {
+        int j = 0;
+        for (; j + Size::together <= n; j += Size::together) columns(Index<Size::together>{}, j, row);
+        for (; j < n; ++j) columns(Index<1>{}, j, row);
+    }
 }
 
 // x ← x l⁻¹ for a lower triangular l, given row by row with the reciprocals of its diagonal:
@@ -182,17 +211,30 @@ NEURALINV_INLINE void multiply_triangle(Size size, T* x, const T* a, const T* l)
 template <class Size, class T>
 NEURALINV_INLINE void solve_from_right(Size size, T* x, const T* l, const T* reciprocal) {
     const int n = size.n(), stride = size.stride();
-    for (int row = 0; row < stride; row += Size::chunk)
-        for (int j = n - 1; j >= 0; --j) {
-            Vector<T> acc[1][Size::vectors];
-            load_sums(acc, x + j * stride + row, stride);
-            // From the last column on: those were ready first, and only the newest is waited for.
-            for (int k = n - 1; k > j; --k) sum_columns<-1>(acc, x + row, stride, l + j, n, 0, k, k + 1);
-            const Vector<T> scale = broadcast<T>(reciprocal[j]);
-            static_for<0, Size::vectors>(
-                [&](auto v) NEURALINV_LAMBDA { acc[0][decltype(v)::value] = acc[0][decltype(v)::value] * scale; });
-            store_sums(acc, x + j * stride + row, stride);
-        }
+    // Columns `width` at a time: what later columns subtract from all of them first, then their own corner of l.
+    const auto columns = [&](auto width_, int j, int row) NEURALINV_LAMBDA {
+        constexpr int width = decltype(width_)::value;
+        Vector<T> acc[width][Size::vectors];
+        load_sums(acc, x + j * stride + row, stride);
+        sum_columns<-1>(acc, x + row, stride, l + j, n, 1, j + width, n);
+        static_for<0, width>([&](auto step) NEURALINV_LAMBDA {
+            constexpr int k = width - 1 - decltype(step)::value;
+            static_for<0, Size::vectors>([&](auto v_) NEURALINV_LAMBDA {
+                constexpr int v = decltype(v_)::value;
+                acc[k][v] = acc[k][v] * broadcast<T>(reciprocal[j + k]);
+                static_for<0, k>([&](auto c_) NEURALINV_LAMBDA {
+                    constexpr int c = decltype(c_)::value;
+                    acc[c][v] = acc[c][v] - acc[k][v] * broadcast<T>(l[(j + k) * n + j + c]);
+                });
+            });
+        });
+        store_sums(acc, x + j * stride + row, stride);
+    };
+    for (int row = 0; row < stride; row += Size::chunk) {
+        int j = n;
+        for (; j % Size::together != 0; --j) columns(Index<1>{}, j - 1, row);
+        for (; j > 0; j -= Size::together) columns(Index<Size::together>{}, j - Size::together, row);
+    }
 }
 
 // The symmetric x ← l⁻ᵀ x l⁻¹ (x symmetric): y = x l⁻¹, then (yᵀ l⁻¹)ᵀ, which is symmetric. work: padded.

@@ -1,12 +1,14 @@
 """The kernels as operators ``neuralinv::block_tridiagonal_*``, for torch.compile, torch.func and torch.export.
 
+The blocks of the inverse have none: there torch sees cyclic reduction.
+
 They take batches of one shape, have fake kernels, map under vmap, and know their derivatives. Eager calls of plain
 tensors take the shorter way of :mod:`neuralinv.block_tridiagonal.native`: an operator costs some ten microseconds more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,20 +37,6 @@ def factor_backward(D: Tensor, B: Tensor, L: Tensor, C: Tensor, L_bar: Tensor, C
 def solve(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
     """Solve ``F x = b`` or ``Fᵀ x = b`` for ``b (*batch, T, n, k)``."""
     return kernels.solve(L.contiguous(), C.contiguous(), b.contiguous(), transposed)
-
-
-@torch.library.custom_op("neuralinv::block_tridiagonal_inverse_blocks", mutates_args=(), device_types="cpu")
-def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the diagonal and the sub-diagonal blocks of the inverse."""
-    return kernels.inverse_blocks(L.contiguous(), C.contiguous())
-
-
-@torch.library.custom_op("neuralinv::block_tridiagonal_inverse_blocks_backward", mutates_args=(), device_types="cpu")
-def inverse_blocks_backward(L: Tensor, C: Tensor, diagonal_bar: Tensor, below_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``L_bar`` and ``C_bar``."""
-    with torch.enable_grad():
-        inputs = (L.detach().requires_grad_(), C.detach().requires_grad_())
-        return _fresh(vjp(cyclic_reduction.inverse_blocks, inputs, (diagonal_bar, below_bar), create_graph=False))
 
 
 @torch.library.custom_op("neuralinv::block_tridiagonal_log_diagonal", mutates_args=(), device_types="cpu")
@@ -96,12 +84,6 @@ def log_diagonal_gradient(L: Tensor, result_bar: Tensor) -> Tensor:
     return torch.diag_embed(result_bar[..., None, None] / L.diagonal(dim1=-2, dim2=-1))
 
 
-def _fresh(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Operators must not return views or the same tensor twice."""
-    first, second = (x.detach().clone() for x in tensors)
-    return first, second
-
-
 # ---- registration ----------------------------------------------------------------------------------------------------
 
 
@@ -118,16 +100,6 @@ def _(D: Tensor, B: Tensor, L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) 
 @solve.register_fake
 def _(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
     return b.new_empty(b.shape)
-
-
-@inverse_blocks.register_fake
-def _(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    return L.new_empty(L.shape), C.new_empty(C.shape)
-
-
-@inverse_blocks_backward.register_fake
-def _(L: Tensor, C: Tensor, diagonal_bar: Tensor, below_bar: Tensor) -> tuple[Tensor, Tensor]:
-    return L.new_empty(L.shape), C.new_empty(C.shape)
 
 
 @log_diagonal.register_fake
@@ -170,19 +142,6 @@ def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _inverse_blocks_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-    return inverse_blocks_backward(*ctx.saved_tensors, *grads)
-
-
-def _inverse_blocks_second_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-    def first(L: Tensor, C: Tensor, diagonal_bar: Tensor, below_bar: Tensor) -> tuple[Tensor, ...]:
-        return vjp(cyclic_reduction.inverse_blocks, (L, C), (diagonal_bar, below_bar), create_graph=True)
-
-    with torch.enable_grad():
-        inputs = tuple(x.detach().requires_grad_() for x in ctx.saved_tensors)
-    return vjp(first, inputs, grads, create_graph=False)
-
-
 def _log_diagonal_gradients(ctx: Any, result_bar: Tensor) -> Tensor:
     (L,) = ctx.saved_tensors
     return log_diagonal_gradient(L, result_bar)
@@ -191,8 +150,6 @@ def _log_diagonal_gradients(ctx: Any, result_bar: Tensor) -> Tensor:
 factor.register_autograd(_factor_gradients, setup_context=_save_factor)
 factor_backward.register_autograd(_factor_second_gradients, setup_context=_save_factor_backward)
 solve.register_autograd(_solve_gradients, setup_context=_save_solve)
-inverse_blocks.register_autograd(_inverse_blocks_gradients, setup_context=_save_inputs)
-inverse_blocks_backward.register_autograd(_inverse_blocks_second_gradients, setup_context=_save_inputs)
 log_diagonal.register_autograd(_log_diagonal_gradients, setup_context=_save_inputs)
 
 
@@ -214,5 +171,5 @@ def _map(operator: Any) -> None:
     operator.register_vmap(rule)
 
 
-for _operator in (factor, factor_backward, solve, inverse_blocks, inverse_blocks_backward, log_diagonal):
+for _operator in (factor, factor_backward, solve, log_diagonal):
     _map(_operator)

@@ -1,7 +1,8 @@
 """The compiled method: which tensors the kernels take, by which way, and their gradients in eager mode.
 
 Second derivatives are composed of differentiable operations; those of the factor, and all derivatives of the blocks of
-the inverse, go through cyclic reduction, whose autograd graph is short.
+the inverse, go through cyclic reduction, whose autograd graph is short. So does what torch.func differentiates; there a
+matrix that is not positive definite gives NaN instead of an error.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
         if check:
             raise_if_failed(info, D.shape[-1])
         return L, C, info
-    return (cyclic_reduction.factor if _has_tangents() else custom_ops.factor)(D, B, check=check)
+    return (cyclic_reduction.factor if _composed() else custom_ops.factor)(D, B, check=check)
 
 
 def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
@@ -44,7 +45,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
         if _differentiated(L, C, b):
             return _Solve.apply(L, C, b, transposed)
         return kernels.solve(L, C, b, transposed)
-    if _has_tangents():
+    if _composed():
         return cyclic_reduction.solve(L, C, b, transposed=transposed)
     return custom_ops.solve(L, C, b, transposed)
 
@@ -54,7 +55,7 @@ def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     if _direct(L, C):
         L, C = L.contiguous(), C.contiguous()
         return _InverseBlocks.apply(L, C) if _differentiated(L, C) else kernels.inverse_blocks(L, C)
-    return (cyclic_reduction.inverse_blocks if _has_tangents() else custom_ops.inverse_blocks)(L, C)
+    return cyclic_reduction.inverse_blocks(L, C)
 
 
 def log_diagonal(L: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def log_diagonal(L: Tensor) -> Tensor:
     if _direct(L):
         L = L.contiguous()
         return _LogDiagonal.apply(L) if _differentiated(L) else kernels.log_diagonal(L)
-    return (cyclic_reduction.log_diagonal if _has_tangents() else custom_ops.log_diagonal)(L)
+    return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
 
 
 def _direct(*tensors: Tensor) -> bool:
@@ -77,13 +78,14 @@ def _direct(*tensors: Tensor) -> bool:
     )
 
 
-def _has_tangents() -> bool:
-    """Tell whether forward derivatives are asked for, which the operators do not have."""
+def _composed() -> bool:
+    """Tell whether torch.func differentiates, or forward derivatives are asked for: it must see its own operations."""
     if torch.compiler.is_compiling():
         return False
-    jvp = torch._C._functorch.TransformType.Jvp
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    return forward_ad._current_level >= 0 or any(level.key() == jvp for level in stack)
+    if forward_ad._current_level >= 0:
+        return True
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or [])
 
 
 def _differentiated(*tensors: Tensor) -> bool:
