@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_explained() -> None:
         M.solve(torch.ones(2, 3, 4, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"b has batch shape \(5,\) and the blocks \(2,\)"):
         M.solve(torch.ones(5, 4, 3, dtype=torch.float64))
-    with pytest.raises(TypeError, match="b is torch.float32 and the blocks are torch.float64"):
+    with pytest.raises(TypeError, match=r"b is torch\.float32 and the blocks are torch\.float64"):
         M.solve(torch.ones(2, 4, 3))
 
 

@@ -106,8 +106,9 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
         if (!last) load_columns(size, B + t * size.block(), c);
         const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
         if (status != 0) return status == extreme_pivot ? extreme_pivot : t * size.n() + status;
-        store_columns<true>(size, l, L + t * size.block());
-        if (!last) store_columns<false>(size, c, C + t * size.block());
+        store_columns(size, l, L + t * size.block());
+        clear_above_diagonal(size, L + t * size.block());
+        if (!last) store_columns(size, c, C + t * size.block());
         T* const swap = c;
         c = c_before;
         c_before = swap;
@@ -305,12 +306,11 @@ inline void inverse_blocks_sequence(Size size, std::int64_t steps, const T* L, c
             load_rows(size, c, rows);
             add_product<1>(size, inner, rows, product, 1, stride);
             solve_from_right(size, product, l, reciprocal);
-            T* const target = below + t * size.block();
-            for (int i = 0; i < n; ++i)
-                for (int j = 0; j < n; ++j) target[i * n + j] = -product[j * stride + i];
+            for (int j = 0; j < n; ++j) scale_column(size, product, j, T(-1));
+            store_columns(size, product, below + t * size.block());
         }
         solve_from_both_sides(size, inner, l, reciprocal, work);
-        store_columns<false>(size, inner, diagonal + t * size.block());
+        store_rows(size, inner, diagonal + t * size.block());
         T* const swap = inner;
         inner = sigma;
         sigma = swap;

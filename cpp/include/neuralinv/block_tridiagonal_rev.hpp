@@ -43,17 +43,16 @@ inline void factor_sequence_rev(Size size, std::int64_t steps, const T* L, const
             load_columns(size, C_bar + t * size.block(), b_bar);
             add_product<1>(size, b_bar, s_bar, c, n, 1);
             solve_from_right(size, b_bar, l, reciprocal);
-            store_columns<false>(size, b_bar, B_bar + t * size.block());
+            store_columns(size, b_bar, B_bar + t * size.block());
             load_rows(size, c, rows);
             add_product<-1>(size, l_bar, rows, b_bar, 1, stride);
         }
         multiply_triangle(size, p, l_bar, l);
         // Column i of Pᵀ is row i of P: its entries j ≤ i count, and with ½ (Φ(P) + Φ(P)ᵀ) each of them half.
-        for (int i = 0; i < n; ++i)
-            for (int j = 0; j <= i; ++j) s_bar[i * stride + j] = s_bar[j * stride + i] = T(0.5) * p[i * stride + j];
+        symmetric_from_rows(size, p, T(0.5), s_bar, l_bar);
         solve_from_both_sides(size, s_bar, l, reciprocal, p);
-        store_columns<false>(size, s_bar, D_bar + t * size.block());
-        mirror(size, s_bar, T(-2), s_bar);
+        store_rows(size, s_bar, D_bar + t * size.block());
+        for (int j = 0; j < n; ++j) scale_column(size, s_bar, j, T(-2));
     }
 }
 

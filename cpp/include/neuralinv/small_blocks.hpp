@@ -53,24 +53,35 @@ NEURALINV_INLINE void clear(Size size, T* x) {
         for (int at = 0; at < size.stride(); at += lanes<T>) store<T>(Vector<T>{}, x + j * size.stride() + at);
 }
 
+// Move a block between two places, transposed: target[j·target_stride + i] = source[i·source_stride + j] for
+// i, j < n. `lanes` rows and `piece` columns at a time are transposed in registers; the last rows and columns are moved
+// back to fit, and then come twice.
+template <class T>
+NEURALINV_INLINE void move_transposed(int n, const T* source, int source_stride, T* target, int target_stride) {
+    typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    if (n < lanes<T>) {
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j < n; ++j) target[j * target_stride + i] = source[i * source_stride + j];
+        return;
+    }
+    for (int row = 0; row < n; row += lanes<T>) {
+        const int i = row + lanes<T> <= n ? row : n - lanes<T>;
+        for (int column = 0; column < n; column += piece<T>) {
+            const int j = column + piece<T> <= n ? column : n - piece<T>;
+            Vector<T> columns[piece<T>];
+            load_chunk<T>(source + i * source_stride + j, source_stride, columns);
+            static_for<0, piece<T>>([&](auto c_) NEURALINV_LAMBDA {
+                constexpr int c = decltype(c_)::value;
+                *reinterpret_cast<Unaligned*>(target + (j + c) * target_stride + i) = columns[c];
+            });
+        }
+    }
+}
+
 // x[:, j] = source[:, j].
 template <class Size, class T>
 NEURALINV_INLINE void load_columns(Size size, const T* source, T* x) {
-    const int n = size.n(), stride = size.stride();
-    int first = 0;  // row
-    // Blocks of `lanes` rows and `piece` columns are transposed in registers, the last such block moved back to fit.
-    if (n >= lanes<T>)
-        for (; first + lanes<T> <= n; first += lanes<T>)
-            for (int at = 0; at < n; at += piece<T>) {
-                const int j = at + piece<T> <= n ? at : n - piece<T>;
-                Vector<T> columns[piece<T>];
-                load_chunk<T>(source + first * n + j, n, columns);
-                static_for<0, piece<T>>([&](auto c) NEURALINV_LAMBDA {
-                    store<T>(columns[decltype(c)::value], x + (j + decltype(c)::value) * stride + first);
-                });
-            }
-    for (int i = first; i < n; ++i)
-        for (int j = 0; j < n; ++j) x[j * stride + i] = source[i * n + j];
+    move_transposed(size.n(), source, size.n(), x, size.stride());
 }
 
 // x[:, i] = source[i, :].
@@ -80,26 +91,29 @@ NEURALINV_INLINE void load_rows(Size size, const T* source, T* x) {
         for (int j = 0; j < size.n(); ++j) x[i * size.stride() + j] = source[i * size.n() + j];
 }
 
-// target[i, j] = x[i, j], or 0 above the diagonal of a lower triangle.
-template <bool triangle, class Size, class T>
+// target[:, j] = x[:, j].
+template <class Size, class T>
 NEURALINV_INLINE void store_columns(Size size, const T* x, T* target) {
+    move_transposed(size.n(), x, size.stride(), target, size.n());
+}
+
+// target[i, :] = x[:, i]: for a symmetric block the same as store_columns.
+template <class Size, class T>
+NEURALINV_INLINE void store_rows(Size size, const T* x, T* target) {
     for (int i = 0; i < size.n(); ++i)
-        for (int j = 0; j < size.n(); ++j)
-            target[i * size.n() + j] = triangle && j > i ? T(0) : x[j * size.stride() + i];
+        for (int j = 0; j < size.n(); ++j) target[i * size.n() + j] = x[i * size.stride() + j];
+}
+
+// 0 above the diagonal of a block that lies row by row.
+template <class Size, class T>
+NEURALINV_INLINE void clear_above_diagonal(Size size, T* block) {
+    for (int i = 0; i < size.n(); ++i)
+        for (int j = i + 1; j < size.n(); ++j) block[i * size.n() + j] = T(0);
 }
 
 template <class Size, class T>
 NEURALINV_INLINE void transpose(Size size, const T* x, T* transposed) {
-    for (int j = 0; j < size.n(); ++j)
-        for (int i = 0; i < size.n(); ++i) transposed[i * size.stride() + j] = x[j * size.stride() + i];
-}
-
-// The symmetric x with the entries on and below the diagonal of `lower`, lower[j·stride + i] with i ≥ j, times `factor`.
-template <class Size, class T>
-NEURALINV_INLINE void mirror(Size size, const T* lower, T factor, T* x) {
-    for (int j = 0; j < size.n(); ++j)
-        for (int i = j; i < size.n(); ++i)
-            x[j * size.stride() + i] = x[i * size.stride() + j] = factor * lower[j * size.stride() + i];
+    move_transposed(size.n(), x, size.stride(), transposed, size.stride());
 }
 
 // ---- arithmetic ------------------------------------------------------------------------------------------------------
@@ -237,13 +251,30 @@ NEURALINV_INLINE void solve_from_right(Size size, T* x, const T* l, const T* rec
     }
 }
 
-// The symmetric x ← l⁻ᵀ x l⁻¹ (x symmetric): y = x l⁻¹, then (yᵀ l⁻¹)ᵀ, which is symmetric. work: padded.
+// The symmetric x ← l⁻ᵀ x l⁻¹ (x symmetric): y = x l⁻¹, then z = yᵀ l⁻¹, whose halves rounding has left a little
+// different: ½ (z + zᵀ). work: padded.
 template <class Size, class T>
 NEURALINV_INLINE void solve_from_both_sides(Size size, T* x, const T* l, const T* reciprocal, T* work) {
     solve_from_right(size, x, l, reciprocal);
     transpose(size, x, work);
     solve_from_right(size, work, l, reciprocal);
-    mirror(size, work, T(1), x);  // rounding has left its halves a little different
+    transpose(size, work, x);
+    for (std::int64_t at = 0; at < size.padded(); at += lanes<T>)
+        store<T>((load<T>(x + at) + load<T>(work + at)) * broadcast<T>(T(0.5)), x + at);
+}
+
+// The symmetric x whose row i, up to the diagonal, is `factor` times the beginning of p[:, i]. work: padded.
+template <class Size, class T>
+NEURALINV_INLINE void symmetric_from_rows(Size size, const T* p, T factor, T* x, T* work) {
+    transpose(size, p, work);
+    Vector<T> lane;
+    for (int l = 0; l < lanes<T>; ++l) lane[l] = T(l);
+    for (int i = 0; i < size.n(); ++i)
+        for (int row = 0; row < size.stride(); row += lanes<T>) {
+            const int at = i * size.stride() + row;
+            const Mask<T> below = Mask<T>(lane > broadcast<T>(T(i - row)));
+            store<T>((below ? load<T>(work + at) : load<T>(p + at)) * broadcast<T>(factor), x + at);
+        }
 }
 
 template <class Size, class T>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -45,20 +46,8 @@ def random_precision(
 
 def cases(dtype: torch.dtype) -> Iterator[Case]:
     """Yield sizes, batch shapes, memory layouts, scales and condition numbers."""
-    for steps, n in (
-        (1, 1),
-        (1, 5),
-        (2, 1),
-        (2, 3),
-        (3, 2),
-        (5, 4),
-        (8, 8),
-        (9, 10),
-        (16, 3),
-        (33, 2),
-        (6, 13),
-        (3, 25),
-    ):
+    sizes = ((1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (5, 4), (8, 8), (9, 10), (16, 3), (33, 2), (6, 13), (3, 25))
+    for steps, n in sizes:
         yield Case(f"T={steps}, n={n}", *random_precision(steps=steps, n=n, dtype=dtype, seed=n))
     yield Case("one batch dimension", *random_precision(7, steps=6, n=3, dtype=dtype))
     D, B = random_precision(2, 3, steps=5, n=4, dtype=dtype)
@@ -116,7 +105,7 @@ def _results(M: BlockTridiagonal, exact: Tensor, steps: int, n: int) -> Iterator
     inverse = torch.linalg.inv(exact).unflatten(-1, (steps, n)).unflatten(-3, (steps, n))
     index = torch.arange(steps)
     F: BlockBidiagonal = M.cholesky()
-    blocks = F.inverse_blocks()
+    diag, lower = (cast(Tensor, x) for x in F.inverse_blocks())
 
     def several(x: Tensor) -> Tensor:
         return x.reshape(b.shape)
@@ -127,15 +116,12 @@ def _results(M: BlockTridiagonal, exact: Tensor, steps: int, n: int) -> Iterator
     yield "solve", M.solve(b), several(torch.linalg.solve(exact, flat))
     yield "solve, one vector", M.solve(b[..., 0]), several(torch.linalg.solve(exact, flat))[..., 0]
     yield "factor.solve", F.solve(b), several(torch.linalg.solve_triangular(root, flat, upper=False))
-    yield (
-        "factor.solve_transpose",
-        F.solve_transpose(b),
-        several(torch.linalg.solve_triangular(root.mT, flat, upper=True)),
-    )
+    after = several(torch.linalg.solve_triangular(root.mT, flat, upper=True))
+    yield "factor.solve_transpose", F.solve_transpose(b), after
     yield "factor.matmul", F.matmul(b), several(root @ flat)
     yield "logdet", M.logdet(), torch.linalg.slogdet(exact).logabsdet
-    yield "inverse_blocks.diag", blocks.diag, inverse[..., index, :, index, :].movedim(0, -3)
-    yield "inverse_blocks.lower", blocks.lower, inverse[..., index[1:], :, index[:-1], :].movedim(0, -3)
+    yield "inverse_blocks.diag", diag, inverse[..., index, :, index, :].movedim(0, -3)
+    yield "inverse_blocks.lower", lower, inverse[..., index[1:], :, index[:-1], :].movedim(0, -3)
 
 
 def _compare(name: str, ours: Tensor, oracle: Tensor, dtype: torch.dtype, condition: float) -> None:
