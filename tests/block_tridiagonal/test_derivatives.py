@@ -23,7 +23,8 @@ def results(D: Tensor, B: Tensor, b: Tensor, method: str = "native") -> tuple[An
 
 
 def total(D: Tensor, B: Tensor, b: Tensor, method: str = "native") -> Tensor:
-    return torch.stack([(r * torch.linspace(1, 2, r.shape[-1]).to(r)).sum() for r in results(D, B, b, method)]).sum()
+    flat = torch.cat([r.flatten() for r in results(D, B, b, method)])
+    return flat @ torch.linspace(1, 2, flat.numel()).to(flat)
 
 
 def inputs(*batch: int, steps: int, n: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,8 +111,9 @@ def test_function_transforms() -> None:
     D, B, b = (x.detach() for x in inputs(3, steps=4, n=2))
     for mapped, expected in zip(torch.func.vmap(results)(D, B, b), results(D, B, b), strict=True):
         torch.testing.assert_close(mapped, expected)
-    shared = torch.func.vmap(results, in_dims=(1, None, 2))(D.transpose(0, 1), B[0], b.movedim(0, 2))
-    for mapped, expected in zip(shared, results(D, B[:1], b), strict=True):
+    E = D + 9 * torch.eye(2)  # with the couplings of another sequence, D alone is not positive definite
+    shared = torch.func.vmap(results, in_dims=(1, None, 2))(E.transpose(0, 1), B[0], b.movedim(0, 2))
+    for mapped, expected in zip(shared, results(E, B[:1], b), strict=True):
         torch.testing.assert_close(mapped, expected)
     with pytest.raises(torch.linalg.LinAlgError, match="time step 0, pivot 1 of 2"):
         torch.func.vmap(results)(-D, B, b)

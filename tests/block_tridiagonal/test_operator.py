@@ -97,7 +97,7 @@ def test_arithmetic() -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         M + 1  # type: ignore[operator]
     with pytest.raises(TypeError, match="unsupported operand"):
-        M * "2"  # type: ignore[operator]
+        M * None  # type: ignore[operator]
     assert repr(M) == "BlockTridiagonal(batch=(2,), T=3, n=2, torch.float64, method='auto')"
     assert M.explain_dispatch().startswith("native: torch.float64 blocks of 2×2")
 

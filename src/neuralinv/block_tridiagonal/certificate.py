@@ -104,10 +104,9 @@ def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float
     distance = _norm(solution.double() / back - witness)
     size = _norm(solution.double() / back)
     error = (distance + (residual + rounding) / lower) * _round_up(b)
-    # x = 0 is the exact solution for b = 0.
-    bound = torch.where(error == 0, 0.0, error / (size * (2 - _round_up(b)) - error)) * _round_up(b)
-    proved = (lower > 0) & torch.isfinite(bound) & (bound >= 0) & (error < size) | (error == 0) & (lower > 0)
-    bound = torch.where(proved, bound, torch.inf)
+    bound = error / (size * (2 - _round_up(b)) - error) * _round_up(b)
+    bound = torch.where((lower > 0) & (error < size) & (bound >= 0), bound, torch.inf)
+    bound = torch.where((lower > 0) & _all(b == 0), 0.0, bound)  # x = 0, and so is the witness
     status = torch.where(bound <= rtol, int(Status.CERTIFIED), int(Status.ILL_CONDITIONED))
     status = torch.where(lower > 0, status, int(Status.SINGULAR))
     status = torch.where(finite, status, int(Status.NONFINITE)).to(torch.int8)

@@ -39,12 +39,11 @@ _IMPLEMENTATIONS = {
 
 def implementation(method: Method, D: Tensor) -> Implementation:
     """Return the implementation that answers for blocks like ``D (*batch, T, n, n)``."""
-    name, _ = choose(method, D)
-    return _IMPLEMENTATIONS[name]
+    return _IMPLEMENTATIONS[choose(method, D)]
 
 
-def choose(method: Method, D: Tensor) -> tuple[str, str]:
-    """Return the name of the implementation that answers, and why.
+def choose(method: Method, D: Tensor) -> str:
+    """Return the name of the implementation that answers.
 
     Raises
     ------
@@ -52,11 +51,9 @@ def choose(method: Method, D: Tensor) -> tuple[str, str]:
         If there is no such method, or "native" is asked for and cannot take these tensors.
     """
     if method == "auto":
-        if native.available(D) and D.shape[-1] <= _LARGEST_NATIVE:
-            return "native", f"{D.dtype} blocks of {D.shape[-1]}×{D.shape[-1]} on the CPU: compiled kernels"
         if D.is_cpu:
-            return "loop", f"no compiled kernel for {D.dtype} blocks of {D.shape[-1]}×{D.shape[-1]} pays on the CPU"
-        return "cyclic", f"tensors on {D.device.type}: few large launches instead of many small ones"
+            return "native" if D.shape[-1] <= _LARGEST_NATIVE and native.available(D) else "loop"
+        return "cyclic"
     if method not in _IMPLEMENTATIONS:
         raise ValueError(f"method is {method!r}; expected 'auto', 'native', 'cyclic' or 'loop'")
     if method == "native" and not native.available(D):
@@ -64,4 +61,18 @@ def choose(method: Method, D: Tensor) -> tuple[str, str]:
             f"method='native' takes float32 and float64 tensors on the CPU, with the extension built; "
             f"these are {D.dtype} on {D.device.type}. method='auto' chooses what fits"
         )
-    return method, "asked for"
+    return method
+
+
+def explain(method: Method, D: Tensor) -> str:
+    """Say which implementation answers, and why."""
+    name = choose(method, D)
+    if method != "auto":
+        return f"{name}: asked for"
+    blocks = f"{D.dtype} blocks of {D.shape[-1]}×{D.shape[-1]}"
+    reasons = {
+        "native": f"{blocks} on the CPU: compiled kernels",
+        "loop": f"no compiled kernel for {blocks} pays on the CPU",
+        "cyclic": f"tensors on {D.device.type}: few large launches instead of many small ones",
+    }
+    return f"{name}: {reasons[name]}"

@@ -95,8 +95,7 @@ class BlockTridiagonal:
 
     def explain_dispatch(self) -> str:
         """Say which method answers, and why."""
-        name, reason = dispatch.choose(self.method, self._blocks.diag)
-        return f"{name}: {reason}"
+        return dispatch.explain(self.method, self._blocks.diag)
 
     def cholesky(self, *, jitter: float = 0.0) -> BlockBidiagonal:
         """Return the factor ``F`` of ``M + jitter I = F Fᵀ``.
