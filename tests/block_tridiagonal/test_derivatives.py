@@ -118,8 +118,9 @@ def test_function_transforms() -> None:
     with pytest.raises(torch.linalg.LinAlgError, match="time step 0, pivot 1 of 2"):
         torch.func.vmap(results)(-D, B, b)
     gradients = torch.func.vmap(torch.func.grad(total, argnums=(0, 1, 2)))(D, B, b)
-    arguments = [x.clone().requires_grad_() for x in (D, B, b)]
-    for mapped, expected in zip(gradients, torch.autograd.grad(total(*arguments), arguments), strict=True):
-        torch.testing.assert_close(mapped, expected)
+    for i in range(3):
+        arguments = [x[i].clone().requires_grad_() for x in (D, B, b)]
+        for mapped, expected in zip(gradients, torch.autograd.grad(total(*arguments), arguments), strict=True):
+            torch.testing.assert_close(mapped[i], expected)
     forward = torch.func.jacfwd(total)(D[0], B[0], b[0])
     torch.testing.assert_close(forward, torch.func.jacrev(total)(D[0], B[0], b[0]))

@@ -21,8 +21,8 @@ from neuralinv.block_tridiagonal.errors import raise_if_failed
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types="cpu")
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L``, ``C`` and ``info``; raise ``torch.linalg.LinAlgError`` on failure if ``check``."""
-    L, C, info = kernels.factor(D.contiguous(), B.contiguous())
-    if check:
+    L, C, info, failed = kernels.factor(D.contiguous(), B.contiguous())
+    if check and failed >= 0:
         raise_if_failed(info, D.shape[-1])
     return L, C, info
 

@@ -23,12 +23,14 @@ _MODULES: dict[torch.dtype, Any] = (
 )
 
 
-def factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``L``, ``C`` and ``info``."""
+def factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return ``L``, ``C``, ``info``, and the index of the first sequence that failed in the flattened batch, or -1."""
     L, C = torch.empty_like(D), torch.empty_like(B)
     info = D.new_empty(D.shape[:-3], dtype=torch.int64)
-    _MODULES[D.dtype].factor(*_problem(D), D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.data_ptr())
-    return L, C, info
+    failed = _MODULES[D.dtype].factor(
+        *_problem(D), D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.data_ptr()
+    )
+    return L, C, info, failed
 
 
 def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:

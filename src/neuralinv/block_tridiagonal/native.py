@@ -31,8 +31,10 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
     """Factor as :func:`neuralinv.block_tridiagonal.reference.factor` does."""
     if _direct(D, B):
         D, B = D.contiguous(), B.contiguous()
-        L, C, info = _Factor.apply(D, B) if _differentiated(D, B) else kernels.factor(D, B)
-        if check:
+        if _differentiated(D, B):
+            return _Factor.apply(D, B, check)
+        L, C, info, failed = kernels.factor(D, B)
+        if check and failed >= 0:
             raise_if_failed(info, D.shape[-1])
         return L, C, info
     return (cyclic_reduction.factor if _composed() else custom_ops.factor)(D, B, check=check)
@@ -94,19 +96,21 @@ def _differentiated(*tensors: Tensor) -> bool:
 
 class _Factor(Function):
     @staticmethod
-    def forward(ctx: Any, D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        L, C, info = kernels.factor(D, B)
+    def forward(ctx: Any, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
+        L, C, info, failed = kernels.factor(D, B)
+        if check and failed >= 0:
+            raise_if_failed(info, D.shape[-1])
         ctx.mark_non_differentiable(info)
         ctx.save_for_backward(D, B, L, C)
         return L, C, info
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         D, B, L, C = ctx.saved_tensors
         L_bar, C_bar, _ = grads
         if torch.is_grad_enabled():
-            return custom_ops.factor_vjp(D, B, L_bar, C_bar)
-        return kernels.factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous())
+            return *custom_ops.factor_vjp(D, B, L_bar, C_bar), None
+        return *kernels.factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous()), None
 
 
 class _Solve(Function):
