@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from neuralinv.bench import crossover
-from neuralinv.bench.crossover import Sample, default_path, largest_native_n, measure_crossover, table
+from neuralinv.bench.crossover import Sample, largest_native_n, measure_crossover, table
 from neuralinv.bench.machine import describe_machine
+from neuralinv.dense.crossover import user_path
 
 
 def samples(*pairs: tuple[int, float, float]) -> list[Sample]:
@@ -117,10 +118,13 @@ def test_the_table_has_what_the_dispatch_reads() -> None:
 
 
 def test_the_users_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NEURALINV_CROSSOVER", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_path() == tmp_path / "neuralinv" / "crossover.json"
+    assert user_path() == tmp_path / "neuralinv" / "crossover.json"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert default_path() == Path.home() / ".cache" / "neuralinv" / "crossover.json"
+    assert user_path() == Path.home() / ".cache" / "neuralinv" / "crossover.json"
+    monkeypatch.setenv("NEURALINV_CROSSOVER", str(tmp_path / "mine.json"))
+    assert user_path() == tmp_path / "mine.json"
 
 
 def test_the_real_clock_times_what_it_gets() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -151,14 +149,6 @@ def table(entries: Sequence[Entry], machine: Machine) -> dict[str, Any]:
             for entry in entries
         ],
     }
-
-
-def default_path() -> Path:
-    """Return the user's own place of the table: ``$XDG_CACHE_HOME/neuralinv/crossover.json``."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification has relative paths ignored.
-    root = Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
-    return root / "neuralinv" / "crossover.json"
 
 
 def _sample(

@@ -116,10 +116,11 @@ def tune(
     from neuralinv.bench.machine import describe_machine
     from neuralinv.bench.report import crossover_table
     from neuralinv.bench.timing import limited_threads
+    from neuralinv.dense.crossover import user_path
 
     wanted = parse_names(operations, list(crossover.TUNED_OPERATIONS), "--operations")
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
-    count, time, path = check_threads(threads), check_seconds(seconds), out or crossover.default_path()
+    count, time, path = check_threads(threads), check_seconds(seconds), out or user_path()
     candidates = find_candidates()
     _probe(path)
     with (

@@ -48,12 +48,13 @@ class Table(NamedTuple):
 
 
 def user_path() -> Path:
-    """Return where a user's own table is looked for."""
+    """Return where a user's own table is looked for, and where ``neuralinv bench tune`` puts it."""
     named = os.environ.get("NEURALINV_CROSSOVER")
     if named:
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "neuralinv" / "crossover.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG base directory specification ignores relative paths.
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "neuralinv" / "crossover.json"
 
 
 def load() -> Table:
