@@ -21,7 +21,7 @@ struct FirstFailure {
     std::int32_t status;
 };
 
-// The largest n that the kernels take.
+// The largest n that lies in lanes, a matrix in each; columns.hpp takes larger ones.
 inline constexpr std::int64_t largest_size = 32;
 
 }  // namespace neuralinv

@@ -55,9 +55,9 @@ def inv(A: ArrayT, *, assume_a: Assumption = "gen") -> ArrayT:
     Notes
     -----
     2 n³ floating-point operations per matrix, half of that with ``"pos"``. Small matrices on the CPU: the compiled
-    kernels, one matrix in each SIMD lane; others: LAPACK's LU with partial pivoting (Golub & Van Loan, *Matrix
-    Computations*, §3.4) or Cholesky factors (§4.2). :func:`neuralinv.explain_dispatch` tells which. No error bound
-    comes with the answer: :func:`neuralinv.certified_inv` gives one.
+    kernels, Gauss–Jordan elimination with partial pivoting or LDLᵀ; others: LAPACK's LU with partial pivoting (Golub &
+    Van Loan, *Matrix Computations*, §3.4) or Cholesky factors (§4.2). :func:`neuralinv.explain_dispatch` tells which.
+    No error bound comes with the answer: :func:`neuralinv.certified_inv` gives one.
     """
     positive = is_positive(assume_a)
     if isinstance(A, Tensor):
