@@ -147,22 +147,11 @@ FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, Real
 
 template <class T>
 FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads) {
-    const InvertRange<T> invert_range = chosen().general<T>().invert;
-    const Certify<T> certify = chosen().certify<T>();
+    const CertifiedInvertRange<T> kernel = chosen().certified_invert<T>();
     const double n = double(A.n);
     ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
-    // So many matrices, and what was made of them, share the first-level cache.
-    const std::int64_t some = 16384 / (A.n * A.n * std::int64_t(sizeof(T))) / tile<T>() * tile<T>();
-    const std::int64_t length = some > tile<T>() ? some : tile<T>();
     return share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
-        FirstFailure first{-1, success};
-        for (std::int64_t b = begin; b < end; b += length) {
-            const std::int64_t next = b + length < end ? b + length : end;
-            const FirstFailure failure = invert_range(A, b, next, X, info);
-            if (first.index < 0) first = failure;
-            certify(A.data, X, int(A.n), b, next, tolerance, bounds);
-        }
-        return first;
+        return kernel(A, begin, end, X, info, tolerance, bounds);
     });
 }
 

@@ -39,9 +39,10 @@ struct PositiveKernels {
     SlogdetPositiveRange<T> slogdet;
 };
 
-// Bounds of the errors of inverses, certificate.hpp.
+// Inverses with bounds of their errors, certificate.hpp. A lies row by row without gaps.
 template <class T>
-using Certify = void (*)(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds);
+using CertifiedInvertRange = FirstFailure (*)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
+                                              Status* info, double tolerance, double* bounds);
 
 struct Kernels {
     const char* name;
@@ -52,8 +53,8 @@ struct Kernels {
     GeneralKernels<Complex<double>> general_c128;
     PositiveKernels<float> positive_f32;
     PositiveKernels<double> positive_f64;
-    Certify<float> certify_f32;
-    Certify<double> certify_f64;
+    CertifiedInvertRange<float> certified_invert_f32;
+    CertifiedInvertRange<double> certified_invert_f64;
 
     template <class S>
     const GeneralKernels<S>& general() const;
@@ -61,7 +62,7 @@ struct Kernels {
     const PositiveKernels<T>& positive() const;
 
     template <class T>
-    Certify<T> certify() const;
+    CertifiedInvertRange<T> certified_invert() const;
 };
 
 template <>
@@ -95,13 +96,13 @@ inline const PositiveKernels<double>& Kernels::positive() const {
 }
 
 template <>
-inline Certify<float> Kernels::certify() const {
-    return certify_f32;
+inline CertifiedInvertRange<float> Kernels::certified_invert() const {
+    return certified_invert_f32;
 }
 
 template <>
-inline Certify<double> Kernels::certify() const {
-    return certify_f64;
+inline CertifiedInvertRange<double> Kernels::certified_invert() const {
+    return certified_invert_f64;
 }
 
 }  // namespace neuralinv
@@ -121,6 +122,6 @@ inline Certify<double> Kernels::certify() const {
                                       NEURALINV_GENERAL(target, Complex<double>), \
                                       NEURALINV_POSITIVE(target, float),          \
                                       NEURALINV_POSITIVE(target, double),         \
-                                      &target::certify<float>,                    \
-                                      &target::certify<double>};                  \
+                                      &target::certified_invert<float>,           \
+                                      &target::certified_invert<double>};         \
     }

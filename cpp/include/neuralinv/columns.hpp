@@ -11,6 +11,7 @@
 // take turns, so that the chain of one fills the gaps of the others.
 #pragma once
 
+#include "prefetch.hpp"
 #include "reduce.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -46,7 +47,6 @@ struct Elimination {
     Vector<T>* reciprocals; // (height): 1/π by row
     T* pivots;              // (n): π by step
     int* rows;              // (n): p by step
-    int failed;             // the first step, from 1, that found no row to choose, or 0
 };
 
 // 0, 1, 2, … by lane.
@@ -58,8 +58,8 @@ NEURALINV_INLINE Bits<T> iota() {
 }
 
 // Steps first..last-1 of the pass, applied to one column. l: (last, height), rows: p of the pass,
-// cross[q][s]: entry p_s of l_q.
-template <class T, int fixed, Rounding rounding, int first, int last>
+// cross[q][s]: entry p_s of l_q, or, if `joined`, of no use.
+template <class T, int fixed, Rounding rounding, int first, int last, bool joined>
 NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* l, const int* rows,
                             const T (*cross)[rank]) {
     const int height = fixed > 0 ? fixed : any_height;
@@ -68,10 +68,11 @@ NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* 
     static_for<first, last>([&](auto s_) NEURALINV_LAMBDA {
         constexpr int s = decltype(s_)::value;
         Vector<T> x = broadcast<T>(entries[rows[s]]);
-        static_for<first, s>([&](auto q_) NEURALINV_LAMBDA {
-            constexpr int q = decltype(q_)::value;
-            x = minus_product<rounding>(x, broadcast<T>(cross[q][s]), t[q]);
-        });
+        if constexpr (!joined)
+            static_for<first, s>([&](auto q_) NEURALINV_LAMBDA {
+                constexpr int q = decltype(q_)::value;
+                x = minus_product<rounding>(x, broadcast<T>(cross[q][s]), t[q]);
+            });
         t[s] = x;
     });
     for (int v = 0; v < height; ++v) {
@@ -84,23 +85,23 @@ NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* 
     }
 }
 
-// Lowest row with the largest modulus among those not closed, or -1 if none of them holds a number.
+// Lowest row with the largest modulus among those not closed, of which there is one. NaN is larger than any number: what
+// is divided by it is of no use, and `usable` will say so.
 template <class T, int fixed>
 NEURALINV_INLINE int find_row(const Vector<T>* column, int any_height, const Bits<T>* closed) {
     const int height = fixed > 0 ? fixed : any_height;
-    // All ones are not a number, which is neither larger than anything nor equal to it.
-    const auto size = [&](int v) NEURALINV_LAMBDA { return Vector<T>(Bits<T>(absolute<T>(column[v])) | closed[v]); };
-    Vector<T> best = broadcast<T>(-1);
-    for (int v = 0; v < height; ++v) best = larger(size(v), best);
+    // Closed rows are −1, moduli are not negative.
+    const auto size = [&](int v) NEURALINV_LAMBDA { return Bits<T>(absolute<T>(column[v])) | closed[v]; };
+    Bits<T> best = size(0);
+    for (int v = 1; v < height; ++v) best = larger_bits(size(v), best);
     best = spread_largest(best);
     if constexpr (fixed > 0 && fixed * lanes<T> <= 64) {
         std::uint64_t found = 0;
         for (int v = 0; v < height; ++v) found |= std::uint64_t(lanes_equal(size(v), best)) << (v * lanes<T>);
-        return found ? __builtin_ctzll(found) : -1;
+        return __builtin_ctzll(found);
     } else {
-        for (int v = 0; v < height; ++v)
+        for (int v = 0;; ++v)
             if (const unsigned found = lanes_equal(size(v), best)) return v * lanes<T> + __builtin_ctz(found);
-        return -1;
     }
 }
 
@@ -109,9 +110,8 @@ template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, i
 NEURALINV_INLINE void step(Elimination<T>& e, int any_height, int k, T (*cross)[rank]) {
     const int height = fixed > 0 ? fixed : any_height;
     Vector<T>* column = e.columns + (k + r) * height;
-    apply<T, fixed, rounding, 0, r>(column, height, e.multipliers, e.rows + k, cross);
-    int row = choice == Pivots::largest ? find_row<T, fixed>(column, height, e.closed) : k + r;
-    if (choice == Pivots::largest && row < 0) row = 0, e.failed = e.failed ? e.failed : k + r + 1;  // nothing will come of it: any row will do
+    apply<T, fixed, rounding, 0, r, false>(column, height, e.multipliers, e.rows + k, cross);
+    const int row = choice == Pivots::largest ? find_row<T, fixed>(column, height, e.closed) : k + r;
     const T pivot = reinterpret_cast<const T*>(column)[row];
     e.rows[k + r] = row;
     e.pivots[k + r] = pivot;
@@ -130,10 +130,26 @@ NEURALINV_INLINE void step(Elimination<T>& e, int any_height, int k, T (*cross)[
     }
 }
 
+// Make multipliers of one product out of those of `steps` dependent ones: with t the entries that the steps see and e those
+// before the pass, t = L⁻¹ e, where L is unit lower triangular and holds `cross`; l t = (l L⁻¹) e. l: (steps, height).
+template <class T, int steps>
+NEURALINV_INLINE void join(Vector<T>* l, int height, const T (*cross)[rank]) {
+    for (int v = 0; v < height; ++v)
+        static_for<2, steps + 1>([&](auto from_end) NEURALINV_LAMBDA {
+            constexpr int q = steps - decltype(from_end)::value;
+            Vector<T> x = l[q * height + v];
+            static_for<q + 1, steps>([&](auto s) NEURALINV_LAMBDA {
+                x -= broadcast<T>(cross[q][decltype(s)::value]) * l[decltype(s)::value * height + v];
+            });
+            l[q * height + v] = x;
+        });
+}
+
 // Steps k..k+steps-1 of `together` matrices. count: columns in all, right-hand sides included.
 template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, int steps, int together>
-inline void pass(Elimination<T>* e, int any_height, int count, int k) {
+inline void pass(Elimination<T>* e, int any_height, int count, int k, Ahead& ahead) {
     const int height = fixed > 0 ? fixed : any_height;
+    constexpr bool joined = rounding == Rounding::fused;
     T cross[together][rank][rank];
     static_for<0, steps>([&](auto r) NEURALINV_LAMBDA {
         static_for<0, together>([&](auto m) NEURALINV_LAMBDA {
@@ -142,20 +158,22 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k) {
         });
     });
     for (int m = 0; m < together; ++m) {
+        ahead.fetch();
         const Elimination<T> matrix = e[m];
         const int* rows = matrix.rows + k;
         Vector<T> l[fixed > 0 ? steps * fixed : 1];
         if constexpr (fixed > 0)
             for (int i = 0; i < steps * fixed; ++i) l[i] = matrix.multipliers[i];
+        if constexpr (joined) join<T, steps>(fixed > 0 ? l : matrix.multipliers, height, cross[m]);
         const Vector<T>* multipliers = fixed > 0 ? l : matrix.multipliers;
         for (int j = k + steps; j < count; ++j)
-            apply<T, fixed, rounding, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+            apply<T, fixed, rounding, 0, steps, joined>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
         if constexpr (wanted == Wanted::inverse) {
             for (int j = 0; j < k; ++j)
-                apply<T, fixed, rounding, 0, steps>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+                apply<T, fixed, rounding, 0, steps, joined>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
             static_for<0, steps - 1>([&](auto r_) NEURALINV_LAMBDA {
                 constexpr int r = decltype(r_)::value;
-                apply<T, fixed, rounding, r + 1, steps>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);
+                apply<T, fixed, rounding, r + 1, steps, joined>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);
             });
         }
     }
@@ -163,14 +181,14 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k) {
 
 // All steps for `together` matrices.
 template <class T, int fixed, Wanted wanted, Pivots choice, Rounding rounding, int together>
-inline void eliminate(Elimination<T>* e, int height, int n, int count) {
+inline void eliminate(Elimination<T>* e, int height, int n, int count, Ahead ahead) {
     int k = 0;
-    for (; k + rank <= n; k += rank) pass<T, fixed, wanted, choice, rounding, rank, together>(e, height, count, k);
-    switch (n - k) {
-        case 3: return pass<T, fixed, wanted, choice, rounding, 3, together>(e, height, count, k);
-        case 2: return pass<T, fixed, wanted, choice, rounding, 2, together>(e, height, count, k);
-        case 1: return pass<T, fixed, wanted, choice, rounding, 1, together>(e, height, count, k);
+    for (; k + rank <= n; k += rank) pass<T, fixed, wanted, choice, rounding, rank, together>(e, height, count, k, ahead);
+    if (k + 2 <= n) {
+        pass<T, fixed, wanted, choice, rounding, 2, together>(e, height, count, k, ahead);
+        k += 2;
     }
+    if (k < n) pass<T, fixed, wanted, choice, rounding, 1, together>(e, height, count, k, ahead);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

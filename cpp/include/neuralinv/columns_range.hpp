@@ -5,6 +5,7 @@
 #pragma once
 
 #include "careful.hpp"
+#include "columns_direct.hpp"
 #include "columns_memory.hpp"
 
 #include <cstdlib>
@@ -69,7 +70,6 @@ NEURALINV_INLINE void load_matrix(const MatrixBatch<T>& A, Structure structure, 
         load_rows(source, A.row_stride, n, n, height, columns, sizes);
     else
         load_entries(source, A.row_stride, A.column_stride, n, n, height, columns, sizes);
-    e.failed = 0;
     for (int v = 0; v < height; ++v) {
         e.closed[v] = Bits<T>(iota<T>() >= Bits<T>{} + typename Traits<T>::Integer(n - v * lanes<T>));
         e.reciprocals[v] = Vector<T>{};
@@ -91,7 +91,7 @@ NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, i
 template <class T, Rounding rounding>
 NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
     const T small = rounding == Rounding::fused ? T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : T(0);
-    bool fine = e.failed == 0;
+    bool fine = true;
     for (int k = 0; k < n; ++k) {
         const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
         fine &= bool(size > small * sizes[k]) & bool(size >= Traits<T>::smallest_normal) &
@@ -116,16 +116,34 @@ template <class T, int fixed, Pivots choice, Rounding rounding, int together>
 FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
                                   Status* info);
 
-template <class T, int fixed, Pivots choice, Rounding rounding, int together>
+// direct: without transposing, where the matrices lie row by row.
+template <class T, int fixed, Pivots choice, Rounding rounding, int together, bool direct>
 inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace<T, together>& workspace, int any_height,
                          std::int64_t b, T* X, Report& report) {
     const int height = fixed > 0 ? fixed : any_height, n = int(A.n);
-    for (int m = 0; m < together; ++m)
-        load_matrix(A, structure, b + m, height, workspace.eliminations[m], workspace.sizes[m]);
-    eliminate<T, fixed, Wanted::inverse, choice, rounding, together>(workspace.eliminations, height, n, n);
+    const int passes = together * ((n + rank - 1) / rank);
+    Bits<T> largest[together];
+    for (int m = 0; m < together; ++m) {
+        if constexpr (direct)
+            largest[m] = load_direct<T, fixed>(A.data + (b + m) * A.batch_stride, A.row_stride, n, workspace.eliminations[m]);
+        else
+            load_matrix(A, structure, b + m, height, workspace.eliminations[m], workspace.sizes[m]);
+    }
+    eliminate<T, fixed, Wanted::inverse, choice, rounding, together>(workspace.eliminations, height, n, n,
+                                                                     look_ahead(A, b, together, X, passes));
     for (int m = 0; m < together; ++m) {
         const Elimination<T>& e = workspace.eliminations[m];
-        if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[m], n), 0)) {
+        bool fine;
+        if constexpr (direct) {
+            fine = clearly_usable<T, fixed>(e, largest[m], n);
+            if (__builtin_expect(!fine, 0)) {
+                measure_rows(A.data + (b + m) * A.batch_stride, A.row_stride, n, workspace.sizes[m]);
+                fine = usable<T, rounding>(e, structure, workspace.sizes[m], n);
+            }
+        } else {
+            fine = usable<T, rounding>(e, structure, workspace.sizes[m], n);
+        }
+        if (__builtin_expect(!fine, 0)) {
             if constexpr (rounding == Rounding::fused) {
                 constexpr auto again = invert_sized_columns<T, 0, choice, Rounding::apart, 1>;
                 report(b + m, again(A, structure, b + m, b + m + 1, X, nullptr).status);
@@ -135,33 +153,42 @@ inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace
             continue;
         }
         for (int k = 0; k < n; ++k) workspace.steps[m][e.rows[k]] = k;
-        store_rows<T, Wanted::inverse>(e, n, height, 0, n, workspace.steps[m], X + (b + m) * n * n);
+        if constexpr (direct)
+            store_direct<T, fixed>(e, n, workspace.steps[m], X + (b + m) * n * n);
+        else
+            store_rows<T, Wanted::inverse>(e, n, height, 0, n, workspace.steps[m], X + (b + m) * n * n);
         report(b + m, success);
     }
+}
+
+// Matrices [begin, end) in groups of `together`; returns where it stopped.
+template <class T, int fixed, Pivots choice, Rounding rounding, int together>
+inline std::int64_t invert_groups(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
+                                  Report& report) {
+    const int height = height_of<T>(int(A.n));
+    if (end - begin < together) return begin;
+    Workspace<T, together> workspace(int(A.n), height);
+    if (!workspace.available) return begin;
+    std::int64_t b = begin;
+    if constexpr (choice == Pivots::largest && rounding == Rounding::fused && fixed > 0 && picks_lanes<T>(fixed))
+        if (A.column_stride == 1) {
+            for (; b + together <= end; b += together)
+                invert_group<T, fixed, choice, rounding, together, true>(A, structure, workspace, height, b, X, report);
+            return b;
+        }
+    for (; b + together <= end; b += together)
+        invert_group<T, fixed, choice, rounding, together, false>(A, structure, workspace, height, b, X, report);
+    return b;
 }
 
 template <class T, int fixed, Pivots choice, Rounding rounding, int together>
 FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
                                   Status* info) {
-    const int n = int(A.n), height = height_of<T>(n);
     Report report{{-1, success}, info};
     std::int64_t b = begin;
-    if constexpr (together > 1) {
-        if (end - b >= together) {
-            Workspace<T, together> workspace(n, height);
-            if (workspace.available)
-                for (; b + together <= end; b += together)
-                    invert_group<T, fixed, choice, rounding, together>(A, structure, workspace, height, b, X, report);
-        }
-    }
-    if (b == end) return report.first;
-    Workspace<T, 1> workspace(n, height);
-    for (; b < end; ++b) {
-        if (workspace.available)
-            invert_group<T, fixed, choice, rounding, 1>(A, structure, workspace, height, b, X, report);
-        else
-            report(b, invert_carefully(A, b, structure, X + b * n * n));
-    }
+    if constexpr (together > 1) b = invert_groups<T, fixed, choice, rounding, together>(A, structure, b, end, X, report);
+    b = invert_groups<T, fixed, choice, rounding, 1>(A, structure, b, end, X, report);
+    for (; b < end; ++b) report(b, invert_carefully(A, b, structure, X + b * A.n * A.n));  // there was no memory
     return report.first;
 }
 
@@ -176,8 +203,8 @@ FirstFailure invert_columns(const MatrixBatch<T>& A, Structure structure, std::i
     switch (height_of<T>(int(A.n))) {
         case 1: return invert_sized_columns<T, 1, largest, fused, 4>(A, structure, begin, end, X, info);
         case 2: return invert_sized_columns<T, 2, largest, fused, 2>(A, structure, begin, end, X, info);
-        case 3: return invert_sized_columns<T, 3, largest, fused, 2>(A, structure, begin, end, X, info);
-        case 4: return invert_sized_columns<T, 4, largest, fused, 2>(A, structure, begin, end, X, info);
+        case 3: return invert_sized_columns<T, 3, largest, fused, 1>(A, structure, begin, end, X, info);
+        case 4: return invert_sized_columns<T, 4, largest, fused, 1>(A, structure, begin, end, X, info);
         default: return invert_sized_columns<T, 0, largest, fused, 1>(A, structure, begin, end, X, info);
     }
 }
@@ -198,7 +225,7 @@ FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
         load_right_sides(B, b, n, height, e);
-        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count);
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count, Ahead{});
         if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[0], n), 0)) {
             if constexpr (rounding == Rounding::fused) {
                 constexpr auto again = solve_sized_columns<T, 0, choice, Rounding::apart>;
@@ -259,7 +286,7 @@ FirstFailure slogdet_sized_columns(const MatrixBatch<T>& A, Structure structure,
         }
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
-        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, n);
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, n, Ahead{});
         if (__builtin_expect(usable<T, rounding>(e, structure, workspace.sizes[0], n), 1)) {
             slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
             report(b, success);

@@ -1,6 +1,6 @@
 // Vectors of NEURALINV_VECTOR_BYTES bytes by GCC's vector extensions, which GCC and Clang share.
 //
-// This header and inverse.hpp are compiled several times with different instruction sets into one library. Everything
+// This header and those above it are compiled several times with different instruction sets into one library. Everything
 // therefore lives in a namespace of its own for each (NEURALINV_TARGET), and no inline function of the standard library
 // is called: the linker keeps one copy of such a function, perhaps one with instructions that the machine lacks.
 #pragma once

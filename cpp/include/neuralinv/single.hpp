@@ -13,14 +13,11 @@ namespace neuralinv::NEURALINV_TARGET {
 NEURALINV_INLINE float rounded_scalar(float product) { return rounded(Vector<float>{} + product)[0]; }
 NEURALINV_INLINE double rounded_scalar(double product) { return rounded(Vector<double>{} + product)[0]; }
 
-// A: (n, n) with any strides; X: (n, n) row by row, NaN where the matrix is singular. fixed_n = 0: n comes at run time.
-template <class T, int fixed_n>
-__attribute__((noinline)) Status invert_single(const T* A, std::int64_t row_stride, std::int64_t column_stride, int n,
-                                               T* X) {
-    if constexpr (fixed_n > 0) n = fixed_n;
-    constexpr int most = fixed_n > 0 ? fixed_n : int(largest_size);
-    T a[most][most];
-    int original[most];  // which row of A stands in row k
+// A: (n, n) with any strides; X: (n, n) row by row, NaN where the matrix is singular.
+template <class T, int n>
+__attribute__((noinline)) Status invert_single(const T* A, std::int64_t row_stride, std::int64_t column_stride, T* X) {
+    T a[n][n];
+    int original[n];  // which row of A stands in row k
     for (int i = 0; i < n; ++i) {
         original[i] = i;
         for (int j = 0; j < n; ++j) a[i][j] = A[i * row_stride + j * column_stride];

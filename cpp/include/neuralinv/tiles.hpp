@@ -1,7 +1,6 @@
-// From the caller's memory to tiles of `lanes` matrices, through a kernel of inverse.hpp, and back.
+// From the caller's memory to tiles of `lanes` matrices, through the kernel of unrolled.hpp, and back.
 #pragma once
 
-#include "inverse.hpp"
 #include "single.hpp"
 #include "unrolled.hpp"
 
@@ -50,54 +49,80 @@ NEURALINV_INLINE void store_unrolled(const Vector<T>* a, T* target, std::int64_t
     });
 }
 
+// Beyond, the code would outgrow the instruction cache.
+inline constexpr int largest_unrolled = 8;
+
 enum class Layout { by_rows, by_columns, strided };
 
-// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. fixed_n = 0: n comes
-// at run time, and the layout is by rows. False: some matrix needs `invert_single`, and nothing was written.
-template <class T, int fixed_n, bool by_columns>
-__attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride, int n, T* target,
-                                           std::int64_t target_stride) {
-    if constexpr (fixed_n > 0 && fixed_n <= largest_unrolled) {
-        Vector<T> a[fixed_n * fixed_n];
-        load_unrolled<T, fixed_n, by_columns>(source, stride, a);
-        if (__builtin_expect(!invert_unrolled<T, fixed_n>(a), 0)) return false;
-        store_unrolled<T, fixed_n>(a, target, target_stride);
-    } else {
-        if constexpr (fixed_n > 0) n = fixed_n;
-        Vector<T> a[largest * largest];
-        Mask<T> pivot_row[largest];
-        load_tile<T>(source, stride, n, a);
-        const Mask<T> safe = invert_in_memory<T, fixed_n>(a, n, pivot_row);
-        if (__builtin_expect(any<T>(~safe), 0)) return false;
-        if constexpr (fixed_n > 0) {
-            restore_columns<T, fixed_n>(a, pivot_row);
-            store_tile<T>(a, n, target, target_stride);
-        } else {
-            for (int lane = 0; lane < lanes<T>; ++lane)
-                store_lane<T>(a, n, pivot_row, lane, target + lane * target_stride);
-        }
-    }
+template <int n>
+struct TileAheadOf {
+    using type = Ahead;
+};
+
+template <>
+struct TileAheadOf<2> {
+    using type = NothingAhead;
+};
+
+template <>
+struct TileAheadOf<3> {
+    using type = NothingAhead;
+};
+
+// What a tile's kernel brings into the cache meanwhile.
+template <int n>
+using TileAhead = typename TileAheadOf<n>::type;
+
+template <int n, class T>
+NEURALINV_INLINE TileAhead<n> tile_ahead(const MatrixBatch<T>& A, std::int64_t b, const T* X) {
+    if constexpr (n < 4)
+        return {};
+    else
+        return look_ahead(A, b, lanes<T>, X, (n + 1) / 2);
+}
+
+// Replace a: (n·n) by the inverses. One copy for all callers where the tile lies in memory anyway.
+template <class T, int n>
+__attribute__((noinline)) bool invert_lanes_shared(Vector<T>* a, Ahead ahead) {
+    return invert_unrolled<T, n>(a, ahead);
+}
+
+template <class T, int n>
+NEURALINV_INLINE bool invert_lanes(Vector<T>* a, TileAhead<n> ahead) {
+    if constexpr (n < 6)
+        return invert_unrolled<T, n>(a, ahead);
+    else
+        return invert_lanes_shared<T, n>(a, ahead);
+}
+
+// Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target likewise. False: some matrix needs
+// `invert_single`, and nothing was written.
+template <class T, int n, bool by_columns>
+__attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride, T* target, std::int64_t target_stride,
+                                           TileAhead<n> ahead) {
+    Vector<T> a[n * n];
+    load_unrolled<T, n, by_columns>(source, stride, a);
+    if (__builtin_expect(!invert_lanes<T, n>(a, ahead), 0)) return false;
+    store_unrolled<T, n>(a, target, target_stride);
     return true;
 }
 
 // Matrices [begin, end), one at a time: singular ones, extreme ones, and those too few for a tile.
-template <class T, int fixed_n>
+template <class T, int n>
 __attribute__((noinline)) void invert_singly(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
                                              Status* info, FirstFailure& failure) {
     const std::int64_t entries = A.n * A.n;
     for (std::int64_t b = begin; b < end; ++b) {
         const T* source = A.data + b * A.batch_stride;
-        const Status status =
-            invert_single<T, fixed_n>(source, A.row_stride, A.column_stride, int(A.n), X + b * entries);
+        const Status status = invert_single<T, n>(source, A.row_stride, A.column_stride, X + b * entries);
         if (info) info[b] = status;
         if (status != success && failure.index < 0) failure = {b, status};
     }
 }
 
 // Copy matrices [begin, begin + lanes) row by row to `in`: (lanes, n, n); the last of `count` stands in for those after.
-template <class T, int fixed_n>
+template <class T, int n>
 NEURALINV_INLINE void gather_tile(const MatrixBatch<T>& A, std::int64_t begin, int count, T* in) {
-    const int n = fixed_n > 0 ? fixed_n : int(A.n);
     for (int b = 0; b < lanes<T>; ++b) {
         const T* from = A.data + (begin + (b < count ? b : count - 1)) * A.batch_stride;
         for (int i = 0; i < n; ++i)
@@ -106,27 +131,22 @@ NEURALINV_INLINE void gather_tile(const MatrixBatch<T>& A, std::int64_t begin, i
 }
 
 // A tile that is not full, or whose matrices do not lie row by row: through buffers.
-template <class T, int fixed_n>
+template <class T, int n>
 __attribute__((noinline)) bool invert_tile_buffered(const MatrixBatch<T>& A, std::int64_t begin, int count, T* X) {
-    const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    constexpr int most = (fixed_n > 0 ? fixed_n * fixed_n : largest * largest) * lanes<T>;
-    T in[most], out[most];
-    gather_tile<T, fixed_n>(A, begin, count, in);
-    if (!invert_tile<T, fixed_n, false>(in, n * n, n, out, n * n)) return false;
-    __builtin_memcpy(X, out, std::size_t(count) * std::size_t(n * n) * sizeof(T));
+    T in[n * n * lanes<T>], out[n * n * lanes<T>];
+    gather_tile<T, n>(A, begin, count, in);
+    if (!invert_tile<T, n, false>(in, n * n, out, n * n, {})) return false;
+    __builtin_memcpy(X, out, std::size_t(count) * (n * n) * sizeof(T));
     return true;
 }
 
-template <class T, int fixed_n>
+template <class T, int n>
 inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
-    constexpr bool unrolled = fixed_n > 0 && fixed_n <= largest_unrolled;
     constexpr int few = lanes<T> / 4;  // this many matrices are faster one at a time than as a tile
-    const int n = fixed_n > 0 ? fixed_n : int(A.n);
-    const Layout layout = A.row_stride == n && A.column_stride == 1               ? Layout::by_rows
-                          : unrolled && A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
-                                                                                  : Layout::strided;
-    const auto tile =
-        layout == Layout::by_columns ? &invert_tile<T, fixed_n, unrolled> : &invert_tile<T, fixed_n, false>;
+    const Layout layout = A.row_stride == n && A.column_stride == 1   ? Layout::by_rows
+                          : A.row_stride == 1 && A.column_stride == n ? Layout::by_columns
+                                                                      : Layout::strided;
+    const auto tile = layout == Layout::by_columns ? &invert_tile<T, n, true> : &invert_tile<T, n, false>;
     FirstFailure failure{-1, success};
     std::int64_t b = begin;
     while (b < end) {
@@ -135,11 +155,11 @@ inline FirstFailure invert_sized(const MatrixBatch<T>& A, std::int64_t begin, st
         T* target = X + b * n * n;
         bool done = false;
         if (layout != Layout::strided && count == lanes<T>)
-            done = tile(A.data + b * A.batch_stride, A.batch_stride, n, target, n * n);
+            done = tile(A.data + b * A.batch_stride, A.batch_stride, target, n * n, tile_ahead<n>(A, b, X));
         else if (count > few)
-            done = invert_tile_buffered<T, fixed_n>(A, b, count, target);
+            done = invert_tile_buffered<T, n>(A, b, count, target);
         if (__builtin_expect(!done, 0))
-            invert_singly<T, fixed_n>(A, b, b + count, X, info, failure);
+            invert_singly<T, n>(A, b, b + count, X, info, failure);
         else if (info)
             __builtin_memset(info + b, 0, std::size_t(count) * sizeof(Status));
         b += count;
@@ -160,7 +180,7 @@ inline FirstFailure invert_scalars(const MatrixBatch<T>& A, std::int64_t begin, 
     return failure;
 }
 
-// Invert matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size.
+// Invert matrices [begin, end) of A, 1 ≤ A.n ≤ largest_unrolled.
 //
 // X: (count, n, n), row by row without gaps, apart from A in memory. info: (count) or null.
 template <class T>
@@ -173,10 +193,7 @@ inline FirstFailure invert_range(const MatrixBatch<T>& A, std::int64_t begin, st
         case 5: return invert_sized<T, 5>(A, begin, end, X, info);
         case 6: return invert_sized<T, 6>(A, begin, end, X, info);
         case 7: return invert_sized<T, 7>(A, begin, end, X, info);
-        case 8: return invert_sized<T, 8>(A, begin, end, X, info);
-        case 9: return invert_sized<T, 9>(A, begin, end, X, info);
-        case 10: return invert_sized<T, 10>(A, begin, end, X, info);
-        default: return invert_sized<T, 0>(A, begin, end, X, info);
+        default: return invert_sized<T, 8>(A, begin, end, X, info);
     }
 }
 

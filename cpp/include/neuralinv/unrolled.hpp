@@ -1,15 +1,21 @@
-// The inverse of small matrices of known size, one matrix in each lane: inverse.hpp's elimination without loops.
+// Inverses of many small matrices of known size: Gauss–Jordan elimination in place with partial pivoting, a matrix in each
+// lane, without loops.
+//
+// Step k takes, of rows k.. of column k, the entry of largest modulus as pivot p and swaps its row into row k. Then, with
+// l(i) = a(i,k) / p, every other row loses l(i) times row k, and in place of the column that became a unit vector stands
+// that column of the inverse: −l(i), and 1/p in row k. What rows k.. see is LU with partial pivoting. Swapped rows of A are
+// swapped columns of the inverse, undone in the end. The lanes choose different rows: a swap is a select in every lane.
 //
 // Two steps at a time, then column by column through both, so that what does not fit into the registers is loaded and
 // stored half as often. Where rows below k meet columns right of k, products are rounded before they are subtracted:
 // these operations are LAPACK's getf2, and a pivot is zero exactly where it is zero there. With fused operations
 // [[3, 6], [1, 2]] would have an inverse. Everywhere else products and sums are fused.
 //
-// single.hpp computes the same, bit by bit, one matrix at a time.
+// The kernels multiply by 1/p. Where 1/p over- or underflows, or p is zero or not a number, single.hpp computes the tile's
+// matrices again, bit by bit the same: it divides, and alone knows failure.
 #pragma once
 
-#include "batch.hpp"
-#include "simd.hpp"
+#include "prefetch.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -137,12 +143,13 @@ NEURALINV_INLINE void restore_columns_unrolled(Vector<T>* a, const Mask<T>* pivo
 
 // a: (n·n) vectors, matrices in lanes, replaced by their inverses. False: some pivot has a reciprocal out of range, and
 // what is in `a` is of no use.
-template <class T, int n>
-NEURALINV_INLINE bool invert_unrolled(Vector<T>* a) {
+template <class T, int n, class Prefetch>
+NEURALINV_INLINE bool invert_unrolled(Vector<T>* a, Prefetch ahead) {
     Mask<T> pivot_row[n];
     Range<T> range;
     static_for<0, (n + 1) / 2>([&](auto pair) NEURALINV_LAMBDA {
         constexpr int k = 2 * decltype(pair)::value;
+        ahead.fetch();
         Vector<T> x[n];
         Step<T, n, k> first;
         load_column<T, n, k>(a, x);
