@@ -8,6 +8,8 @@
 
 namespace nb = nanobind;
 
+void bind_block_tridiagonal(nb::module_& m);
+
 namespace {
 
 using neuralinv::MatrixBatch;
@@ -130,4 +132,5 @@ NB_MODULE(_native, m) {
     m.def("slogdet_c128", &slogdet<Complex<double>>);
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
+    bind_block_tridiagonal(m);
 }

@@ -1,6 +1,7 @@
 """Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound."""
 
 from neuralinv import learned
+from neuralinv.block_tridiagonal import BlockBidiagonal, BlockTridiagonal
 from neuralinv.dense import (
     Dispatch,
     InverseResult,
@@ -17,6 +18,8 @@ from neuralinv.dense import (
 )
 
 __all__ = [
+    "BlockBidiagonal",
+    "BlockTridiagonal",
     "Dispatch",
     "InverseResult",
     "Source",

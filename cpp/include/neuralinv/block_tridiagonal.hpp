@@ -1,0 +1,340 @@
+// Symmetric positive definite block-tridiagonal matrices: the Cholesky factor and solves with it, one sequence at a time.
+//
+//     M = [ D₀  B₀ᵀ            ]     F = [ L₀              ]     M = F Fᵀ
+//         [ B₀  D₁  B₁ᵀ        ]         [ C₀  L₁          ]
+//         [     B₁  D₂  ⋱      ]         [     C₁  L₂      ]
+//         [         ⋱   ⋱      ]         [         ⋱   ⋱   ]
+//
+//     L_t L_tᵀ = D_t − C_{t−1} C_{t−1}ᵀ      C_t = B_t L_t⁻ᵀ
+//
+// Shapes, all row by row without gaps: D, L (steps, n, n); B, C (steps − 1, n, n); right-hand sides (steps, n, k). Of D_t
+// and L_t the lower triangle is read.
+#pragma once
+
+#include "small_blocks.hpp"
+
+namespace neuralinv::NEURALINV_TARGET {
+
+template <class T>
+NEURALINV_INLINE T square_root(T x) {
+    if constexpr (sizeof(T) == sizeof(float))
+        return __builtin_sqrtf(x);
+    else
+        return __builtin_sqrt(x);
+}
+
+// Scratch that the kernels of this header and of block_tridiagonal_rev.hpp need, in entries.
+template <class Size>
+inline std::int64_t scratch_entries(Size size) {
+    return 5 * size.padded() + size.stride();
+}
+
+// ---- factor ----------------------------------------------------------------------------------------------------------
+
+// What factor_columns returns for a pivot whose reciprocal leaves the range of normal numbers.
+inline constexpr std::int64_t extreme_pivot = -1;
+
+// L_t and C_t in place of S = D_t − C_{t−1} C_{t−1}ᵀ in l and B_t in c, both (n, n) as columns; c is null in the last
+// step. scaled: padded, pivots: n entries.
+//
+// Returns 0, the first pivot, counted from 1, that is not a positive finite number, or extreme_pivot.
+//
+// Column j loses, left-looking, what earlier columns put into it, and waits for a reciprocal, not for a square root: with
+// d_k the pivots and columns l, c before they are divided by the roots,
+//     l[:, j] = S[:, j] − Σ_{k<j} l[:, k] (l[j, k] / d_k),   c[:, j] = B[:, j] − Σ_{k<j} c[:, k] (l[j, k] / d_k),
+//     L[:, j] = l[:, j] / √d_j,   C[:, j] = c[:, j] / √d_j.
+// The chain pivot → reciprocal → next pivot sets the pace for small n. Pivots are summed apart, in scalars, which saves
+// them a way through memory. Columns go `together` at a time: what columns before them all subtract comes first.
+//
+// 1/d may leave the range where 1/√d does not: `careful` divides each column by its root at once.
+template <bool careful, class Size, class T>
+NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T* pivots) {
+    constexpr int together = Size::together;
+    const int n = size.n(), stride = size.stride();
+    for (int first = 0; first < n; first += together) {
+        const int last = first + together < n ? first + together : n;
+        if (first > 0) {
+            add_product<-1>(size, l, l, scaled, stride, 1, first, last, 0, first);
+            if (c) add_product<-1>(size, c, c, scaled, stride, 1, first, last, 0, first);
+        }
+        for (int j = first; j < last; ++j) {
+            T pivot = l[j * stride + j];
+            for (int k = first; k < j; ++k) pivot -= l[k * stride + j] * scaled[k * stride + j];
+            if (!(pivot > 0 && pivot - pivot == 0)) return j + 1;  // infinity minus itself is not a number
+            if (!careful && !(pivot >= Traits<T>::smallest_normal && pivot <= 1 / Traits<T>::smallest_normal))
+                return extreme_pivot;
+            pivots[j] = pivot;
+            add_product_inline<-1>(size, l, l, scaled, stride, 1, j, j + 1, first, j);
+            if (c) add_product_inline<-1>(size, c, c, scaled, stride, 1, j, j + 1, first, j);
+            const T scale = 1 / (careful ? square_root(pivot) : pivot);
+            if (careful) {
+                scale_column(size, l, j, scale);
+                if (c) scale_column(size, c, j, scale);
+            }
+            const Vector<T> factor = broadcast<T>(careful ? T(1) : scale);
+            for (int row = 0; row < stride; row += lanes<T>)
+                store<T>(load<T>(l + j * stride + row) * factor, scaled + j * stride + row);
+        }
+    }
+    for (int j = 0; j < n; ++j) {
+        const T root = square_root(pivots[j]);
+        if (!careful) {
+            scale_column(size, l, j, 1 / root);
+            if (c) scale_column(size, c, j, 1 / root);
+        }
+        l[j * stride + j] = root;
+    }
+    return 0;
+}
+
+template <bool careful, class Size, class T>
+NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C,
+                                           T* scratch) {
+    const int stride = size.stride();
+    T* const l = scratch;
+    T* const scaled = l + size.padded();
+    T* c = scaled + size.padded();
+    T* c_before = c + size.padded();
+    T* const pivots = c_before + size.padded();
+    clear(size, l);
+    clear(size, c);
+    clear(size, c_before);
+    for (std::int64_t t = 0; t < steps; ++t) {
+        const bool last = t + 1 == steps;
+        load_columns(size, D + t * size.block(), l);
+        if (t > 0) add_product<-1>(size, l, c_before, c_before, stride, 1);
+        if (!last) load_columns(size, B + t * size.block(), c);
+        const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
+        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * size.n() + status;
+        store_columns(size, l, L + t * size.block());
+        clear_above_diagonal(size, L + t * size.block());
+        if (!last) store_columns(size, c, C + t * size.block());
+        T* const swap = c;
+        c = c_before;
+        c_before = swap;
+    }
+    return 0;
+}
+
+template <class T>
+__attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
+                                                              T* C, T* scratch) {
+    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch);
+}
+
+// Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
+// for the dense matrix): pivot (k − 1) mod n of step (k − 1) / n is not a positive finite number. NaN and infinity
+// anywhere in what is read end there, too.
+template <class Size, class T>
+inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
+    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch);
+    return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
+                                                        : status;
+}
+
+// ---- solves with the factor ------------------------------------------------------------------------------------------
+
+// The sum of all lanes, halves to halves: one lane after another would be a long chain.
+template <class T, class V>
+NEURALINV_INLINE T sum_of_lanes(V sum) {
+    constexpr int count = int(sizeof(V) / sizeof(T));
+    T part[count];
+    __builtin_memcpy(part, &sum, sizeof(part));
+    for (int half = count / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; ++l) part[l] += part[l + half];
+    return part[0];
+}
+
+// The sum of a[k] b[k] for k from `from` on, as far as whole Vs go; `from` moves on.
+template <class V, class T>
+NEURALINV_INLINE T dot_of_vectors(const T* a, const T* b, int& from, int count) {
+    constexpr int width = int(sizeof(V) / sizeof(T));
+    if (from + width > count) return T(0);
+    V sum{};
+    for (; from + width <= count; from += width) {
+        V left, right;
+        __builtin_memcpy(&left, a + from, sizeof(V));
+        __builtin_memcpy(&right, b + from, sizeof(V));
+        sum = sum + left * right;
+    }
+    return sum_of_lanes<T>(sum);
+}
+
+// x − Σ_k a[k] b[k], `count` terms.
+template <class T>
+NEURALINV_INLINE T subtract_dot(T x, const T* a, const T* b, int count) {
+    int k = 0;
+    x -= dot_of_vectors<Vector<T>>(a, b, k, count);
+    if constexpr (lanes<T> > piece<T>) x -= dot_of_vectors<Piece<T>>(a, b, k, count);
+    for (; k < count; ++k) x -= a[k] * b[k];
+    return x;
+}
+
+// One step of F x = b for one right-hand side: x = L⁻¹ (b − C x_before). C is null in the first step.
+template <class Size, class T>
+NEURALINV_INLINE void step_forward(Size size, const T* __restrict L, const T* __restrict C, const T* b,
+                                   const T* x_before, T* x) {
+    const int n = size.n();
+    if constexpr (Size::fixed) {  // the vector stays in registers
+        constexpr int m = Size{}.n();
+        T s[m];
+        static_for<0, m>([&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] = b[decltype(i)::value]; });
+        if (C)
+            static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
+                constexpr int k = decltype(k_)::value;
+                const T value = x_before[k];
+                static_for<0, m>(
+                    [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= C[decltype(i)::value * m + k] * value; });
+            });
+        static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
+            constexpr int k = decltype(k_)::value;
+            // The quotient of ones does not depend on x: it is ready when s[k] is.
+            const T value = s[k] * (T(1) / L[k * m + k]);
+            x[k] = value;
+            static_for<k + 1, m>(
+                [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= L[decltype(i)::value * m + k] * value; });
+        });
+    } else {
+        for (int i = 0; i < n; ++i) x[i] = C ? subtract_dot(b[i], C + i * n, x_before, n) : b[i];
+        for (int i = 0; i < n; ++i) x[i] = subtract_dot(x[i], L + i * n, x, i) / L[i * n + i];
+    }
+}
+
+// One step of Fᵀ x = b for one right-hand side: x = L⁻ᵀ (b − Cᵀ x_after). C is null in the last step.
+template <class Size, class T>
+NEURALINV_INLINE void step_backward(Size size, const T* __restrict L, const T* __restrict C, const T* b,
+                                    const T* x_after, T* __restrict x) {
+    const int n = size.n();
+    if constexpr (Size::fixed) {  // the vector stays in registers
+        constexpr int m = Size{}.n();
+        T s[m];
+        static_for<0, m>([&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] = b[decltype(i)::value]; });
+        if (C)
+            static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
+                constexpr int k = decltype(k_)::value;
+                const T value = x_after[k];
+                static_for<0, m>(
+                    [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= C[k * m + decltype(i)::value] * value; });
+            });
+        static_for<0, m>([&](auto step) NEURALINV_LAMBDA {
+            constexpr int k = m - 1 - decltype(step)::value;
+            const T value = s[k] * (T(1) / L[k * m + k]);
+            x[k] = value;
+            static_for<0, k>(
+                [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= L[k * m + decltype(i)::value] * value; });
+        });
+    } else {
+        for (int i = 0; i < n; ++i) x[i] = b[i];
+        if (C)
+            for (int k = 0; k < n; ++k)
+                for (int i = 0; i < n; ++i) x[i] -= C[k * n + i] * x_after[k];
+        for (int k = n - 1; k >= 0; --k) {
+            const T value = x[k] /= L[k * n + k];
+            for (int i = 0; i < k; ++i) x[i] -= L[k * n + i] * value;
+        }
+    }
+}
+
+// target −= s · source for rows of k right-hand sides.
+template <class T>
+NEURALINV_INLINE void subtract_row(T* __restrict target, const T* __restrict source, T s, std::int64_t k) {
+    for (std::int64_t r = 0; r < k; ++r) target[r] -= s * source[r];
+}
+
+template <class T>
+NEURALINV_INLINE void divide_row(T* target, T divisor, std::int64_t k) {
+    for (std::int64_t r = 0; r < k; ++r) target[r] /= divisor;
+}
+
+// The same two steps for k right-hand sides, which fill the vectors.
+template <class Size, class T>
+NEURALINV_INLINE void step_forward(Size size, std::int64_t k, const T* L, const T* C, const T* b, const T* x_before,
+                                   T* x) {
+    const int n = size.n();
+    for (std::int64_t e = 0; e < n * k; ++e) x[e] = b[e];
+    for (int i = 0; i < n; ++i) {
+        if (C)
+            for (int m = 0; m < n; ++m) subtract_row(x + i * k, x_before + m * k, C[i * n + m], k);
+        for (int m = 0; m < i; ++m) subtract_row(x + i * k, x + m * k, L[i * n + m], k);
+        divide_row(x + i * k, L[i * n + i], k);
+    }
+}
+
+template <class Size, class T>
+NEURALINV_INLINE void step_backward(Size size, std::int64_t k, const T* L, const T* C, const T* b, const T* x_after,
+                                    T* x) {
+    const int n = size.n();
+    for (std::int64_t e = 0; e < n * k; ++e) x[e] = b[e];
+    for (int i = n - 1; i >= 0; --i) {
+        if (C)
+            for (int m = 0; m < n; ++m) subtract_row(x + i * k, x_after + m * k, C[m * n + i], k);
+        for (int m = i + 1; m < n; ++m) subtract_row(x + i * k, x + m * k, L[m * n + i], k);
+        divide_row(x + i * k, L[i * n + i], k);
+    }
+}
+
+// Solve F x = b, or Fᵀ x = b. b, x: (steps, n, k); x may be b.
+template <class Size, class T>
+inline void solve_sequence(Size size, std::int64_t steps, std::int64_t k, bool transposed, const T* L, const T* C,
+                           const T* b, T* x) {
+    const std::int64_t entries = size.n() * k, block = size.block();
+    for (std::int64_t step = 0; step < steps; ++step) {
+        const std::int64_t t = transposed ? steps - 1 - step : step;
+        const T* const l = L + t * block;
+        const T* const c = step == 0 ? nullptr : C + (transposed ? t : t - 1) * block;
+        const T* const neighbour = x + (transposed ? t + 1 : t - 1) * entries;
+        const T* const rhs = b + t * entries;
+        T* const result = x + t * entries;
+        if (k == 1)
+            transposed ? step_backward(size, l, c, rhs, neighbour, result)
+                       : step_forward(size, l, c, rhs, neighbour, result);
+        else
+            transposed ? step_backward(size, k, l, c, rhs, neighbour, result)
+                       : step_forward(size, k, l, c, rhs, neighbour, result);
+    }
+}
+
+// ---- blocks of the inverse -------------------------------------------------------------------------------------------
+
+// The blocks Σ_tt = (M⁻¹)_tt and Σ_{t+1,t} of the inverse, from the last to the first (Takahashi, Fagan & Chin 1973; for
+// state-space models the smoother of Rauch, Tung & Striebel 1965). From Σ = F⁻ᵀ F⁻¹, i.e. Fᵀ Σ = F⁻¹, whose part above
+// the diagonal is zero:
+//     Σ_{t+1,t} = −Σ_{t+1,t+1} C_t L_t⁻¹      Σ_tt = L_t⁻ᵀ (I + C_tᵀ Σ_{t+1,t+1} C_t) L_t⁻¹.
+// diagonal: (steps, n, n), symmetric; below: (steps − 1, n, n).
+template <class Size, class T>
+inline void inverse_blocks_sequence(Size size, std::int64_t steps, const T* L, const T* C, T* diagonal, T* below,
+                                    T* scratch) {
+    const int n = size.n(), stride = size.stride();
+    T* sigma = scratch;
+    T* const product = sigma + size.padded();  // Σ_{t+1,t+1} C_t
+    T* const rows = product + size.padded();   // of C_t
+    T* inner = rows + size.padded();
+    T* const work = inner + size.padded();
+    T* const reciprocal = work + size.padded();
+    clear(size, sigma);
+    clear(size, rows);
+    clear(size, work);
+    for (std::int64_t t = steps - 1; t >= 0; --t) {
+        const T* const l = L + t * size.block();
+        reciprocals(size, l, reciprocal);
+        clear(size, inner);
+        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
+        if (t + 1 < steps) {
+            const T* const c = C + t * size.block();
+            clear(size, product);
+            add_product<1>(size, product, sigma, c, n, 1);
+            load_rows(size, c, rows);
+            add_product<1>(size, inner, rows, product, 1, stride);
+            solve_from_right(size, product, l, reciprocal);
+            for (int j = 0; j < n; ++j) scale_column(size, product, j, T(-1));
+            store_columns(size, product, below + t * size.block());
+        }
+        solve_from_both_sides(size, inner, l, reciprocal, work);
+        store_rows(size, inner, diagonal + t * size.block());
+        T* const swap = inner;
+        inner = sigma;
+        sigma = swap;
+    }
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET

@@ -1,0 +1,132 @@
+"""Blocks on two diagonals: checks of shapes and kinds, right-hand sides, products, dense forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from neuralinv.dense._arrays import Array, as_tensor
+
+_DTYPES = (torch.float32, torch.float64)
+
+
+class Blocks(NamedTuple):
+    """Blocks with one batch shape."""
+
+    diag: Tensor
+    """Shape ``(*batch, T, n, n)``."""
+    lower: Tensor
+    """Shape ``(*batch, T − 1, n, n)``."""
+    is_numpy: bool
+    """Whether results go back as NumPy arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(*batch, T n, T n)``."""
+        size = self.diag.shape[-3] * self.diag.shape[-1]
+        return (*self.diag.shape[:-3], size, size)
+
+    def restore(self, value: Tensor) -> Any:
+        """Bring a result to the kind that the blocks came in."""
+        return value.detach().cpu().numpy()[()] if self.is_numpy else value
+
+    def __str__(self) -> str:
+        *batch, steps, n, _ = self.diag.shape
+        return f"batch={tuple(batch)}, T={steps}, n={n}, {self.diag.dtype}"
+
+
+class Columns(NamedTuple):
+    """Right-hand sides as the kernels take them."""
+
+    value: Tensor
+    """Shape ``(*batch, T, n, k)``, with the batch broadcast."""
+    restore: Callable[[Tensor], Any]
+    """Bring a result of that shape to the shape and kind of the original."""
+
+
+def as_blocks(diag: Array, lower: Array) -> Blocks:
+    """Check and broadcast; see :class:`neuralinv.BlockTridiagonal` for what is raised."""
+    D, _ = as_tensor(diag, name="diag")
+    B, _ = as_tensor(lower, name="lower")
+    if D.dtype not in _DTYPES or B.dtype != D.dtype:
+        raise TypeError(f"diag is {D.dtype} and lower {B.dtype}; expected both float32 or both float64")
+    if B.device != D.device:
+        raise ValueError(f"diag is on {D.device} and lower on {B.device}; expected the same device")
+    if D.ndim < 3 or D.shape[-1] != D.shape[-2] or 0 in D.shape[-3:]:
+        raise ValueError(f"diag has shape {tuple(D.shape)}; expected (*batch, T, n, n) with T, n ≥ 1")
+    expected = (D.shape[-3] - 1, *D.shape[-2:])
+    batch = D.shape[:-3]
+    if B.shape != (*batch, *expected):
+        broadcast = _broadcast(batch, B.shape[:-3])
+        if B.ndim < 3 or B.shape[-3:] != expected or broadcast is None:
+            raise ValueError(
+                f"lower has shape {tuple(B.shape)} and diag {tuple(D.shape)}; expected lower of (*batch, "
+                f"{', '.join(map(str, expected))}), one block fewer than diag"
+            )
+        D, B = D.expand(*broadcast, *D.shape[-3:]), B.expand(*broadcast, *expected)
+    return Blocks(D, B, not isinstance(diag, Tensor))
+
+
+def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
+    """Read ``b`` as one right-hand side for each matrix, or several; see :meth:`neuralinv.BlockTridiagonal.solve`."""
+    D = blocks.diag
+    value, _ = as_tensor(b, name=name)
+    if value.dtype != D.dtype:
+        raise TypeError(f"{name} is {value.dtype} and the blocks are {D.dtype}; expected the same dtype")
+    steps, n = D.shape[-3], D.shape[-1]
+    single = value.shape[-2:] == (steps, n)
+    several = value.ndim >= 3 and value.shape[-3:-1] == (steps, n)
+    if single and several:
+        single = value.ndim != D.ndim
+    if not (single or several):
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}; expected (*batch, {steps}, {n}) or (*batch, {steps}, {n}, k)"
+        )
+    if single:
+        value = value.unsqueeze(-1)
+    if value.shape[:-3] != D.shape[:-3]:
+        batch = _broadcast(D.shape[:-3], value.shape[:-3])
+        if batch is None:
+            raise ValueError(
+                f"{name} has batch shape {tuple(value.shape[:-3])} and the blocks {tuple(D.shape[:-3])}; "
+                "expected shapes that broadcast"
+            )
+        value = value.expand(*batch, *value.shape[-3:])
+
+    def restore(result: Tensor) -> Any:
+        return blocks.restore(result.squeeze(-1) if single else result)
+
+    return Columns(value, restore)
+
+
+def symmetric(D: Tensor) -> Tensor:
+    """Return the symmetric blocks that the lower triangles of ``D`` stand for."""
+    return D.tril() + D.tril(-1).mT
+
+
+def bidiagonal_product(L: Tensor, C: Tensor, x: Tensor) -> Tensor:
+    """Multiply ``x (*batch, T, n, k)`` by the matrix with diagonal blocks ``L`` and ``C`` below them."""
+    return L @ x + pad(C @ x[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
+
+
+def to_dense(diag: Tensor | None, lower: Tensor) -> Tensor:
+    """Lay out blocks as a dense matrix ``(*batch, T n, T n)``; without ``diag``, its diagonal blocks are zero."""
+    *batch, pairs, n, _ = lower.shape
+    steps = pairs + 1
+    grid = lower.new_zeros(*batch, steps, steps, n, n)  # [t, s] is block (t, s)
+    index = torch.arange(steps, device=lower.device)
+    if diag is not None:
+        grid[..., index, index, :, :] = diag
+    grid[..., index[1:], index[:-1], :, :] = lower
+    return grid.transpose(-3, -2).reshape(*batch, steps * n, steps * n)
+
+
+def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size | None:
+    try:
+        return torch.broadcast_shapes(first, second)
+    except RuntimeError:
+        return None

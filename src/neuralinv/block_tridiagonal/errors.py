@@ -1,0 +1,22 @@
+"""What to say when a matrix of a batch is not positive definite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def raise_if_failed(info: Tensor, n: int) -> None:
+    """Raise ``torch.linalg.LinAlgError`` naming sequence, time step and pivot of the first failure in ``info``.
+
+    ``info`` has shape ``(*batch,)``: 0, or the order k ≥ 1 of the first leading minor that is not positive.
+    """
+    if not bool(info.any()):
+        return
+    index = tuple(int(i) for i in info.nonzero()[0])
+    step, pivot = divmod(int(info[index]) - 1, n)
+    where = f" (sequence {index if len(index) > 1 else index[0]})" if index else ""
+    raise torch.linalg.LinAlgError(
+        f"The matrix is not positive definite{where}: at time step {step}, pivot {pivot + 1} of {n} is not a positive "
+        "finite number. cholesky_ex() tells for every sequence; jitter= adds a multiple of the identity"
+    )

@@ -1,0 +1,122 @@
+"""The compiled kernels, called with plain tensors; nothing else here knows the extension.
+
+All tensors are on the CPU, contiguous, of one dtype, float32 or float64, with the same batch shape. Nothing is checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+try:
+    from neuralinv import _native
+except ImportError:  # a source tree that was never built
+    _native = None  # type: ignore[assignment]
+
+AVAILABLE = _native is not None
+"""Whether the extension was built."""
+
+_MODULES: dict[torch.dtype, Any] = (
+    {torch.float32: _native.block_tridiagonal_f32, torch.float64: _native.block_tridiagonal_f64} if AVAILABLE else {}
+)
+
+
+def factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return ``L``, ``C``, ``info``, and the index of the first sequence that failed in the flattened batch, or -1."""
+    L, C = torch.empty_like(D), torch.empty_like(B)
+    info = D.new_empty(D.shape[:-3], dtype=torch.int64)
+    failed = _MODULES[D.dtype].factor(
+        *_problem(D), D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.data_ptr()
+    )
+    return L, C, info, failed
+
+
+def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``D_bar`` and ``B_bar``."""
+    D_bar, B_bar = torch.empty_like(L), torch.empty_like(C)
+    _MODULES[L.dtype].factor_rev(
+        *_problem(L),
+        L.data_ptr(),
+        C.data_ptr(),
+        L_bar.data_ptr(),
+        C_bar.data_ptr(),
+        D_bar.data_ptr(),
+        B_bar.data_ptr(),
+    )
+    return D_bar, B_bar
+
+
+def solve(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
+    """Return ``x``."""
+    x = torch.empty_like(b)
+    _MODULES[L.dtype].solve(
+        *_problem(L), b.shape[-1], transposed, L.data_ptr(), C.data_ptr(), b.data_ptr(), x.data_ptr()
+    )
+    return x
+
+
+def solve_backward(L: Tensor, C: Tensor, x: Tensor, x_bar: Tensor, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``L_bar``, ``C_bar`` and ``b_bar``."""
+    L_bar, C_bar, b_bar = torch.empty_like(L), torch.empty_like(C), torch.empty_like(x)
+    _MODULES[L.dtype].solve_rev(
+        *_problem(L),
+        x.shape[-1],
+        transposed,
+        L.data_ptr(),
+        C.data_ptr(),
+        x.data_ptr(),
+        x_bar.data_ptr(),
+        L_bar.data_ptr(),
+        C_bar.data_ptr(),
+        b_bar.data_ptr(),
+    )
+    return L_bar, C_bar, b_bar
+
+
+def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the diagonal and the sub-diagonal blocks of the inverse."""
+    diagonal, below = torch.empty_like(L), torch.empty_like(C)
+    _MODULES[L.dtype].inverse_blocks(*_problem(L), L.data_ptr(), C.data_ptr(), diagonal.data_ptr(), below.data_ptr())
+    return diagonal, below
+
+
+def inverse_blocks_backward(
+    L: Tensor, C: Tensor, diagonal: Tensor, below: Tensor, diagonal_bar: Tensor, below_bar: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``L_bar`` and ``C_bar``."""
+    L_bar, C_bar = torch.empty_like(L), torch.empty_like(C)
+    _MODULES[L.dtype].inverse_blocks_rev(
+        *_problem(L),
+        L.data_ptr(),
+        C.data_ptr(),
+        diagonal.data_ptr(),
+        below.data_ptr(),
+        diagonal_bar.data_ptr(),
+        below_bar.data_ptr(),
+        L_bar.data_ptr(),
+        C_bar.data_ptr(),
+    )
+    return L_bar, C_bar
+
+
+def log_diagonal(L: Tensor) -> Tensor:
+    """Return the sums of the logarithms of the diagonals."""
+    result = L.new_empty(L.shape[:-3])
+    _MODULES[L.dtype].log_diagonal(*_problem(L), L.data_ptr(), result.data_ptr())
+    return result
+
+
+def log_diagonal_backward(L: Tensor, result_bar: Tensor) -> Tensor:
+    """Return ``L_bar``."""
+    L_bar = torch.empty_like(L)
+    _MODULES[L.dtype].log_diagonal_rev(*_problem(L), L.data_ptr(), result_bar.data_ptr(), L_bar.data_ptr())
+    return L_bar
+
+
+def _problem(L: Tensor) -> tuple[int, int, int, int]:
+    shape = L.shape
+    n = shape[-1]
+    steps = shape[-3]
+    return L.numel() // (steps * n * n), steps, n, torch.get_num_threads()

@@ -1,0 +1,162 @@
+"""The compiled method: which tensors the kernels take, by which way, and their gradients in eager mode.
+
+Second derivatives are composed of differentiable operations; those of the factor and of the blocks of the inverse go
+through cyclic reduction, whose autograd graph is short. So does what torch.func differentiates; there a
+matrix that is not positive definite gives NaN instead of an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.function import Function
+
+from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction, kernels
+from neuralinv.block_tridiagonal.errors import raise_if_failed
+
+_DTYPES = (torch.float32, torch.float64)
+# A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
+_TYPES = (Tensor, torch.nn.Parameter)
+
+
+def available(*tensors: Tensor) -> bool:
+    """Tell whether the kernels can answer for these tensors."""
+    return kernels.AVAILABLE and all(x.is_cpu and x.dtype in _DTYPES and x.layout == torch.strided for x in tensors)
+
+
+def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Factor as :func:`neuralinv.block_tridiagonal.reference.factor` does."""
+    if _direct(D, B):
+        D, B = D.contiguous(), B.contiguous()
+        if _differentiated(D, B):
+            return _Factor.apply(D, B, check)
+        L, C, info, failed = kernels.factor(D, B)
+        if check and failed >= 0:
+            raise_if_failed(info, D.shape[-1])
+        return L, C, info
+    return (cyclic_reduction.factor if _composed() else custom_ops.factor)(D, B, check=check)
+
+
+def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
+    """Solve ``F x = b``, or ``Fᵀ x = b``, for ``b (*batch, T, n, k)``."""
+    if _direct(L, C, b):
+        L, C, b = L.contiguous(), C.contiguous(), b.contiguous()
+        if _differentiated(L, C, b):
+            return _Solve.apply(L, C, b, transposed)
+        return kernels.solve(L, C, b, transposed)
+    if _composed():
+        return cyclic_reduction.solve(L, C, b, transposed=transposed)
+    return custom_ops.solve(L, C, b, transposed)
+
+
+def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the diagonal and the sub-diagonal blocks of the inverse."""
+    if _direct(L, C):
+        L, C = L.contiguous(), C.contiguous()
+        return _InverseBlocks.apply(L, C) if _differentiated(L, C) else kernels.inverse_blocks(L, C)
+    return cyclic_reduction.inverse_blocks(L, C)
+
+
+def log_diagonal(L: Tensor) -> Tensor:
+    """Sum the logarithms of the diagonals of all ``L_t``."""
+    if _direct(L):
+        L = L.contiguous()
+        return _LogDiagonal.apply(L) if _differentiated(L) else kernels.log_diagonal(L)
+    return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
+
+
+def _direct(*tensors: Tensor) -> bool:
+    """Tell whether these are plain memory that nobody traces, maps or differentiates forwards."""
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and forward_ad._current_level < 0
+        and torch._C._get_tracing_state() is None
+        and all(type(x) in _TYPES and not x.is_neg() and not x._is_zerotensor() for x in tensors)
+    )
+
+
+def _composed() -> bool:
+    """Tell whether torch.func differentiates, or forward derivatives are asked for: it must see its own operations."""
+    if torch.compiler.is_compiling():
+        return False
+    if forward_ad._current_level >= 0:
+        return True
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or [])
+
+
+def _differentiated(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+class _Factor(Function):
+    @staticmethod
+    def forward(ctx: Any, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
+        L, C, info, failed = kernels.factor(D, B)
+        if check and failed >= 0:
+            raise_if_failed(info, D.shape[-1])
+        ctx.mark_non_differentiable(info)
+        ctx.save_for_backward(D, B, L, C)
+        return L, C, info
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        D, B, L, C = ctx.saved_tensors
+        L_bar, C_bar, _ = grads
+        if torch.is_grad_enabled():
+            return *custom_ops.factor_vjp(D, B, L_bar, C_bar), None
+        return *kernels.factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous()), None
+
+
+class _Solve(Function):
+    @staticmethod
+    def forward(ctx: Any, L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
+        x = kernels.solve(L, C, b, transposed)
+        ctx.transposed = transposed
+        ctx.save_for_backward(L, C, x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        L, C, x = ctx.saved_tensors
+        (x_bar,) = grads
+        factor_needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        if torch.is_grad_enabled() or not factor_needed:
+            b_bar = solve(L, C, x_bar, transposed=not ctx.transposed)
+            gradients = custom_ops.solve_gradients(x, b_bar, ctx.transposed) if factor_needed else (None, None)
+            return *gradients, b_bar, None
+        return *kernels.solve_backward(L, C, x, x_bar.contiguous(), ctx.transposed), None
+
+
+class _InverseBlocks(Function):
+    @staticmethod
+    def forward(ctx: Any, L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        diagonal, below = kernels.inverse_blocks(L, C)
+        ctx.save_for_backward(L, C, diagonal, below)
+        return diagonal, below
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        L, C, diagonal, below = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return custom_ops.vjp(cyclic_reduction.inverse_blocks, (L, C), grads, create_graph=True)
+        return kernels.inverse_blocks_backward(L, C, diagonal, below, *(x.contiguous() for x in grads))
+
+
+class _LogDiagonal(Function):
+    @staticmethod
+    def forward(ctx: Any, L: Tensor) -> Tensor:
+        ctx.save_for_backward(L)
+        return kernels.log_diagonal(L)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (L,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return custom_ops.log_diagonal_gradient(L, grads[0])
+        return kernels.log_diagonal_backward(L, grads[0].contiguous())

@@ -1,0 +1,322 @@
+"""Symmetric positive definite block-tridiagonal matrices and their Cholesky factors, as operators."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuralinv.block_tridiagonal import dispatch
+from neuralinv.block_tridiagonal._blocks import (
+    Blocks,
+    as_blocks,
+    as_columns,
+    bidiagonal_product,
+    symmetric,
+    to_dense,
+)
+from neuralinv.block_tridiagonal.certificate import RTOL, CertifiedSolution, certified_solve
+from neuralinv.block_tridiagonal.dispatch import Method
+from neuralinv.dense._arrays import Array
+
+
+class CholeskyResult(NamedTuple):
+    """A factor, and what became of each sequence."""
+
+    factor: BlockBidiagonal
+    info: Array
+    """Shape ``(*batch,)``: 0, or the order k ≥ 1 of the first leading minor that is not positive: pivot ``(k − 1) % n``
+    (counted from 0) of time step ``(k − 1) // n``. The factor of such a sequence is NaN."""
+
+
+class InverseBlocks(NamedTuple):
+    """Blocks of an inverse ``Σ``: covariances and lag-one cross-covariances where ``M`` is a precision."""
+
+    diag: Array
+    """``Σ[t, t]``, shape ``(*batch, T, n, n)``."""
+    lower: Array
+    """``Σ[t+1, t]``, shape ``(*batch, T − 1, n, n)``."""
+
+
+class BlockTridiagonal:
+    """A symmetric positive definite matrix ``M (*batch, T n, T n)`` of blocks on three diagonals.
+
+    Parameters
+    ----------
+    diag
+        Diagonal blocks, shape ``(*batch, T, n, n)``, T ≥ 1, n ≥ 1, float32 or float64: a torch tensor or NumPy array.
+        Of each block the lower triangle is read, as ``torch.linalg.cholesky`` does; its gradient is symmetric.
+    lower
+        ``lower[t]`` is block ``(t + 1, t)``, shape ``(*batch, T − 1, n, n)``. Batch dimensions broadcast.
+    method
+        "native" (compiled, CPU), "cyclic" (cyclic reduction, parallel in time, any device), "loop" (torch operations
+        step by step), or "auto", which chooses by device, dtype and size; :meth:`explain_dispatch` tells.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or the method does not exist or cannot take these blocks.
+    TypeError
+        If the dtypes differ or are neither float32 nor float64.
+
+    Notes
+    -----
+    Results are of the kind (torch or NumPy) of the blocks, and differentiable for tensors, twice. The matrix is never
+    formed, save by :meth:`to_dense`. Every method that needs the Cholesky factor computes it: call :meth:`cholesky`
+    once where several are wanted. Factor: 7/3 T n³ floating-point operations; solve: 6 T n² for each right-hand side.
+    """
+
+    def __init__(self, diag: Array, lower: Array, *, method: Method = "auto") -> None:
+        self._blocks = as_blocks(diag, lower)
+        self.method: Method = method
+        dispatch.choose(method, self._blocks.diag)  # complain here, not at the first product
+
+    @property
+    def diag(self) -> Any:
+        """The diagonal blocks, shape ``(*batch, T, n, n)``."""
+        return self._blocks.restore(self._blocks.diag)
+
+    @property
+    def lower(self) -> Any:
+        """The sub-diagonal blocks, shape ``(*batch, T − 1, n, n)``."""
+        return self._blocks.restore(self._blocks.lower)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(*batch, T n, T n)``."""
+        return self._blocks.shape
+
+    @property
+    def mT(self) -> BlockTridiagonal:  # noqa: N802 - torch's and NumPy's name
+        """The transpose: this matrix itself."""
+        return self
+
+    def explain_dispatch(self) -> str:
+        """Say which method answers, and why."""
+        return dispatch.explain(self.method, self._blocks.diag)
+
+    def cholesky(self, *, jitter: float = 0.0) -> BlockBidiagonal:
+        """Return the factor ``F`` of ``M + jitter I = F Fᵀ``.
+
+        Raises
+        ------
+        torch.linalg.LinAlgError, numpy.linalg.LinAlgError
+            If a matrix is not positive definite, or holds NaN or infinity: names sequence, time step and pivot.
+        """
+        return self._factor(jitter, check=True).factor
+
+    def cholesky_ex(self, *, jitter: float = 0.0) -> CholeskyResult:
+        """Return the factor and ``info``, and raise nothing."""
+        return self._factor(jitter, check=False)
+
+    def solve(self, b: Array, *, jitter: float = 0.0, certify: bool = False, rtol: float | None = None) -> Any:
+        """Solve ``(M + jitter I) x = b``.
+
+        Parameters
+        ----------
+        b
+            One right-hand side, shape ``(*batch, T, n)``, or k of them, ``(*batch, T, n, k)``; batch dimensions
+            broadcast. Where both readings fit (T = n = k), as many dimensions as ``diag`` mean the latter.
+        jitter
+            Added to the diagonal of ``M``; nothing is added unless asked for.
+        certify
+            Return a :class:`CertifiedSolution` with a proved bound of the error and a status for each sequence,
+            computed in float64; not differentiable. Failures are statuses then, not exceptions.
+        rtol
+            With ``certify``, the relative error that CERTIFIED promises; unless given, 1e-5 for float32 and 1e-10 for
+            float64.
+
+        Returns
+        -------
+        Shaped like ``b`` with the broadcast batch.
+
+        Raises
+        ------
+        torch.linalg.LinAlgError, numpy.linalg.LinAlgError
+            If a matrix is not positive definite.
+        ValueError
+            If ``b`` does not fit.
+        """
+        if certify:
+            return self._certified_solve(b, jitter, rtol)
+        columns = as_columns(self._blocks, b, "b")
+        factor = self.cholesky(jitter=jitter)
+        forward = factor._solve(columns.value, transposed=False)
+        return columns.restore(factor._solve(forward, transposed=True))
+
+    def logdet(self, *, jitter: float = 0.0) -> Any:
+        """Return the logarithm of ``det(M + jitter I)``, shape ``(*batch,)``; raises as :meth:`cholesky`."""
+        return 2 * self.cholesky(jitter=jitter).logdet()
+
+    def inverse_blocks(self, *, jitter: float = 0.0) -> InverseBlocks:
+        """Return the diagonal and sub-diagonal blocks of ``(M + jitter I)⁻¹``; raises as :meth:`cholesky`.
+
+        O(T n³): Takahashi's recursion (Takahashi, Fagan & Chin 1973), which for state-space models is the smoother of
+        Rauch, Tung & Striebel (1965).
+        """
+        return self.cholesky(jitter=jitter).inverse_blocks()
+
+    def matmul(self, x: Array) -> Any:
+        """Return ``M x`` for ``x`` of shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``, as in :meth:`solve`."""
+        columns = as_columns(self._blocks, x, "x")
+        D, B = self._blocks.diag, self._blocks.lower
+        product = symmetric(D) @ columns.value
+        below = B @ columns.value[..., :-1, :, :]
+        above = B.mT @ columns.value[..., 1:, :, :]
+        return columns.restore(
+            product
+            + torch.nn.functional.pad(below, (0, 0, 0, 0, 1, 0))
+            + torch.nn.functional.pad(above, (0, 0, 0, 0, 0, 1))
+        )
+
+    def to_dense(self) -> Any:
+        """Return ``M`` as a dense matrix, shape ``(*batch, T n, T n)``: T² n² entries."""
+        B = self._blocks.lower
+        return self._blocks.restore(to_dense(symmetric(self._blocks.diag), B) + to_dense(None, B).mT)
+
+    def __add__(self, other: object) -> BlockTridiagonal:
+        if not isinstance(other, BlockTridiagonal):
+            return NotImplemented
+        return BlockTridiagonal(self.diag + other.diag, self.lower + other.lower, method=self.method)
+
+    def __mul__(self, factor: object) -> BlockTridiagonal:
+        if not _is_scalar(factor):
+            return NotImplemented
+        scalar = cast(Any, factor)
+        return BlockTridiagonal(self.diag * scalar, self.lower * scalar, method=self.method)
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"BlockTridiagonal({self._blocks}, method={self.method!r})"
+
+    def _factor(self, jitter: float, *, check: bool) -> CholeskyResult:
+        blocks = self._blocks
+        D = self._diagonal(jitter)
+        method = dispatch.implementation(self.method, D)
+        try:
+            L, C, info = method.factor(D, blocks.lower, check=check)
+        except torch.linalg.LinAlgError as error:
+            if not blocks.is_numpy:
+                raise
+            raise np.linalg.LinAlgError(str(error)) from None
+        factor = BlockBidiagonal._of(Blocks(L, C, blocks.is_numpy), self.method)
+        return CholeskyResult(factor, blocks.restore(info))
+
+    def _diagonal(self, jitter: float) -> Tensor:
+        D = self._blocks.diag
+        return D + jitter * torch.eye(D.shape[-1], dtype=D.dtype, device=D.device) if jitter else D
+
+    def _certified_solve(self, b: Array, jitter: float, rtol: float | None) -> CertifiedSolution:
+        blocks = self._blocks
+        columns = as_columns(blocks, b, "b")
+        D, B, rhs = self._diagonal(jitter), blocks.lower, columns.value
+        D, B = (x.expand(*rhs.shape[:-3], *x.shape[-3:]) for x in (D, B))
+        rtol = RTOL[D.dtype] if rtol is None else rtol
+        x, bound, status = certified_solve(D, B, rhs, self.method, rtol)
+        return CertifiedSolution(columns.restore(x), blocks.restore(bound), blocks.restore(status), rtol)
+
+
+class BlockBidiagonal:
+    """A lower block-bidiagonal matrix ``F (*batch, T n, T n)`` with lower triangular diagonal blocks.
+
+    Parameters
+    ----------
+    diag
+        Diagonal blocks, shape ``(*batch, T, n, n)``; the lower triangle is read. A Cholesky factor's diagonals are
+        positive; :meth:`logdet` needs that, nothing else does.
+    lower
+        ``lower[t]`` is block ``(t + 1, t)``, shape ``(*batch, T − 1, n, n)``.
+    method
+        As for :class:`BlockTridiagonal`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :class:`BlockTridiagonal`.
+    """
+
+    def __init__(self, diag: Array, lower: Array, *, method: Method = "auto") -> None:
+        self._blocks = as_blocks(diag, lower)
+        self.method: Method = method
+        dispatch.choose(method, self._blocks.diag)
+
+    @classmethod
+    def _of(cls, blocks: Blocks, method: Method) -> BlockBidiagonal:
+        """Wrap blocks that need no checks."""
+        self = cls.__new__(cls)
+        self._blocks, self.method = blocks, method
+        return self
+
+    @property
+    def diag(self) -> Any:
+        """The diagonal blocks, shape ``(*batch, T, n, n)``."""
+        return self._blocks.restore(self._blocks.diag)
+
+    @property
+    def lower(self) -> Any:
+        """The sub-diagonal blocks, shape ``(*batch, T − 1, n, n)``."""
+        return self._blocks.restore(self._blocks.lower)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(*batch, T n, T n)``."""
+        return self._blocks.shape
+
+    def solve(self, b: Array) -> Any:
+        """Solve ``F x = b`` for ``b`` of shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``.
+
+        See :meth:`BlockTridiagonal.solve`. A zero on a diagonal gives infinities or NaN, as
+        ``torch.linalg.solve_triangular`` does.
+        """
+        columns = as_columns(self._blocks, b, "b")
+        return columns.restore(self._solve(columns.value, transposed=False))
+
+    def solve_transpose(self, b: Array) -> Any:
+        """Solve ``Fᵀ x = b``. Standard normal ``b`` makes ``x`` a draw from the normal law of precision ``F Fᵀ``."""
+        columns = as_columns(self._blocks, b, "b")
+        return columns.restore(self._solve(columns.value, transposed=True))
+
+    def matmul(self, x: Array) -> Any:
+        """Return ``F x`` for ``x`` of shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``."""
+        columns = as_columns(self._blocks, x, "x")
+        return columns.restore(bidiagonal_product(self._blocks.diag.tril(), self._blocks.lower, columns.value))
+
+    def logdet(self) -> Any:
+        """Return ``log det F``, shape ``(*batch,)``: half that of ``F Fᵀ``. NaN if a diagonal is negative."""
+        blocks = self._blocks
+        return blocks.restore(dispatch.implementation(self.method, blocks.diag).log_diagonal(blocks.diag))
+
+    def inverse_blocks(self) -> InverseBlocks:
+        """Return the diagonal and sub-diagonal blocks of ``(F Fᵀ)⁻¹``: see :meth:`BlockTridiagonal.inverse_blocks`."""
+        blocks = self._blocks
+        diag, lower = dispatch.implementation(self.method, blocks.diag).inverse_blocks(blocks.diag, blocks.lower)
+        return InverseBlocks(blocks.restore(diag), blocks.restore(lower))
+
+    def to_dense(self) -> Any:
+        """Return ``F`` as a dense matrix, shape ``(*batch, T n, T n)``."""
+        return self._blocks.restore(to_dense(self._blocks.diag.tril(), self._blocks.lower))
+
+    def __repr__(self) -> str:
+        return f"BlockBidiagonal({self._blocks}, method={self.method!r})"
+
+    def _solve(self, rhs: Tensor, *, transposed: bool) -> Tensor:
+        """Solve for ``rhs (*batch, T, n, k)``, whose batch is that of the blocks, broadcast."""
+        L, C = self._blocks.diag, self._blocks.lower
+        method = dispatch.implementation(self.method, L)
+        batch = rhs.shape[:-3]
+        if L.shape[:-3] != batch:
+            if L.shape[:-3].numel() == 1 and batch.numel() > 1:
+                # One matrix for a batch of right-hand sides: they become its columns.
+                steps, n = L.shape[-3], L.shape[-1]
+                wide = rhs.reshape(-1, *rhs.shape[-3:]).permute(1, 2, 0, 3).flatten(-2)
+                x = method.solve(L.reshape(steps, n, n), C.reshape(steps - 1, n, n), wide, transposed=transposed)
+                return x.unflatten(-1, (-1, rhs.shape[-1])).permute(2, 0, 1, 3).reshape(rhs.shape)
+            L, C = L.expand(*batch, *L.shape[-3:]), C.expand(*batch, *C.shape[-3:])
+        return method.solve(L, C, rhs, transposed=transposed)
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, int | float | np.floating) or (isinstance(value, Tensor | np.ndarray) and value.ndim == 0)

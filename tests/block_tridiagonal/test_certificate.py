@@ -1,0 +1,88 @@
+"""Bounds against exact rational solutions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import neuralinv as ni
+from neuralinv.block_tridiagonal.conformance import random_precision
+
+METHODS = ["native", "cyclic", "loop"]
+
+
+def exact_solution(M: Tensor, b: Tensor) -> list[Fraction]:
+    """Solve by elimination in rational numbers; positive definite matrices need no pivoting."""
+    rows = [[Fraction(float(x)) for x in row] + [Fraction(float(r))] for row, r in zip(M, b, strict=True)]
+    size = len(rows)
+    for p in range(size):
+        for i in range(size):
+            if i != p and rows[i][p]:
+                factor = rows[i][p] / rows[p][p]
+                rows[i] = [x - factor * y for x, y in zip(rows[i], rows[p], strict=True)]
+    return [row[-1] / row[p] for p, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("condition", [10.0, 1e4, 1e6])
+def test_the_bound_holds_and_is_not_idle(condition: float, dtype: torch.dtype, method: str) -> None:
+    D, B = random_precision(3, steps=4, n=3, dtype=dtype, condition=condition)
+    b = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
+    M = ni.BlockTridiagonal(D, B, method=method)
+    result = M.solve(b, certify=True)
+    assert result.solution.dtype == dtype
+    for s in range(3):
+        true = exact_solution(M.to_dense()[s], b[s].flatten())
+        distance = sum((x - Fraction(float(y))) ** 2 for x, y in zip(true, result.solution[s].flatten(), strict=True))
+        error = float(distance / sum(x * x for x in true)) ** 0.5
+        assert error <= float(result.error_bound[s])
+        assert float(result.error_bound[s]) <= (1e-6 if dtype == torch.float32 else 1e-13 * condition)
+    assert torch.equal(result.status == ni.Status.CERTIFIED, result.error_bound <= result.rtol)
+    assert bool((result.status == ni.Status.CERTIFIED).all())
+
+
+def test_statuses() -> None:
+    D, B = random_precision(6, steps=5, n=2)
+    b = torch.ones(6, 5, 2, dtype=torch.float64)
+    D[1, 3] *= -1
+    D[2, 0, 0, 0] = torch.nan
+    b[3, 1, 1] = torch.inf
+    b[4] = 0
+    result = ni.BlockTridiagonal(D, B).solve(b, certify=True)
+    assert [ni.Status(s).name for s in result.status.tolist()] == [
+        "CERTIFIED",
+        "SINGULAR",
+        "NONFINITE",
+        "NONFINITE",
+        "CERTIFIED",
+        "CERTIFIED",
+    ]
+    assert bool(result.solution[1:4].isnan().all())
+    assert bool(torch.isinf(result.error_bound[1:4]).all())
+    assert not bool(result.solution[4].any())
+    torch.testing.assert_close(result.solution[0], ni.BlockTridiagonal(D[0], B[0]).solve(b[0]))
+    strict = ni.BlockTridiagonal(D, B).solve(b, certify=True, rtol=1e-18)
+    assert ni.Status(int(strict.status[0])) is ni.Status.ILL_CONDITIONED
+    assert strict.rtol == 1e-18
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+def test_scales(scale: float) -> None:
+    D, B = random_precision(steps=4, n=2)
+    b = torch.ones(4, 2, 3, dtype=torch.float64)
+    expected = ni.BlockTridiagonal(D, B).solve(b, certify=True)
+    result = ni.BlockTridiagonal(D * scale, B * scale).solve(b, certify=True)
+    assert result.status == ni.Status.CERTIFIED
+    torch.testing.assert_close(result.solution * scale, expected.solution)
+
+
+def test_numpy_arrays() -> None:
+    D, B = (x.numpy() for x in random_precision(2, steps=4, n=2, dtype=torch.float32))
+    result = ni.BlockTridiagonal(D, B).solve(D[..., 0], certify=True)
+    assert isinstance(result.solution, np.ndarray)
+    assert result.error_bound.shape == result.status.shape == (2,)
