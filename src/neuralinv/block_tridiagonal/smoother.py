@@ -118,11 +118,12 @@ def prior_blocks(
         T.
     """
     first = initial_precision[..., None, :, :]
-    coupling = process_precision @ dynamics
-    batch = torch.broadcast_shapes(first.shape[:-3], coupling.shape[:-3])
+    upper = dynamics.mT @ process_precision
+    batch = torch.broadcast_shapes(first.shape[:-3], upper.shape[:-3])
     shape = (*batch, steps - 1, *first.shape[-2:])
     arrivals = torch.cat([first.expand(*batch, 1, *first.shape[-2:]), process_precision.expand(shape)], -3)
-    return arrivals + pad((dynamics.mT @ coupling).expand(shape), (0, 0, 0, 0, 0, 1)), -coupling.expand(shape)
+    departures = pad((upper @ dynamics).expand(shape), (0, 0, 0, 0, 0, 1))
+    return arrivals + departures, -upper.mT.expand(shape)
 
 
 def _check_dtypes(information: Tensor, **others: Tensor) -> None:
