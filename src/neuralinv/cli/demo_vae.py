@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from neuralinv.cli._console import console, error_console
 from neuralinv.io import atomic_path
-
-if TYPE_CHECKING:
-    from neuralinv.block_tridiagonal.dispatch import Method
 
 
 class Backend(StrEnum):
@@ -60,6 +57,6 @@ def vae(
         def show(step: int, bound: float) -> None:
             bar.update(task, completed=step, state=f"step {step:,}, lower bound {bound:.2f} nats per time step")
 
-        outcome = run(settings, cast("Method", backend.value), compare=compare, report=show)
+        outcome = run(settings, backend.value, compare=compare, report=show)
     outcome.save(out)
     console.print(f"{outcome.summary()}\nfigure          {out / 'attractor.png'}", markup=False)

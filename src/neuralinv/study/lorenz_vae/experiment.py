@@ -73,14 +73,14 @@ class Outcome:
     def save(self, folder: Path) -> None:
         """Write ``attractor.png`` and ``run.json``: the settings, step times and lower bounds."""
         folder.mkdir(parents=True, exist_ok=True)
-        curves = {self.backend: self.history.elbo}
+        histories: dict[str, History] = {self.backend: self.history}
         if self.other is not None:
-            curves[self.other_backend] = self.other.elbo
+            histories[self.other_backend] = self.other
+        curves = {name: history.elbo for name, history in histories.items()}
         save_figure(
             attractor_figure(self.unseen.states, self.unseen.observations, self.reconstruction, curves),
             folder / "attractor.png",
         )
-        histories = {self.backend: self.history} | ({} if self.other is None else {self.other_backend: self.other})
         document = {
             "settings": {**asdict(self.settings), "dtype": str(self.settings.dtype).removeprefix("torch.")},
             "error": self.error,

@@ -18,6 +18,8 @@ from torch import Tensor
 from neuralinv.block_tridiagonal.dispatch import Method
 from neuralinv.study.lorenz_vae.model import SequentialVAE
 
+_ADVICE = "try a smaller learning rate, and look for infinite observations"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -83,7 +85,7 @@ def train(
     Raises
     ------
     ValueError
-        If the bound is no longer finite.
+        If the precision or the bound is no longer finite.
     """
     steps = settings.steps if stop_after is None else min(stop_after, settings.steps)
     bounds, seconds = np.empty(steps), np.empty(steps)
@@ -96,14 +98,17 @@ def train(
             before = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-            bound = model.elbo(observations[start : start + settings.window])
+            try:
+                bound = model.elbo(observations[start : start + settings.window])
+            except torch.linalg.LinAlgError as error:
+                raise ValueError(f"the training broke down at step {step + 1}; {_ADVICE}. {error}") from error
             optimizer.zero_grad()
             bound.neg().backward()
             optimizer.step()
             bounds[step] = bound.item()
             seconds[step] = time.perf_counter() - before
             if not np.isfinite(bounds[step]):
-                raise ValueError(f"the lower bound is {bounds[step]} at step {step + 1}: try a smaller learning rate")
+                raise ValueError(f"the training broke down at step {step + 1}; {_ADVICE}")
             if report is not None:
                 report(step + 1, float(bounds[step]))
     return model, History(bounds, float(np.median(seconds)))
