@@ -1,7 +1,7 @@
 """Matrix inverses for machine learning: exact, learned, and every answer with a proven error bound."""
 
 from neuralinv import learned
-from neuralinv.block_tridiagonal import BlockBidiagonal, BlockTridiagonal
+from neuralinv.block_tridiagonal import BlockBidiagonal, BlockTridiagonal, GaussianMarkovChain, smoother
 from neuralinv.dense import (
     Dispatch,
     InverseResult,
@@ -21,6 +21,7 @@ __all__ = [
     "BlockBidiagonal",
     "BlockTridiagonal",
     "Dispatch",
+    "GaussianMarkovChain",
     "InverseResult",
     "Source",
     "Status",
@@ -31,6 +32,7 @@ __all__ = [
     "learned",
     "show_config",
     "slogdet",
+    "smoother",
     "solve",
     "solve_ex",
 ]
