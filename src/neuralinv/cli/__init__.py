@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuralinv.cli import bench, bench_block_tridiagonal  # noqa: F401 - the latter adds its command to the former
+from neuralinv.cli import bench, bench_block_tridiagonal, bench_surrogate  # noqa: F401 - the latter add commands
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.demo import demo
 from neuralinv.cli.evaluate import evaluate

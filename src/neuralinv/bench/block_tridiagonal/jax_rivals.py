@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FACTOR, FORWARD, SOLVE, Problem
@@ -94,36 +95,39 @@ def load_tinygp() -> Mapping[str, Prepare]:
 
 
 def _works(work: Work, batched: Callable[[Work], Work] | None) -> Mapping[str, Prepare]:
-    """Compile solve, forward and backward of a work for one sequence, and for a batch where ``batched`` maps it."""
+    """Compile what a work for one sequence can do, and for a batch where ``batched`` maps it; once for each shape."""
     import jax
     import jax.numpy as jnp
 
-    def compiled(function: Callable[[Work, Any], Callable[..., Any]]) -> Prepare:
-        def prepare(problem: Problem) -> Prepared:
-            if problem.batch is not None and batched is None:
-                raise UnavailableError("takes one sequence")
-            mapped = work if problem.batch is None or batched is None else batched(work)
-            # float64 for this call alone: the global switch would reach the rest of the process.
-            with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-                diag, lower, b, weights = (
-                    jnp.asarray(x.numpy()) for x in (problem.diag, problem.lower, problem.b, problem.weights)
-                )
-                run = jax.jit(function(mapped, weights)).lower(diag, lower, b).compile()
-            return Prepared(lambda: jax.block_until_ready(run(diag, lower, b)))
-
-        return prepare
-
-    def gradients(mapped: Work, weights: Any) -> Callable[..., Any]:
+    def gradients(mapped: Work, weights: Any, *inputs: Any) -> Any:
         def loss(*inputs: Any) -> Any:
             x, logdet = mapped(*inputs)
             return (weights * x).sum() + logdet.sum()
 
-        return jax.grad(loss, argnums=(0, 1, 2))
+        return jax.grad(loss, argnums=(0, 1, 2))(*inputs)
 
-    return {
-        # What the answer does not need, the compiler leaves out.
-        FACTOR: compiled(lambda mapped, _: lambda *inputs: (mapped(*inputs)[1],)),
-        SOLVE: compiled(lambda mapped, _: lambda *inputs: (mapped(*inputs)[0],)),
-        FORWARD: compiled(lambda mapped, _: mapped),
-        BACKWARD: compiled(gradients),
+    # What the answer does not need, the compiler leaves out.
+    functions: dict[str, Callable[..., Any]] = {
+        FACTOR: lambda mapped, _, *inputs: mapped(*inputs)[1],
+        SOLVE: lambda mapped, _, *inputs: (mapped(*inputs)[0],),
+        FORWARD: lambda mapped, _, *inputs: mapped(*inputs),
+        BACKWARD: gradients,
     }
+    one = {name: jax.jit(partial(function, work)) for name, function in functions.items()}
+    many = {name: jax.jit(partial(function, batched(work))) for name, function in functions.items()} if batched else {}
+
+    def preparing(name: str) -> Prepare:
+        def prepare(problem: Problem) -> Prepared:
+            if problem.batch is not None and not many:
+                raise UnavailableError("takes one sequence")
+            function = (one if problem.batch is None else many)[name]
+            tensors = (problem.weights, problem.diag, problem.lower, problem.b)
+            # float64 for this call alone: the global switch would reach the rest of the process.
+            with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+                arrays = [jnp.asarray(x.numpy()) for x in tensors]
+                run = function.lower(*arrays).compile()
+            return Prepared(lambda: jax.block_until_ready(run(*arrays)))
+
+        return prepare
+
+    return {name: preparing(name) for name in functions}

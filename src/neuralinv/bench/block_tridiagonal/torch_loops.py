@@ -54,6 +54,16 @@ def solve_with_inverses(factor: Factor, b: Tensor) -> Tensor:
     y: list[Tensor] = []
     for t, b_t in enumerate(b.unsqueeze(-1).unbind(-3)):
         y.append(torch.linalg.inv(L[t]) @ (b_t - C[t - 1] @ y[-1] if t else b_t))
+    return _solve_transposed_with_inverses(factor, y)
+
+
+def color_with_inverses(factor: Factor, noise: Tensor) -> Tensor:
+    """Solve ``Fᵀ x = noise`` for ``noise (*batch, T, n)``: standard normal noise becomes a draw of precision ``M``."""
+    return _solve_transposed_with_inverses(factor, list(noise.unsqueeze(-1).unbind(-3)))
+
+
+def _solve_transposed_with_inverses(factor: Factor, y: list[Tensor]) -> Tensor:
+    L, C = factor
     x = [torch.linalg.inv(L[-1]).mT @ y[-1]]
     for t in reversed(range(len(C))):
         x.append(torch.linalg.inv(L[t]).mT @ (y[t] - C[t].mT @ x[-1]))
