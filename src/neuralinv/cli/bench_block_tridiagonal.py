@@ -17,8 +17,8 @@ from neuralinv.io import atomic_path
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _ALL_SIZES, _QUICK_SIZES = "250x3,250x10,250x20,1000x10", "50x3,100x10"
-_LONGEST, _QUICK_LONGEST = 1_000_000, 1000
-_LARGEST_N, _QUICK_LARGEST_N = 64, 10
+_LONGEST, _QUICK_LONGEST = 1_000_000, 100
+_LARGEST_N, _QUICK_LARGEST_N = 64, 3
 _MEMORY, _QUICK_MEMORY = (100_000, 10), (10_000, 10)
 _RIVALS = "torch-loop,torch-triangular,jax,tinygp,scipy,socu,dense,torch-kf"
 _SIZE = re.compile(r"(\d+)[x×](\d+)")

@@ -24,7 +24,7 @@ def surrogate(
     ] = "60s",  # type: ignore[assignment]  # Typer parses the default too
     steps: Annotated[int, typer.Option(min=10, help="Training steps of the example.")] = 1000,
     window: Annotated[int, typer.Option(min=20, max=1000, help="T: time steps in a window.")] = 250,
-    bands: Annotated[int, typer.Option(min=1, max=32, help="Block diagonals of the learned inverse factor.")] = 8,
+    bands: Annotated[int, typer.Option(min=1, max=32, help="Block diagonals of the learned inverse factor.")] = 24,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
     seconds: Annotated[float, typer.Option(help="Shortest time to measure each.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Fixes data, weights and draws.")] = 0,

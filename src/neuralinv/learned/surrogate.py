@@ -48,9 +48,9 @@ class SurrogateConfig:
     body: str
     n: int
     width: int = 96
-    bands: int = 8
+    bands: int = 24
     seconds: float = 60.0
-    sequences: int = 16
+    sequences: int = 8
     learning_rate: float = 2e-3
     seed: int = 0
 

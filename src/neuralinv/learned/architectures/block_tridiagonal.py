@@ -3,7 +3,7 @@
 A network sees a sequence of features and answers for all time steps at once. Three bodies share two heads:
 
 - ``mlp``: dense layers over a window of the last time steps, each step by itself;
-- ``convolution``: causal convolutions with dilations 1, 2, 4;
+- ``convolution``: causal convolutions with dilations 1, 2, 4, 8, which see 30 steps back;
 - ``recurrent``: a gated recurrent unit over time.
 
 **Exact symmetries are not learned.** With ``s`` the roots of the diagonal of ``M``, ``M = diag(s) M' diag(s)`` has the
@@ -25,13 +25,13 @@ from neuralinv.learned.config import ConfigError
 
 BODIES = ("mlp", "convolution", "recurrent")
 _KERNEL = 3
-_DILATIONS = (1, 2, 4)
+_DILATIONS = (1, 2, 4, 8)
 
 
 class WindowMLP(nn.Module):
     """Dense layers with SiLU over the features of the last ``window`` steps."""
 
-    def __init__(self, inputs: int, outputs: int, width: int, window: int = 8) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, window: int = 24) -> None:
         super().__init__()
         self.window = window
         layers: list[nn.Module] = []
