@@ -155,3 +155,33 @@ def test_a_bug_keeps_its_traceback() -> None:
     )
     assert process.returncode == 1
     assert "TypeError" in process.stderr
+
+
+def test_demo_vae_trains_compares_and_draws(neuralinv, tmp_path: Path) -> None:
+    result = neuralinv("demo", "vae", "--out", tmp_path, "--steps", 4, "--window", 30, "--compare", 2)
+    assert result.exit_code == 0
+    assert "trained         4 steps of T = 30" in result.stdout
+    assert "ms; loop: " in result.stdout
+    assert str(tmp_path / "attractor.png") in result.stdout
+    assert set(json.loads((tmp_path / "run.json").read_text())["backends"]) == {"auto", "loop"}
+    looped = neuralinv("demo", "vae", "--out", tmp_path, "--steps", 1, "--window", 30, "--backend", "loop")
+    assert looped.exit_code == 0
+    assert "step time       loop: " in looped.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vae", "--steps", 0], "should be greater than or equal to 1"),
+        (["vae", "--window", 6000], "window = 6000 exceeds the training path of 5000 time steps"),
+        (["vae", "--backend", "abacus"], "'abacus' is not one of"),
+        (["vae", "--out", "/dev/null/vae"], "/dev/null"),
+        (["--seed", 3, "vae"], "--seed is not for vae; see neuralinv demo vae --help"),
+        (["gan"], "No such command 'gan'"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_demos(neuralinv, arguments, message) -> None:
+    result = neuralinv("demo", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", "").split())

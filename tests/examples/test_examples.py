@@ -32,3 +32,20 @@ def test_response_surface_agrees_with_the_exact_coefficients_and_says_so(capsys:
     difference = float(re.search(r"largest difference\s+(\S+)", output)[1])
     bound = float(re.search(r"no more than\s+(\S+)", output)[1])
     assert difference <= bound <= 1e-4
+
+
+def test_lorenz_vae_runs_with_the_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(EXAMPLES / "lorenz_vae.py"))["main"]
+    main(["--backend", "loop", "--steps", "2", "--compare", "2", "--out", str(tmp_path)])
+    output = capsys.readouterr().out
+    assert re.search(r"step time +loop: \S+ ms; auto: \S+ ms", output)
+    assert float(re.search(r"lower bounds differ by at most (\S+) nats", output)[1]) < 1e-3
+    assert (tmp_path / "attractor.png").exists()
+
+
+@pytest.mark.slow
+def test_lorenz_vae_reconstructs_the_attractor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "lorenz_vae.py"))["main"](["--out", str(tmp_path), "--compare", "20"])
+    output = capsys.readouterr().out
+    assert float(re.search(r"reconstruction +off by (\S+)", output)[1]) < 0.9  # of a noise of 2
+    assert float(re.search(r"certainty +(\d+)%", output)[1]) > 60

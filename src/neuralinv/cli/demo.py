@@ -1,4 +1,4 @@
-"""`neuralinv demo`: train, invert, certify, report: the whole path in one command."""
+"""`neuralinv demo`: train, invert, certify, report: the whole path in one command; and the demonstrations below it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,39 @@ import typer
 
 from neuralinv.cli._console import console
 from neuralinv.cli._durations import parse_duration
+from neuralinv.cli._errors import without_traceback
+from neuralinv.cli.demo_vae import vae
 from neuralinv.cli.invert import invert_with_progress, write_table
-from neuralinv.cli.train import train_with_progress
+from neuralinv.cli.train import on_command_line, train_with_progress
 from neuralinv.dense import Source, Status
 from neuralinv.families import get_family
 from neuralinv.io import read_matrices, write_matrices
 from neuralinv.learned import ModelConfig, TrainingConfig, load
 
+app = typer.Typer(invoke_without_command=True)
 _COUNT = 10_000
 
 
+@app.callback()
+@without_traceback
 def demo(
+    context: typer.Context,
     out: Annotated[
         Path, typer.Option(help="Folder for the network, the matrices, the inverses and the report.")
     ] = Path("runs/demo"),
     budget: Annotated[float, typer.Option(parser=parse_duration, metavar="TIME", help="Training time.")] = "90s",  # type: ignore[assignment]  # Typer parses the default too
     seed: Annotated[int, typer.Option(min=0, help="Fixes the training and the matrices.")] = 0,
 ) -> None:
-    """Train a 3×3 network, invert 10,000 matrices that it has never seen, certify them and write a report."""
+    """Train a 3×3 network, invert 10,000 matrices that it has never seen, certify them and write a report.
+
+    The commands are other demonstrations, with options of their own.
+    """
+    if context.invoked_subcommand is not None:
+        given = [name for name in context.params if on_command_line(context, name)]
+        if given:
+            name = context.invoked_subcommand
+            raise typer.BadParameter(f"--{given[0]} is not for {name}; see neuralinv demo {name} --help")
+        return
     from neuralinv.learned.training import holds_run
 
     network_folder = out / "network"
@@ -69,3 +84,6 @@ def demo(
         f"\nreport     {report}",
         markup=False,
     )
+
+
+app.command()(without_traceback(vae))

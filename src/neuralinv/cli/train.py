@@ -60,7 +60,7 @@ def train(
     from neuralinv.learned.training import holds_run, saved_configuration
 
     if resume:
-        given = [name for name in context.params if _on_command_line(context, name) and name not in ("out", "resume")]
+        given = [name for name in context.params if on_command_line(context, name) and name not in ("out", "resume")]
         if given:
             options = ", ".join("--" + name.replace("_", "-") for name in given)
             raise typer.BadParameter(f"--resume continues with the saved settings; leave out {options}")
@@ -129,6 +129,7 @@ def train_with_progress(model: ModelConfig, training: TrainingConfig, out: Path,
     return True
 
 
-def _on_command_line(context: typer.Context, name: str) -> bool:
+def on_command_line(context: typer.Context, name: str) -> bool:
+    """Tell whether the user gave a parameter."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.bench.surrogate.example import Precisions, SurrogateVAE
+from neuralinv.bench.surrogate.ideal import cut_inverse
 from neuralinv.block_tridiagonal import BlockTridiagonal
 from neuralinv.block_tridiagonal.dispatch import Method
 from neuralinv.learned.surrogate import Approximation, Surrogate
@@ -34,17 +35,18 @@ class Errors:
     logdet
         Absolute, in nats for each time step: what the entropy is off by, twice.
     gradient
-        Of the lower bound with respect to the example's weights, relative to that of the loop, for the same noise.
+        Of the lower bound with respect to the example's weights, relative to that of the loop, for the same noise; None
+        where there is none.
     cosine
-        Between both gradients: median, and smallest.
+        Between both gradients: median, and smallest (as ``largest``).
     """
 
     factor: Spread
     mean: Spread
     covariance: Spread
     logdet: Spread
-    gradient: Spread
-    cosine: Spread
+    gradient: Spread | None
+    cosine: Spread | None
 
 
 def surrogate_errors(
@@ -56,6 +58,11 @@ def surrogate_errors(
     return _errors(approximation, precisions, model, surrogate, windows)
 
 
+def cut_errors(precisions: Precisions, bands: int) -> Errors:
+    """Measure the exact factor with its inverse cut to ``bands`` block diagonals; it has no gradient to measure."""
+    return _errors(cut_inverse(precisions.diag, precisions.lower, bands), precisions, None, None, ())
+
+
 def native_errors(precisions: Precisions, model: SurrogateVAE, windows: Sequence[Tensor]) -> Errors:
     """Measure the exact operator in float32, to compare with."""
     return _errors(None, precisions, model, None, windows)
@@ -64,7 +71,7 @@ def native_errors(precisions: Precisions, model: SurrogateVAE, windows: Sequence
 def _errors(
     approximation: Approximation | None,
     precisions: Precisions,
-    model: SurrogateVAE,
+    model: SurrogateVAE | None,
     surrogate: Surrogate | None,
     windows: Sequence[Tensor],
 ) -> Errors:
@@ -76,12 +83,13 @@ def _errors(
         for f, t in zip(found[:3], true, strict=False)
     ]
     logdet = _spread((found[3] - true[3]).abs() / steps)
-    gradients = []
-    for window in windows:
-        gradients.append((_gradient(model, window, None, "loop"), _gradient(model, window, surrogate)))
-    distance = torch.stack([(g - e).norm() / e.norm() for e, g in gradients])
-    cosine = torch.stack([torch.dot(g, e) / (g.norm() * e.norm()) for e, g in gradients])
-    return Errors(*relative, logdet, _spread(distance), Spread(float(cosine.median()), float(cosine.min())))
+    gradient = cosine = None
+    if model is not None:
+        pairs = [(_gradient(model, w, None, "loop"), _gradient(model, w, surrogate)) for w in windows]
+        gradient = _spread(torch.stack([(g - e).norm() / e.norm() for e, g in pairs]))
+        cosines = torch.stack([torch.dot(g, e) / (g.norm() * e.norm()) for e, g in pairs])
+        cosine = Spread(float(cosines.median()), float(cosines.min()))
+    return Errors(*relative, logdet, gradient, cosine)
 
 
 def _answers(approximation: Approximation | None, p: Precisions, dtype: torch.dtype) -> tuple[Tensor, ...]:

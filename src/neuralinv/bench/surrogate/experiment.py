@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 
 from neuralinv.bench.machine import Machine, describe_machine
-from neuralinv.bench.surrogate.errors import Errors, native_errors, surrogate_errors
+from neuralinv.bench.surrogate.errors import Errors, cut_errors, native_errors, surrogate_errors
 from neuralinv.bench.surrogate.example import collect, fit, judge_model, observed_path
-from neuralinv.bench.surrogate.refinement import Rescue, measure_rescue
+from neuralinv.bench.surrogate.ideal import CUT, cut_inverse
+from neuralinv.bench.surrogate.refinement import Propose, Rescue, measure_rescue
 from neuralinv.bench.surrogate.speed import NATIVE, Seconds, inferences, measure_speed
 from neuralinv.bench.timing import limited_threads
 from neuralinv.learned.surrogate import Surrogate, SurrogateConfig, SurrogateTraining, train_surrogate
@@ -111,10 +113,12 @@ def run(settings: ExperimentSettings, *, progress: Callable[[float], object] = l
         for name, models in ((EARLY, exact.snapshots), (FINAL, exact.snapshots[-1:])):
             test = collect(models, unseen, example.window, _TEST_WINDOWS, seed=settings.seed + 1)
             model = models[len(models) // 4] if name == EARLY else models[-1]
-            results.errors[name] = {NATIVE: native_errors(test, model, windows)} | {
+            exactly = {NATIVE: native_errors(test, model, windows), CUT: cut_errors(test, settings.bands)}
+            results.errors[name] = exactly | {
                 body: surrogate_errors(surrogate, test, model, windows) for body, surrogate in surrogates.items()
             }
-            results.rescue[name] = measure_rescue(surrogates, test, threads=settings.threads, seconds=settings.seconds)
+            proposals: dict[str, Propose] = {CUT: partial(cut_inverse, bands=settings.bands), **surrogates}
+            results.rescue[name] = measure_rescue(proposals, test, threads=settings.threads, seconds=settings.seconds)
         stages.done()
         results.speed = measure_speed(inferences(surrogates), test, threads=settings.threads, seconds=settings.seconds)
         stages.done()

@@ -37,7 +37,8 @@ def tables(results: Results) -> Iterator[Group]:
         table = plain_table("", "factor", "mean", "covariance", "logdet/T", "ELBO gradient", "cosine")
         for who, e in errors.items():
             columns = (_spread(x) for x in (e.factor, e.mean, e.covariance, e.logdet, e.gradient))
-            table.add_row(who, *columns, f"{e.cosine.median:.3f} {e.cosine.largest:.3f}")
+            cosine = "–" if e.cosine is None else f"{e.cosine.median:.3f} {e.cosine.largest:.3f}"
+            table.add_row(who, *columns, cosine)
         yield Group(Text(f"errors, median and largest, precisions of {name}", style="bold"), table)
     yield Group(
         Text("mean, sample and log-determinant: time for each sequence; × = times native", style="bold"),
@@ -45,13 +46,15 @@ def tables(results: Results) -> Iterator[Group]:
     )
     for name, rescues in results.rescue.items():
         table = plain_table(
-            "", "as proposed", "refined", "fell back", "median ρ", "steps", "most", "true error", "time"
+            "", "as proposed", "refined", "fell back", "median ρ", "ρ < 1", "steps", "most", "true error", "time"
         )
         for who, r in rescues.items():
             rho = "–" if r.median_rho is None else f"{r.median_rho:.2g}"
+            proved = "–" if r.proved is None else str(r.proved)
+            time = "–" if r.seconds is None else time_text(1e9 * r.seconds)
             table.add_row(
-                who, str(r.proposed), str(r.refined), str(r.fell_back), rho, f"{r.iterations:.0f}", str(r.most_iterations),
-                f"{r.true_error:.0e}", time_text(1e9 * r.seconds),
+                who, str(r.proposed), str(r.refined), str(r.fell_back), rho, proved, f"{r.iterations:.0f}",
+                str(r.most_iterations), f"{r.true_error:.0e}", time,
             )  # fmt: skip
         yield Group(Text(f"means certified to 1e-5, precisions of {name}", style="bold"), table)
     table = plain_table("trained with", "claimed bound", "true bound", "reconstruction", "step", "")
@@ -142,5 +145,5 @@ def _speed(results: Results) -> Table:
     return table
 
 
-def _spread(spread: Spread) -> str:
-    return f"{spread.median:.0e} {spread.largest:.0e}"
+def _spread(spread: Spread | None) -> str:
+    return "–" if spread is None else f"{spread.median:.0e} {spread.largest:.0e}"
