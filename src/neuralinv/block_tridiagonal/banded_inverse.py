@@ -107,7 +107,10 @@ def refine(
         p = z + (rz_next / rz).nan_to_num(0.0, 0.0, 0.0)[..., None, None] * p
         rz = rz_next
         iterations = iterations + todo
-        bound = torch.where(todo, _bound(M, magnitude, b, x, largest_inverse), bound)
+        # The recursive residual says when it is worth to compute the proof, which costs two products more.
+        hopeful = largest_inverse * torch.linalg.vector_norm(r, dim=(-2, -1)) <= 2 * rtol * _size(x)
+        if bool((todo & hopeful).any()):
+            bound = torch.where(todo, _bound(M, magnitude, b, x, largest_inverse), bound)
     return RefinedSolution(x, bound, iterations)
 
 
@@ -128,6 +131,10 @@ def _bound(M: BlockTridiagonal, magnitude: BlockTridiagonal, b: Tensor, x: Tenso
     error = largest_inverse * torch.linalg.vector_norm(residual, dim=(-2, -1)) * round_up
     size = torch.linalg.vector_norm(x, dim=(-2, -1)) * (2 - round_up)
     return torch.where(error < size, error / (size - error) * round_up, torch.inf)
+
+
+def _size(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=(-2, -1))
 
 
 def _congruence(diag: Tensor, lower: Tensor, G: Tensor) -> list[Tensor]:

@@ -20,6 +20,7 @@ _ALL_SIZES, _QUICK_SIZES = "250x3,250x10,250x20,1000x10", "50x3,100x10"
 _LONGEST, _QUICK_LONGEST = 1_000_000, 100
 _LARGEST_N, _QUICK_LARGEST_N = 64, 3
 _MEMORY, _QUICK_MEMORY = (100_000, 10), (10_000, 10)
+_VAE_STEPS, _QUICK_VAE_STEPS = 50, 5
 _RIVALS = "torch-loop,torch-triangular,jax,tinygp,scipy,socu,dense,torch-kf"
 _SIZE = re.compile(r"(\d+)[x×](\d+)")
 
@@ -46,7 +47,7 @@ def block_tridiagonal(
     Exit code 1 if our error exceeds what the conformance suite allows anywhere. Run nothing else on the machine
     meanwhile.
     """
-    from neuralinv.bench.block_tridiagonal import conditioning, kalman, memory, scaling, speed
+    from neuralinv.bench.block_tridiagonal import conditioning, kalman, memory, scaling, speed, vae
     from neuralinv.bench.block_tridiagonal.plots import plot_scaling
     from neuralinv.bench.block_tridiagonal.report import Results, as_json, tables
     from neuralinv.bench.block_tridiagonal.rivals import DENSE, RIVALS, load_rivals
@@ -74,7 +75,7 @@ def block_tridiagonal(
     able, results.missing = load_rivals([name for name in settings.rivals if name != kalman.NAME])
     largest = _QUICK_LARGEST_N if quick else _LARGEST_N
     total = speed.case_count(settings) + len(settings.dtypes) * len(conditioning.CONDITIONS)
-    with counting("measuring", total + scaling.point_count(settings.longest, largest) + 2) as advance:
+    with counting("measuring", total + scaling.point_count(settings.longest, largest) + 3) as advance:
         outcome = speed.measure(settings, able, progress=advance)
         results.rows = outcome.rows
         results.missing |= outcome.missing
@@ -97,6 +98,9 @@ def block_tridiagonal(
                     for count in (1, settings.batch)
                     if count
                 ]
+        advance(1)
+        steps, window = (_QUICK_VAE_STEPS, 50) if quick else (_VAE_STEPS, 250)
+        results.vae = vae.measure_vae(steps, window=window, threads=settings.threads)
         advance(1)
         name = speed.dtype_name(settings.dtypes[0])
         try:

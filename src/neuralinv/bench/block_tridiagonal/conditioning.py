@@ -18,6 +18,7 @@ from neuralinv.dense.result import Status
 
 CONDITIONS = (1e1, 1e2, 1e4, 1e6, 1e8, 1e10)
 _STEPS, _N = 50, 10
+_LEFT_OUT = "socu"  # gives no sign where a matrix is not positive definite
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def measure_conditioning(
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[ConditionRow]:
     """Measure every implementation in every precision at each condition number, against dense float64."""
+    able = {name: works for name, works in able.items() if name != _LEFT_OUT}
     rows = []
     for dtype in dtypes:
         for condition in CONDITIONS:

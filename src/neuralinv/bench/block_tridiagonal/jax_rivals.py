@@ -116,6 +116,8 @@ def _works(work: Work, batched: Callable[[Work], Work] | None) -> Mapping[str, P
     one = {name: jax.jit(partial(function, work)) for name, function in functions.items()}
     many = {name: jax.jit(partial(function, batched(work))) for name, function in functions.items()} if batched else {}
 
+    compiled: dict[tuple[object, ...], Any] = {}
+
     def preparing(name: str) -> Prepare:
         def prepare(problem: Problem) -> Prepared:
             if problem.batch is not None and not many:
@@ -125,7 +127,10 @@ def _works(work: Work, batched: Callable[[Work], Work] | None) -> Mapping[str, P
             # float64 for this call alone: the global switch would reach the rest of the process.
             with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
                 arrays = [jnp.asarray(x.numpy()) for x in tensors]
-                run = function.lower(*arrays).compile()
+                key = (name, problem.diag.shape, problem.dtype)
+                if key not in compiled:
+                    compiled[key] = function.lower(*arrays).compile()
+                run = compiled[key]
             return Prepared(lambda: jax.block_until_ready(run(*arrays)))
 
         return prepare

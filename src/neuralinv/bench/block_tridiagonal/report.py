@@ -19,6 +19,7 @@ from neuralinv.bench.block_tridiagonal.memory import Memory
 from neuralinv.bench.block_tridiagonal.problems import WORKS
 from neuralinv.bench.block_tridiagonal.scaling import Sample
 from neuralinv.bench.block_tridiagonal.speed import Figure, Row, Settings, dtype_name
+from neuralinv.bench.block_tridiagonal.vae import VaeStep
 from neuralinv.bench.formatting import finite, plain_table, ratio_text, time_text
 from neuralinv.bench.machine import Machine
 from neuralinv.bench.rivals import OURS
@@ -35,6 +36,7 @@ class Results:
     scaling: list[Sample] = field(default_factory=list)
     smoother: list[SmootherRow] = field(default_factory=list)
     memory: Memory | None = None
+    vae: VaeStep | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -62,12 +64,20 @@ def tables(results: Results) -> Iterator[Group]:
                 f"({memory.inputs_and_gradients / 2**20:.0f} MiB)"
             )
         )
+    if results.vae is not None:
+        vae = results.vae
+        yield Group(
+            Text(
+                f"training step of the Lorenz example, T = {vae.window}, n = {vae.latent}: "
+                f"{time_text(1e9 * vae.ours)}, with the loop {time_text(1e9 * vae.loop)}; lower bounds differ by {vae.difference:.0e} nats at most"
+            )
+        )
     yield Group(Text("goals, as ratios in this run", style="bold"), _goal_table(verdicts(results)))
 
 
 def verdicts(results: Results) -> list[Verdict]:
     """Return what became of the goals."""
-    return list(judge(results.rows, results.memory))
+    return list(judge(results.rows, results.memory, results.vae))
 
 
 def as_json(results: Results) -> dict[str, Any]:

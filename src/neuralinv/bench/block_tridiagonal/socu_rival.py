@@ -35,6 +35,22 @@ def load() -> Mapping[str, Callable[[Problem], Prepared]]:
     except ImportError as error:
         raise UnavailableError("not installed: pip install socu") from error
 
+    launches: dict[tuple[object, ...], tuple[Any, ...]] = {}
+
+    def prepared_launch(only_factor: bool, dtype: torch.dtype, originals: list[Any]) -> tuple[Any, ...]:
+        # Kept for good: Warp unloads a launch's kernels with it, and with them later ones of the same name.
+        key = (only_factor, dtype, originals[0].shape)
+        if key not in launches:
+            D, E, x = (wp.clone(original) for original in originals)
+            options: dict[str, Any] = {"device": "cpu", "dtype": D.dtype}
+            launch = (
+                socu.create_cholesky_factor_launch(D, E, **options)
+                if only_factor
+                else socu.create_cholesky_factor_and_solve_launch(D, E, x, **options)
+            )
+            launches[key] = (D, E, x, launch)
+        return launches[key]
+
     def prepare(work: str) -> Callable[[Problem], Prepared]:
         def prepared(problem: Problem) -> Prepared:
             if problem.batch is not None:
@@ -45,16 +61,9 @@ def load() -> Mapping[str, Callable[[Problem], Prepared]]:
             storage = socu.calculate_off_diag_storage_len(problem.steps)
             lower = problem.lower.new_zeros(storage, problem.n, problem.n)
             lower[: problem.steps - 1] = problem.lower
-            originals = [
-                wp.from_torch(x.contiguous(), dtype=dtype) for x in (problem.diag, lower, problem.b[..., None])
-            ]
-            D, E, x = (wp.clone(original) for original in originals)
-            options: dict[str, Any] = {"device": "cpu", "dtype": dtype}
-            launch = (
-                socu.create_cholesky_factor_launch(D, E, **options)
-                if work == FACTOR
-                else socu.create_cholesky_factor_and_solve_launch(D, E, x, **options)
-            )
+            tensors = (problem.diag, lower, problem.b[..., None])
+            originals = [wp.from_torch(x.contiguous(), dtype=dtype) for x in tensors]
+            D, E, x, launch = prepared_launch(work == FACTOR, problem.dtype, originals)
 
             def call() -> tuple[torch.Tensor, ...]:
                 for target, original in zip((D, E, x), originals, strict=True):

@@ -28,6 +28,7 @@ RTOL = 1e-5
 EXACT, CERTIFIED = "exact solve", "exact solve, certified"
 PLAIN, BLOCKS = "no preconditioner", "diagonal blocks"
 _MOST = 400
+_SEQUENCES = 16
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ Propose = Callable[[Tensor, Tensor], Approximation]
 def measure_rescue(
     surrogates: Mapping[str, Propose], precisions: Precisions, *, threads: int, seconds: float
 ) -> dict[str, Rescue]:
-    """Solve for the posterior means of ``precisions`` to a proved relative error of 1e-5, in float64."""
-    D, B, h = precisions.diag.double(), precisions.lower.double(), precisions.information.double()
+    """Solve for 16 posterior means to a proved relative error of 1e-5, in float64, as one batch."""
+    precisions = Precisions(*(x[:_SEQUENCES] for x in (precisions.diag, precisions.lower, precisions.information)))
+    D, B, h = (x.double() for x in (precisions.diag, precisions.lower, precisions.information))
     M = BlockTridiagonal(D, B)
     smallest = torch.linalg.eigvalsh(M.to_dense())[..., 0]
     blocks = torch.linalg.cholesky(D)
@@ -85,7 +87,7 @@ def measure_rescue(
         ways[name] = partial(_with_surrogate, surrogate, precisions, D, B, h, 1 / smallest)
     exact = M.solve(h)
     timings = time_interleaved(
-        {name: way for name, way in ways.items() if name != CUT}, seconds, threads=threads, rounds=2
+        {name: way for name, way in ways.items() if name != CUT}, seconds, threads=threads, rounds=1
     )
     return {
         name: _summarise(way(), exact, timings[name].median / len(D) if name in timings else None)
