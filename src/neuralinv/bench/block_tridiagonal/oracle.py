@@ -41,8 +41,8 @@ def find_truth(problem: Problem) -> Truth | None:
         return None
     if problem.batch is None:
         return _truth(problem, None)
-    first = (x[:_JUDGED] for x in (problem.diag, problem.lower, problem.b, problem.weights))
-    return _truth(Problem(*first, problem.condition), min(_JUDGED, problem.batch))
+    D, B, b, weights = (x[:_JUDGED] for x in (problem.diag, problem.lower, problem.b, problem.weights))
+    return _truth(Problem(D, B, b, weights, problem.condition), min(_JUDGED, problem.batch))
 
 
 def largest_error(truth: Truth, work: str, answer: Sequence[Tensor]) -> float:

@@ -69,7 +69,8 @@ def tables(results: Results) -> Iterator[Group]:
         yield Group(
             Text(
                 f"training step of the Lorenz example, T = {vae.window}, n = {vae.latent}: "
-                f"{time_text(1e9 * vae.ours)}, with the loop {time_text(1e9 * vae.loop)}; lower bounds differ by {vae.difference:.0e} nats at most"
+                f"{time_text(1e9 * vae.ours)}, with the loop {time_text(1e9 * vae.loop)}; "
+                f"lower bounds differ by {vae.difference:.0e} nats at most"
             )
         )
     yield Group(Text("goals, as ratios in this run", style="bold"), _goal_table(verdicts(results)))

@@ -6,7 +6,9 @@ anew is counted, and small beside the rest.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -27,11 +29,10 @@ def load() -> Mapping[str, Callable[[Problem], Prepared]]:
         If socu or Warp is not installed.
     """
     try:
-        import warp as wp
-
-        wp.config.quiet = True  # it would report its devices on standard output
+        wp: Any = import_module("warp")
+        wp.config.log_level = logging.ERROR  # it would report devices and kernels on standard output
         wp.init()
-        from socu import block_tridiag_solver as socu
+        socu: Any = import_module("socu.block_tridiag_solver")
     except ImportError as error:
         raise UnavailableError("not installed: pip install socu") from error
 

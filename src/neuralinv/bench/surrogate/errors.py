@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ def _errors(
         gradient = _spread(torch.stack([(g - e).norm() / e.norm() for e, g in pairs]))
         cosines = torch.stack([torch.dot(g, e) / (g.norm() * e.norm()) for e, g in pairs])
         cosine = Spread(float(cosines.median()), float(cosines.min()))
-    return Errors(*relative, logdet, gradient, cosine)
+    factor, mean, covariance = relative
+    return Errors(factor, mean, covariance, logdet, gradient, cosine)
 
 
 def _answers(approximation: Approximation | None, p: Precisions, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -102,7 +104,7 @@ def _answers(approximation: Approximation | None, p: Precisions, dtype: torch.dt
         exact = BlockTridiagonal(p.diag.to(dtype), p.lower.to(dtype)).cholesky()
         factor = torch.cat([exact.diag.flatten(1), exact.lower.flatten(1)], 1)
         mean = exact.solve_transpose(exact.solve(p.information.to(dtype)))
-        answers = (factor, mean, exact.inverse_blocks().diag, 2 * exact.logdet())
+        answers = (factor, mean, cast(Tensor, exact.inverse_blocks().diag), 2 * exact.logdet())
     return tuple(x.double() for x in answers)
 
 

@@ -59,28 +59,30 @@ def measure_speed(
     """Time every implementation on the first of ``precisions``, and on all of them as a batch."""
     figures: dict[str, list[float]] = {name: [] for name in names}
     for count in (1, len(precisions.diag)):
-        given = (precisions.diag[:count], precisions.lower[:count], precisions.information[:count])
-        noise = torch.randn(given[2].shape, generator=torch.Generator().manual_seed(0))
-        leaves = tuple(x.clone().requires_grad_() for x in given)
-        forward = {name: _forward(infer, (*given, noise)) for name, infer in names.items()}
-        backward = {name: _backward(infer, leaves, noise) for name, infer in names.items()}
+        D, B, h = precisions.diag[:count], precisions.lower[:count], precisions.information[:count]
+        noise = torch.randn(h.shape, generator=torch.Generator().manual_seed(0))
+        forward = {name: _forward(infer, D, B, h, noise) for name, infer in names.items()}
+        backward = {name: _backward(infer, D, B, h, noise) for name, infer in names.items()}
         for calls in (forward, backward):
             for name, timing in time_interleaved(calls, seconds, threads=threads).items():
                 figures[name].append(timing.median / count)
-    return {name: Seconds(*values) for name, values in figures.items()}
+    # In the order of the loops above: one sequence forward and backward, then the batch.
+    return {name: Seconds(values[0], values[1], values[2], values[3]) for name, values in figures.items()}
 
 
-def _forward(infer: Inference, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+def _forward(infer: Inference, diag: Tensor, lower: Tensor, h: Tensor, noise: Tensor) -> Callable[[], object]:
     def call() -> object:
         with torch.no_grad():
-            return infer(*inputs)
+            return infer(diag, lower, h, noise)
 
     return call
 
 
-def _backward(infer: Inference, leaves: tuple[Tensor, ...], noise: Tensor) -> Callable[[], object]:
+def _backward(infer: Inference, diag: Tensor, lower: Tensor, h: Tensor, noise: Tensor) -> Callable[[], object]:
+    leaves = [x.clone().requires_grad_() for x in (diag, lower, h)]
+
     def call() -> object:
-        mean, sample, logdet = infer(*leaves, noise)
+        mean, sample, logdet = infer(leaves[0], leaves[1], leaves[2], noise)
         return torch.autograd.grad(mean.sum() + sample.square().sum() + logdet.sum(), leaves)
 
     return call
