@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from neuralinv.block_tridiagonal import BlockTridiagonal
 from neuralinv.block_tridiagonal.conformance import random_precision
 from neuralinv.learned.architectures.block_tridiagonal import BODIES, diagonal_of_gram
 from neuralinv.learned.config import ConfigError
@@ -56,32 +57,24 @@ def test_covariances_are_those_of_the_solves() -> None:
     torch.testing.assert_close(diagonal_of_gram(answer.G)[0], blocks)
 
 
-def test_training_makes_answers_better_and_leaves_global_random_state_alone() -> None:
-    D, B = random_precision(64, steps=12, n=2, dtype=torch.float32, condition=5.0)
+def test_training_makes_factors_better_and_leaves_global_random_state_alone() -> None:
+    D, B = random_precision(64, steps=12, n=2, dtype=torch.float32)
+    exact = BlockTridiagonal(D, B).cholesky().diag
     state = torch.get_rng_state()
-    network = small("mlp", seconds=3.0)
+    network = small("mlp", seconds=4.0)
     seen: list[float] = []
-    with torch.no_grad():
-        before = (network(D, B).solve(torch.ones(64, 12, 2)) - _solve(D, B)).norm()
+    before = float((network(D, B).L - exact).norm())
     outcome = train_surrogate(network, D, B, progress=seen.append)
-    with torch.no_grad():
-        after = (network(D, B).solve(torch.ones(64, 12, 2)) - _solve(D, B)).norm()
     assert torch.equal(torch.get_rng_state(), state)
-    assert float(after) < 0.5 * float(before)
+    assert float((network(D, B).L - exact).norm()) < 0.7 * before
     assert outcome.steps == len(seen) > 10
     assert seen == sorted(seen)
-
-
-def _solve(D: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    import neuralinv as ni
-
-    return ni.BlockTridiagonal(D, B).solve(torch.ones(64, 12, 2))
 
 
 def test_precisions_must_be_positive_definite() -> None:
     D, B = random_precision(2, steps=3, n=2, dtype=torch.float32)
     with pytest.raises(torch.linalg.LinAlgError, match="not positive definite"):
-        train_surrogate(small("mlp"), -D + 100 * torch.eye(2) * 0 - 1, B)
+        train_surrogate(small("mlp"), -D, B)
 
 
 def test_unknown_body() -> None:

@@ -53,12 +53,12 @@ def distance_from_identity(diag: Tensor, lower: Tensor, G: Tensor) -> Tensor:
     computed[0] = computed[0] - torch.eye(n, dtype=diag.dtype, device=diag.device)
     size = _congruence(diag.abs(), lower.abs(), G.abs())
     rounding = _gamma((bands + 5) * n + 4)
-    rows = diag.new_zeros(diag.shape[:-1])
+    rows, steps = diag.new_zeros(diag.shape[:-1]), diag.shape[-3]
     for m, (block, terms) in enumerate(zip(computed, size, strict=True)):
-        bound = block.abs() + rounding * (terms + 1)
+        bound = block.abs() + rounding * (terms if m else terms + 1)
         rows = rows + bound.sum(-1)
         if m:  # the block above the diagonal belongs to the row of step t − m
-            rows = rows + pad(bound[..., m:, :, :].sum(-2), (0, 0, 0, m))
+            rows = rows + pad(bound[..., m:, :, :].sum(-2), (0, 0, 0, min(m, steps)))
     return rows.amax((-2, -1)) * (1 + 8 * (2 * bands * n + 4) * _U)
 
 
