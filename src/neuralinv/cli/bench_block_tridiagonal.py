@@ -57,7 +57,7 @@ def block_tridiagonal(
 
     names = parse_names(rivals, [*RIVALS, kalman.NAME], "--rivals", may_be_empty=True)
     settings = speed.Settings(
-        sizes=parse_pairs(sizes or (_QUICK_SIZES if quick else _ALL_SIZES)),
+        sizes=parse_pairs((_QUICK_SIZES if quick else _ALL_SIZES) if sizes is None else sizes),
         batch=batch,
         dtypes=tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes")),
         rivals=tuple(name for name in names if not (quick and name == DENSE)),
