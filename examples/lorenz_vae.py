@@ -5,7 +5,7 @@ arXiv:1511.07367): one factorisation in each training step gives mean, sample an
 ``neuralinv/study/lorenz_vae/model.py``. The training is repeated for 100 steps with the factorisation as a Python loop
 over time; with ``--backend loop`` it loops from beginning to end.
 
-Run it with ``python examples/lorenz_vae.py [--backend loop] [--steps 2000] [--out runs/vae]``.
+Run it with ``python examples/lorenz_vae.py [--backend loop] [--steps 1500] [--out runs/vae]``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Train, reconstruct a path that the training has not seen, and draw both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=("auto", "native", "cyclic", "loop"), default="auto")
-    parser.add_argument("--steps", type=int, default=2000, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps")
     parser.add_argument("--compare", type=int, default=100, help="steps with the other backend")
     parser.add_argument("--out", type=Path, default=Path("runs/vae"))
     options = parser.parse_args(arguments)

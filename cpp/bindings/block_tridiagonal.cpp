@@ -1,5 +1,5 @@
 // The block-tridiagonal kernels for Python: checks sizes, releases the GIL, nothing else.
-// neuralinv/block_tridiagonal/native.py calls it, with the addresses of contiguous arrays.
+// neuralinv/block_tridiagonal/kernels.py calls it, with the addresses of contiguous arrays.
 #include <nanobind/nanobind.h>
 
 #include "neuralinv/block_tridiagonal_dispatch.hpp"
@@ -64,6 +64,15 @@ void inverse_blocks(Size sequences, Size steps, Size n, int threads, Address L, 
 }
 
 template <class T>
+void inverse_blocks_rev(Size sequences, Size steps, Size n, int threads, Address L, Address C, Address diagonal,
+                        Address below, Address diagonal_bar, Address below_bar, Address L_bar, Address C_bar) {
+    const bt::Problem p = problem(sequences, steps, n, threads);
+    nb::gil_scoped_release release;
+    bt::inverse_blocks_rev<T>(p, at<T>(L), at<T>(C), at<T>(diagonal), at<T>(below), at<T>(diagonal_bar),
+                              at<T>(below_bar), at<T>(L_bar), at<T>(C_bar));
+}
+
+template <class T>
 void log_diagonal(Size sequences, Size steps, Size n, int threads, Address L, Address result) {
     const bt::Problem p = problem(sequences, steps, n, threads);
     nb::gil_scoped_release release;
@@ -84,6 +93,7 @@ void bind(nb::module_ m) {
     m.def("solve", &solve<T>);
     m.def("solve_rev", &solve_rev<T>);
     m.def("inverse_blocks", &inverse_blocks<T>);
+    m.def("inverse_blocks_rev", &inverse_blocks_rev<T>);
     m.def("log_diagonal", &log_diagonal<T>);
     m.def("log_diagonal_rev", &log_diagonal_rev<T>);
 }

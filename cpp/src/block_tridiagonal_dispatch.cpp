@@ -1,7 +1,8 @@
-// Choice of the instruction set, threads over sequences, scratch memory.
+// Choice of the instruction set and of the kernels, threads over sequences, scratch memory.
 #include "neuralinv/block_tridiagonal_dispatch.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -59,24 +60,64 @@ struct Release {
 // Waking a thread costs some microseconds: below this many multiplications one thread does the work.
 constexpr double work_for_threads = 1 << 16;
 
-// Call body(sequence, scratch) for every sequence. Each thread's calls have `entries` of scratch memory of their own.
-template <class T, class Body>
-void for_each_sequence(const Problem& problem, std::int64_t entries, double work_per_step, const Body& body) {
+// The fewest sequences for which a vector with one in each lane is faster than one sequence after another: measured.
+template <class T>
+int least_in_lanes(std::int64_t n, int lanes) {
+    if (n > 32) return lanes + 1;
+    return lanes / 4 + 1;
+}
+
+// Call one(sequence, scratch) for every sequence, or several(first, count, scratch) for every vector of them. Each piece
+// of the work has `entries` of scratch memory of its own.
+template <class T, class One, class Several>
+void for_each_sequence(const Problem& problem, std::int64_t entries, double work_per_step, int least, const One& one,
+                       const Several& several) {
+    const auto& kernel = kernels<T>().in_lanes;
+    const bool in_lanes = problem.sequences >= least;
+    const std::int64_t width = in_lanes ? kernel.lanes : 1, tiles = (problem.sequences + width - 1) / width;
     const double work = double(problem.sequences) * double(problem.steps) * work_per_step;
     const int threads = work < work_for_threads ? 1 : problem.threads;
     // Few pieces, for each takes scratch memory, but several for each thread, so that an interrupted one holds up nobody.
     const std::int64_t most = threads <= 1 ? 1 : std::int64_t(threads) * 8;
-    const std::int64_t pieces = problem.sequences < most ? problem.sequences : most;
+    const std::int64_t pieces = tiles < most ? tiles : most;
     if (pieces == 0) return;
     const std::size_t line = alignment / sizeof(T);
     const std::size_t each = (std::size_t(entries) + line - 1) / line * line;
     const std::unique_ptr<T, Release> memory(
         static_cast<T*>(::operator new(std::size_t(pieces) * each * sizeof(T), std::align_val_t(alignment))));
     auto run_piece = [&](std::int64_t piece) {
-        const std::int64_t begin = problem.sequences * piece / pieces, end = problem.sequences * (piece + 1) / pieces;
-        for (std::int64_t s = begin; s < end; ++s) body(s, memory.get() + std::size_t(piece) * each);
+        const std::int64_t begin = tiles * piece / pieces, end = tiles * (piece + 1) / pieces;
+        T* const scratch = memory.get() + std::size_t(piece) * each;
+        for (std::int64_t tile = begin; tile < end; ++tile) {
+            const std::int64_t first = tile * width, left = problem.sequences - first;
+            const std::int64_t count = left < width ? left : width;
+            if (count >= least)
+                several(first, int(count), scratch);
+            else
+                for (std::int64_t s = first; s < first + count; ++s) one(s, scratch);
+        }
     };
     parallel_for(threads, pieces, run_piece);
+}
+
+// The same where lanes do not pay: solves read a block for n² multiplications, which its way into lanes outweighs.
+template <class T, class One>
+void for_each_sequence(const Problem& problem, std::int64_t entries, double work_per_step, const One& one) {
+    for_each_sequence<T>(problem, entries, work_per_step, std::numeric_limits<int>::max(), one,
+                         [](std::int64_t, int, T*) {});
+}
+
+template <class T>
+std::int64_t scratch_entries(const Problem& problem) {
+    const auto& kernel = kernels<T>();
+    const std::int64_t one = kernel.scratch_entries(int(problem.n));
+    const std::int64_t several = kernel.in_lanes.scratch_entries(int(problem.n));
+    return one > several ? one : several;
+}
+
+template <class T>
+int least_in_lanes(const Problem& problem) {
+    return least_in_lanes<T>(problem.n, kernels<T>().in_lanes.lanes);
 }
 
 std::int64_t blocks(const Problem& problem) { return problem.steps * problem.n * problem.n; }
@@ -94,12 +135,22 @@ std::int64_t factor(const Problem& problem, const T* D, const T* B, T* L, T* C, 
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), below = blocks_below(problem);
-    for_each_sequence<T>(problem, kernel.scratch_entries(n), cube(problem) / 4, [&](std::int64_t s, T* scratch) {
-        info[s] = kernel.factor(n, problem.steps, D + s * size, B + s * below, L + s * size, C + s * below, scratch);
+    const auto spoil_failed = [&](std::int64_t s) {
         if (info[s] == 0) return;
         for (std::int64_t e = 0; e < size; ++e) L[s * size + e] = std::numeric_limits<T>::quiet_NaN();
         for (std::int64_t e = 0; e < below; ++e) C[s * below + e] = std::numeric_limits<T>::quiet_NaN();
-    });
+    };
+    for_each_sequence<T>(
+        problem, scratch_entries<T>(problem), cube(problem) / 4, least_in_lanes<T>(problem),
+        [&](std::int64_t s, T* scratch) {
+            info[s] = kernel.factor(n, problem.steps, D + s * size, B + s * below, L + s * size, C + s * below, scratch);
+            spoil_failed(s);
+        },
+        [&](std::int64_t s, int count, T* scratch) {
+            kernel.in_lanes.factor(n, problem.steps, count, D + s * size, B + s * below, L + s * size, C + s * below,
+                                   info + s, scratch);
+            for (int i = 0; i < count; ++i) spoil_failed(s + i);
+        });
     for (std::int64_t s = 0; s < problem.sequences; ++s)
         if (info[s] != 0) return s;
     return -1;
@@ -110,10 +161,16 @@ void factor_rev(const Problem& problem, const T* L, const T* C, const T* L_bar, 
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), below = blocks_below(problem);
-    for_each_sequence<T>(problem, kernel.scratch_entries(n), cube(problem), [&](std::int64_t s, T* scratch) {
-        kernel.factor_rev(n, problem.steps, L + s * size, C + s * below, L_bar + s * size, C_bar + s * below,
-                          D_bar + s * size, B_bar + s * below, scratch);
-    });
+    for_each_sequence<T>(
+        problem, scratch_entries<T>(problem), cube(problem), least_in_lanes<T>(problem),
+        [&](std::int64_t s, T* scratch) {
+            kernel.factor_rev(n, problem.steps, L + s * size, C + s * below, L_bar + s * size, C_bar + s * below,
+                              D_bar + s * size, B_bar + s * below, scratch);
+        },
+        [&](std::int64_t s, int count, T* scratch) {
+            kernel.in_lanes.factor_rev(n, problem.steps, count, L + s * size, C + s * below, L_bar + s * size,
+                                       C_bar + s * below, D_bar + s * size, B_bar + s * below, scratch);
+        });
 }
 
 template <class T>
@@ -130,7 +187,7 @@ void solve_rev(const Problem& problem, std::int64_t k, bool transposed, const T*
                const T* x_bar, T* L_bar, T* C_bar, T* b_bar) {
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
-    const std::int64_t size = blocks(problem), below = blocks_below(problem), rhs = problem.steps * problem.n * k;
+    const std::int64_t size = blocks(problem), below = blocks_below(problem), rhs = problem.steps * n * k;
     for_each_sequence<T>(problem, n * k, square(problem) * double(k), [&](std::int64_t s, T* scratch) {
         const T* const solution = x + s * rhs;
         T* const adjoint = b_bar + s * rhs;
@@ -145,10 +202,31 @@ void inverse_blocks(const Problem& problem, const T* L, const T* C, T* diagonal,
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), size_below = blocks_below(problem);
-    for_each_sequence<T>(problem, kernel.scratch_entries(n), cube(problem), [&](std::int64_t s, T* scratch) {
-        kernel.inverse_blocks(n, problem.steps, L + s * size, C + s * size_below, diagonal + s * size,
-                              below + s * size_below, scratch);
-    });
+    for_each_sequence<T>(
+        problem, scratch_entries<T>(problem), cube(problem), least_in_lanes<T>(problem),
+        [&](std::int64_t s, T* scratch) {
+            kernel.inverse_blocks(n, problem.steps, L + s * size, C + s * size_below, diagonal + s * size,
+                                  below + s * size_below, scratch);
+        },
+        [&](std::int64_t s, int count, T* scratch) {
+            kernel.in_lanes.inverse_blocks(n, problem.steps, count, L + s * size, C + s * size_below,
+                                           diagonal + s * size, below + s * size_below, scratch);
+        });
+}
+
+template <class T>
+void inverse_blocks_rev(const Problem& problem, const T* L, const T* C, const T* diagonal, const T* below,
+                        const T* diagonal_bar, const T* below_bar, T* L_bar, T* C_bar) {
+    const auto& kernel = kernels<T>();
+    const std::int64_t size = blocks(problem), size_below = blocks_below(problem);
+    for_each_sequence<T>(
+        problem, scratch_entries<T>(problem), cube(problem), 1, [](std::int64_t, T*) {},
+        [&](std::int64_t s, int count, T* scratch) {
+            const std::int64_t at = s * size, at_below = s * size_below;
+            kernel.in_lanes.inverse_blocks_rev(int(problem.n), problem.steps, count, L + at, C + at_below, diagonal + at,
+                                               below + at_below, diagonal_bar + at, below_bar + at_below, L_bar + at,
+                                               C_bar + at_below, scratch);
+        });
 }
 
 template <class T>
@@ -160,10 +238,20 @@ void log_diagonal(const Problem& problem, const T* L, T* result) {
         std::int64_t exponents = 0;
         for (std::int64_t t = 0; t < problem.steps; ++t)
             for (std::int64_t i = 0; i < n; ++i) {
-                int exponent = 0;
-                product *= std::frexp(double(L[s * size + (t * n + i) * n + i]), &exponent);
-                exponents += exponent;
-                if (!(product > 0x1p-900)) {  // zero, negative and not a number, too: their logarithm says so
+                const double value = double(L[s * size + (t * n + i) * n + i]);
+                std::uint64_t bits;
+                std::memcpy(&bits, &value, sizeof(bits));
+                const std::uint64_t exponent = bits >> 52;
+                if (exponent - 1 >= 0x7fe) {  // zero, subnormal, infinite, negative, not a number
+                    logarithms += std::log(value);
+                    continue;
+                }
+                exponents += std::int64_t(exponent) - 1023;
+                bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;  // from 1 to 2
+                double mantissa;
+                std::memcpy(&mantissa, &bits, sizeof(mantissa));
+                product *= mantissa;
+                if (product > 0x1p900) {
                     logarithms += std::log(product);
                     product = 1;
                 }
@@ -192,6 +280,8 @@ void log_diagonal_rev(const Problem& problem, const T* L, const T* result_bar, T
     template void solve_rev<T>(const Problem&, std::int64_t, bool, const T*, const T*, const T*, const T*, T*, T*,   \
                                T*);                                                                                  \
     template void inverse_blocks<T>(const Problem&, const T*, const T*, T*, T*);                                     \
+    template void inverse_blocks_rev<T>(const Problem&, const T*, const T*, const T*, const T*, const T*, const T*,  \
+                                        T*, T*);                                                                     \
     template void log_diagonal<T>(const Problem&, const T*, T*);                                                     \
     template void log_diagonal_rev<T>(const Problem&, const T*, const T*, T*);
 

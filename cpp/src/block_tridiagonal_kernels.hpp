@@ -5,9 +5,10 @@
 
 namespace neuralinv {
 
-// Kernels for one sequence of blocks of one size, n ≥ 1. `scratch` is aligned to a vector.
+// Kernels for blocks of one size, n ≥ 1. `scratch` is aligned to a vector.
 template <class T>
 struct BlockTridiagonalKernels {
+    // For one sequence.
     std::int64_t (*scratch_entries)(int n);
     std::int64_t (*factor)(int n, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch);
     void (*factor_rev)(int n, std::int64_t steps, const T* L, const T* C, const T* L_bar, const T* C_bar, T* D_bar,
@@ -16,6 +17,21 @@ struct BlockTridiagonalKernels {
     void (*solve_rev)(int n, std::int64_t steps, std::int64_t k, const T* u, const T* v, T* L_bar, T* C_bar,
                       T* scratch);
     void (*inverse_blocks)(int n, std::int64_t steps, const T* L, const T* C, T* diagonal, T* below, T* scratch);
+
+    // For `count` ≤ lanes sequences, one after the other in memory, each in a SIMD lane.
+    struct InLanes {
+        int lanes;
+        std::int64_t (*scratch_entries)(int n);
+        void (*factor)(int n, std::int64_t steps, int count, const T* D, const T* B, T* L, T* C, std::int64_t* info,
+                       T* scratch);
+        void (*factor_rev)(int n, std::int64_t steps, int count, const T* L, const T* C, const T* L_bar, const T* C_bar,
+                           T* D_bar, T* B_bar, T* scratch);
+        void (*inverse_blocks)(int n, std::int64_t steps, int count, const T* L, const T* C, T* diagonal, T* below,
+                               T* scratch);
+        void (*inverse_blocks_rev)(int n, std::int64_t steps, int count, const T* L, const T* C, const T* diagonal,
+                                   const T* below, const T* diagonal_bar, const T* below_bar, T* L_bar, T* C_bar,
+                                   T* scratch);
+    } in_lanes;
 };
 
 struct BlockTridiagonalTarget {

@@ -3,12 +3,13 @@
 
 #include "block_tridiagonal_kernels.hpp"
 #include "neuralinv/block_tridiagonal.hpp"
+#include "neuralinv/block_tridiagonal_lanes.hpp"
 #include "neuralinv/block_tridiagonal_rev.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
 // Sizes from 1 to this one are known to the compiler; for larger ones only the vectors in a column are.
-inline constexpr int largest_fixed_block = 12;
+inline constexpr int largest_fixed_block = 3;
 inline constexpr int most_vectors = 4;
 
 // Call `body` with the size n, as far as there is a kernel for it.
@@ -59,6 +60,8 @@ constexpr BlockTridiagonalKernels<T> block_tridiagonal_kernels() {
                 inverse_blocks_sequence(size, steps, L, C, diagonal, below, scratch);
             });
         },
+        {lanes<T>, [](int n) { return in_lanes::workspace_vectors(n) * lanes<T>; }, in_lanes::factor<T>,
+         in_lanes::factor_rev<T>, in_lanes::inverse_blocks<T>, in_lanes::inverse_blocks_rev<T>},
     };
 }
 

@@ -1,5 +1,5 @@
 // Block-tridiagonal kernels: F Fᵀ is the matrix, F solves undo F, inverse blocks times the matrix are the identity, and
-// reverse passes agree with differences of the forward passes.
+// reverse passes agree with differences of the forward passes; a batch gives what its sequences give alone.
 #include "neuralinv/block_tridiagonal_dispatch.hpp"
 
 #include <cmath>
@@ -162,6 +162,81 @@ void check_reverse(std::int64_t n, std::int64_t steps) {
           long(steps), expected, difference);
 }
 
+// Gradients of the blocks of the inverse against central differences, in the direction of random L and C.
+void check_inverse_reverse(std::int64_t n, std::int64_t steps) {
+    Example<double> x(1, steps, n, 1);
+    x.factor();
+    const Vec<double> diagonal_bar = uniform<double>(steps, int(n), 4), below_bar = uniform<double>(steps - 1, int(n), 5);
+    Vec<double> diagonal(x.D.size()), below(x.B.size()), L_bar(x.D.size()), C_bar(x.B.size());
+    bt::inverse_blocks<double>(x.problem, x.L.data(), x.C.data(), diagonal.data(), below.data());
+    bt::inverse_blocks_rev<double>(x.problem, x.L.data(), x.C.data(), diagonal.data(), below.data(), diagonal_bar.data(),
+                                   below_bar.data(), L_bar.data(), C_bar.data());
+    Vec<double> direction_L = uniform<double>(steps, int(n), 6);
+    const Vec<double> direction_C = uniform<double>(steps - 1, int(n), 7);
+    for (std::int64_t t = 0; t < steps; ++t)
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t j = i + 1; j < n; ++j) {
+                CHECK(L_bar[t * x.block + i * n + j] == 0, "n %ld", long(n));
+                direction_L[t * x.block + i * n + j] = 0;
+            }
+    constexpr double h = 1e-5;
+    double expected = 0, values[2];
+    for (std::size_t e = 0; e < x.L.size(); ++e) expected += direction_L[e] * L_bar[e];
+    for (std::size_t e = 0; e < x.C.size(); ++e) expected += direction_C[e] * C_bar[e];
+    for (int side : {0, 1}) {
+        Vec<double> L = x.L, C = x.C;
+        for (std::size_t e = 0; e < L.size(); ++e) L[e] += (side == 0 ? -h : h) * direction_L[e];
+        for (std::size_t e = 0; e < C.size(); ++e) C[e] += (side == 0 ? -h : h) * direction_C[e];
+        bt::inverse_blocks<double>(x.problem, L.data(), C.data(), diagonal.data(), below.data());
+        values[side] = 0;
+        for (std::size_t e = 0; e < L.size(); ++e) values[side] += diagonal[e] * diagonal_bar[e];
+        for (std::size_t e = 0; e < C.size(); ++e) values[side] += below[e] * below_bar[e];
+    }
+    const double difference = (values[1] - values[0]) / (2 * h);
+    CHECK(std::fabs(difference - expected) <= 1e-7 * (1 + std::fabs(expected)), "n %ld T %ld: %g, expected %g", long(n),
+          long(steps), expected, difference);
+}
+
+// Every sequence of a batch, full vectors of them and what is left over, gives what it gives alone.
+template <class T>
+void check_batches(std::int64_t n, std::int64_t steps, std::int64_t sequences, int threads) {
+    Example<T> x(sequences, steps, n, threads);
+    x.factor();
+    const Vec<T> L_bar = uniform<T>(sequences * steps, int(n), 4), C_bar = uniform<T>(sequences * (steps - 1), int(n), 5);
+    const auto run = [&](const bt::Problem& problem, std::int64_t first) {
+        const std::int64_t at = first * steps * x.block, below = first * (steps - 1) * x.block;
+        const std::int64_t size = problem.sequences * steps * x.block, size_below = problem.sequences * (steps - 1) * x.block;
+        Vec<Vec<T>> results;
+        const auto room = [&](std::int64_t entries) { return results.emplace_back(Vec<T>(std::size_t(entries))).data(); };
+        results.reserve(8);
+        const T *L = x.L.data() + at, *C = x.C.data() + below, *l = L_bar.data() + at, *c = C_bar.data() + below;
+        Vec<std::int64_t> info(std::size_t(problem.sequences), 0);
+        T *a = room(size), *b = room(size_below);
+        bt::factor<T>(problem, x.D.data() + at, x.B.data() + below, a, b, info.data());
+        a = room(size), b = room(size_below);
+        bt::factor_rev<T>(problem, L, C, l, c, a, b);
+        T *d = room(size), *e = room(size_below);
+        bt::inverse_blocks<T>(problem, L, C, d, e);
+        a = room(size), b = room(size_below);
+        bt::inverse_blocks_rev<T>(problem, L, C, d, e, l, c, a, b);
+        return results;
+    };
+    const Vec<Vec<T>> together = run(x.problem, 0);
+    for (std::int64_t s = 0; s < sequences; ++s) {
+        const Vec<Vec<T>> alone = run({1, steps, n, 1}, s);
+        for (std::size_t r = 0; r < alone.size(); ++r) {
+            const std::size_t begin = std::size_t(s) * alone[r].size();
+            double worst = 0, largest = 0;
+            for (std::size_t e = 0; e < alone[r].size(); ++e) {
+                worst = std::fmax(worst, std::fabs(double(alone[r][e]) - double(together[r][begin + e])));
+                largest = std::fmax(largest, std::fabs(double(alone[r][e])));
+            }
+            CHECK(worst <= 20 * double(n) * std::numeric_limits<T>::epsilon() * largest, "n %ld sequence %ld of %ld, result %zu: %g",
+                  long(n), long(s), long(sequences), r, worst);
+        }
+    }
+}
+
 template <class T>
 void check_failures(std::int64_t n) {
     Example<T> x(5, 4, n, 2);
@@ -180,7 +255,9 @@ void check_all() {
         check_size<T>(n, 2, 1, 1);
         check_size<T>(n, 5, 9, 3);
         check_failures<T>(n);
+        check_batches<T>(n, 3, 2 * 16 + 7, 2);
     }
+    for (std::int64_t sequences : {1, 2, 3, 4, 5, 8, 9, 16, 17}) check_batches<T>(6, 1, sequences, 1);
 }
 
 }  // namespace
@@ -190,6 +267,9 @@ int main() {
     check_all<float>();
     check_all<double>();
     for (std::int64_t n : {1, 2, 3, 5, 8, 10, 12, 13, 20, 33})
-        for (std::int64_t steps : {1, 2, 4}) check_reverse(n, steps);
+        for (std::int64_t steps : {1, 2, 4}) {
+            check_reverse(n, steps);
+            check_inverse_reverse(n, steps);
+        }
     return neuralinv::test::report("block-tridiagonal");
 }

@@ -123,6 +123,22 @@ class block_tridiagonal_f32:  # noqa: N801 - a submodule, and so is the one belo
         sequences: int, steps: int, n: int, threads: int, L: int, C: int, diagonal: int, below: int, /
     ) -> None: ...
     @staticmethod
+    def inverse_blocks_rev(
+        sequences: int,
+        steps: int,
+        n: int,
+        threads: int,
+        L: int,
+        C: int,
+        diagonal: int,
+        below: int,
+        diagonal_bar: int,
+        below_bar: int,
+        L_bar: int,
+        C_bar: int,
+        /,
+    ) -> None: ...
+    @staticmethod
     def log_diagonal(sequences: int, steps: int, n: int, threads: int, L: int, result: int, /) -> None: ...
     @staticmethod
     def log_diagonal_rev(

@@ -193,6 +193,41 @@ def test_float32_and_no_gradients() -> None:
     assert repr(q) == "GaussianMarkovChain(batch=(2,), T=4, n=3, torch.float32)"
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_single_precision(method: str) -> None:
+    q = chain(2, steps=30, n=4, form="information", method=method)
+    D, B = (x.float() for x in (q.precision.diag, q.precision.lower))
+    single = ni.GaussianMarkovChain(ni.BlockTridiagonal(D, B, method=method), information=q.information.float())
+    value = normal(3, 2, 30, 4)
+    for ours, exact in (
+        (single.mean, q.mean),
+        (single.variance, q.variance),
+        (single.lag_one_covariances, q.lag_one_covariances),
+        (single.entropy(), q.entropy()),
+        (single.log_prob(value.float()), q.log_prob(value)),
+        (kl_divergence(single, single.expand((2,))), torch.zeros(2)),
+    ):
+        assert ours.dtype == torch.float32
+        scale = max(1.0, float(exact.abs().max()))
+        torch.testing.assert_close(ours.double(), exact.double(), rtol=0, atol=2e-4 * scale)
+
+
+def test_under_compile_and_function_transforms() -> None:
+    D, B = random_precision(3, steps=4, n=2)
+    h = normal(3, 4, 2)
+
+    def total(D: Tensor, B: Tensor, h: Tensor) -> Tensor:
+        q = ni.GaussianMarkovChain(ni.BlockTridiagonal(D, B), information=h, validate_args=False)
+        return q.mean.sum() + q.entropy().sum() + q.log_prob(h).sum()
+
+    expected = total(D, B, h)
+    torch.testing.assert_close(torch.compile(total, fullgraph=True, backend="aot_eager")(D, B, h), expected)
+    torch.testing.assert_close(torch.func.vmap(total)(D, B, h).sum(), expected)
+    leaf = h.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(total(D, B, leaf), leaf)
+    torch.testing.assert_close(torch.func.grad(total, argnums=2)(D, B, h), gradient)
+
+
 def test_what_does_not_fit_is_explained() -> None:
     D, B = random_precision(2, steps=4, n=3)
     M, mean = ni.BlockTridiagonal(D, B), torch.zeros(2, 4, 3, dtype=torch.float64)

@@ -92,7 +92,7 @@ def posterior(s: Model, method: str = "auto") -> ni.GaussianMarkovChain:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("steps", "n"), [(1, 2), (2, 1), (7, 3), (12, 4)])
+@pytest.mark.parametrize(("steps", "n"), [(1, 2), (2, 1), (7, 3), (12, 4), (200, 3)])
 def test_kalman_and_rauch_tung_striebel(steps: int, n: int, method: str) -> None:
     s = model(steps, n)
     if steps > 2:

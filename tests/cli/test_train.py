@@ -133,7 +133,8 @@ def test_demo_runs_the_whole_path(neuralinv, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "generate", "verify", "train", "invert", "evaluate", "demo", "bench", "bench dense", "bench tune"]
+    "command",
+    ["", "generate", "verify", "train", "invert", "evaluate", "demo", "demo vae", "bench", "bench dense", "bench tune"],
 )
 def test_help_on_every_level(neuralinv, command: str) -> None:
     result = neuralinv(*command.split(), "--help")

@@ -189,6 +189,12 @@ def test_batches_and_several_right_hand_sides() -> None:
             torch.testing.assert_close(columns[..., k], expected)
         shared = vilds.blk_chol_inv(L[0, 0], C[0, 0], b, lower, not lower)  # one matrix, a batch of vectors
         torch.testing.assert_close(shared[1, 1], loop_inv(L[0, 0], C[0, 0], b[1, 1], lower, not lower))
+    for kind in (L[0, 0], L[0, 0] + 0.1 * normal(3, 3, 3)):
+        compare(
+            vilds.blk_chol_inv,
+            lambda A, C, b: torch.stack([torch.stack([loop_inv(A, C, v) for v in w]) for w in b]),
+            kind, C[0, 0], b,
+        )  # fmt: skip
     mapped = torch.func.vmap(vilds.blk_chol_inv)(L[0], C[0], b[0])
     torch.testing.assert_close(mapped, vilds.blk_chol_inv(L[0], C[0], b[0]))
 

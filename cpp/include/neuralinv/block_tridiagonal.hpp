@@ -64,8 +64,8 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
             if (!careful && !(pivot >= Traits<T>::smallest_normal && pivot <= 1 / Traits<T>::smallest_normal))
                 return extreme_pivot;
             pivots[j] = pivot;
-            add_product<-1>(size, l, l, scaled, stride, 1, j, j + 1, first, j);
-            if (c) add_product<-1>(size, c, c, scaled, stride, 1, j, j + 1, first, j);
+            add_product_inline<-1>(size, l, l, scaled, stride, 1, j, j + 1, first, j);
+            if (c) add_product_inline<-1>(size, c, c, scaled, stride, 1, j, j + 1, first, j);
             const T scale = 1 / (careful ? square_root(pivot) : pivot);
             if (careful) {
                 scale_column(size, l, j, scale);
@@ -134,18 +134,38 @@ inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, c
 
 // ---- solves with the factor ------------------------------------------------------------------------------------------
 
+// The sum of all lanes, halves to halves: one lane after another would be a long chain.
+template <class T, class V>
+NEURALINV_INLINE T sum_of_lanes(V sum) {
+    constexpr int count = int(sizeof(V) / sizeof(T));
+    T part[count];
+    __builtin_memcpy(part, &sum, sizeof(part));
+    for (int half = count / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; ++l) part[l] += part[l + half];
+    return part[0];
+}
+
+// The sum of a[k] b[k] for k from `from` on, as far as whole Vs go; `from` moves on.
+template <class V, class T>
+NEURALINV_INLINE T dot_of_vectors(const T* a, const T* b, int& from, int count) {
+    constexpr int width = int(sizeof(V) / sizeof(T));
+    if (from + width > count) return T(0);
+    V sum{};
+    for (; from + width <= count; from += width) {
+        V left, right;
+        __builtin_memcpy(&left, a + from, sizeof(V));
+        __builtin_memcpy(&right, b + from, sizeof(V));
+        sum = sum + left * right;
+    }
+    return sum_of_lanes<T>(sum);
+}
+
 // x − Σ_k a[k] b[k], `count` terms.
 template <class T>
 NEURALINV_INLINE T subtract_dot(T x, const T* a, const T* b, int count) {
-    typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
     int k = 0;
-    if (count >= lanes<T>) {
-        Vector<T> sum{};
-        for (; k + lanes<T> <= count; k += lanes<T>)
-            sum = sum + Vector<T>(*reinterpret_cast<const Unaligned*>(a + k)) *
-                            Vector<T>(*reinterpret_cast<const Unaligned*>(b + k));
-        for (int l = 0; l < lanes<T>; ++l) x -= sum[l];
-    }
+    x -= dot_of_vectors<Vector<T>>(a, b, k, count);
+    if constexpr (lanes<T> > piece<T>) x -= dot_of_vectors<Piece<T>>(a, b, k, count);
     for (; k < count; ++k) x -= a[k] * b[k];
     return x;
 }

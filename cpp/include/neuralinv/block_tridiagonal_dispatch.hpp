@@ -7,7 +7,7 @@ namespace neuralinv::block_tridiagonal {
 
 // `sequences` independent matrices of `steps` ≥ 1 blocks of n × n, n ≥ 1. Arrays hold them one after the other without
 // gaps, of the shapes that block_tridiagonal.hpp and block_tridiagonal_rev.hpp give for one. All functions work on at
-// most `threads` threads, one sequence on each.
+// most `threads` threads. Of many sequences each has a SIMD lane; few are worked on one after another.
 struct Problem {
     std::int64_t sequences;
     std::int64_t steps;
@@ -34,6 +34,11 @@ void solve_rev(const Problem& problem, std::int64_t k, bool transposed, const T*
 
 template <class T>
 void inverse_blocks(const Problem& problem, const T* L, const T* C, T* diagonal, T* below);
+
+// From the blocks of the inverse and their gradients to L_bar and C_bar.
+template <class T>
+void inverse_blocks_rev(const Problem& problem, const T* L, const T* C, const T* diagonal, const T* below,
+                        const T* diagonal_bar, const T* below_bar, T* L_bar, T* C_bar);
 
 // result: (sequences), the sum of the logarithms of the diagonals of all L_t: half the log-determinant of M.
 template <class T>

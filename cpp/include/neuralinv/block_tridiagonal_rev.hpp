@@ -56,6 +56,19 @@ inline void factor_sequence_rev(Size size, std::int64_t steps, const T* L, const
     }
 }
 
+// target[0..count-1] = factor · source, and perhaps more up to n: V by V, the last of them moved back to fit.
+template <class V, class T>
+NEURALINV_INLINE void scaled_row(int n, int count, T factor, const T* source, T* target) {
+    constexpr int width = int(sizeof(V) / sizeof(T));
+    for (int j = 0; j < count; j += width) {
+        const int at = j + width <= n ? j : n - width;
+        V v;
+        __builtin_memcpy(&v, source + at, sizeof(v));
+        v = v * factor;
+        __builtin_memcpy(target + at, &v, sizeof(v));
+    }
+}
+
 // L̄ and C̄ from the solution of F x = b (or Fᵀ x = b) and from b̄, which is itself a solution: Fᵀ b̄ = x̄ (or F b̄ = x̄).
 //
 // F dx = db − dF x gives F̄ = −b̄ xᵀ on the blocks of F; transposed, F̄ = −x b̄ᵀ. So with (u, v) = (b̄, x) or (x, b̄):
@@ -66,11 +79,18 @@ inline void solve_sequence_rev(Size size, std::int64_t steps, std::int64_t k, co
                                T* C_bar, T* scratch) {
     const int n = size.n();
     const std::int64_t entries = n * k;
-    // target[i, 0..count-1] = −Σ_r left[i, r] right[:, r], with right given as (k, n).
-    const auto outer = [&](T* __restrict target, const T* left, const T* __restrict right, int count) NEURALINV_LAMBDA {
-        for (int j = 0; j < n; ++j) target[j] = T(0);
-        for (std::int64_t r = 0; r < k; ++r)
-            for (int j = 0; j < count; ++j) target[j] -= left[r] * right[r * n + j];
+    // A row of a block: its first `count` entries are −Σ_r left[r] right[:, r], with right given as (k, n), the rest 0.
+    const auto outer = [&](T* target, const T* left, const T* right, int count) NEURALINV_LAMBDA {
+        if (k == 1 && n >= lanes<T>) {
+            scaled_row<Vector<T>>(n, count, -left[0], right, target);
+        } else if (k == 1 && n >= piece<T>) {
+            scaled_row<Piece<T>>(n, count, -left[0], right, target);
+        } else {
+            for (int i = 0; i < count; ++i) target[i] = T(0);
+            for (std::int64_t r = 0; r < k; ++r)
+                for (int i = 0; i < count; ++i) target[i] -= left[r] * right[r * n + i];
+        }
+        for (int rest = count; rest < n; ++rest) target[rest] = T(0);
     };
     for (std::int64_t t = 0; t < steps; ++t) {
         const T* v_t = v + t * entries;

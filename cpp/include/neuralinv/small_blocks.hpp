@@ -53,27 +53,86 @@ NEURALINV_INLINE void clear(Size size, T* x) {
         for (int at = 0; at < size.stride(); at += lanes<T>) store<T>(Vector<T>{}, x + j * size.stride() + at);
 }
 
-// Move a block between two places, transposed: target[j·target_stride + i] = source[i·source_stride + j] for
-// i, j < n. `lanes` rows and `piece` columns at a time are transposed in registers; the last rows and columns are moved
-// back to fit, and then come twice.
+// A square of `piece` × `piece` entries, transposed in registers of 16 bytes.
 template <class T>
-NEURALINV_INLINE void move_transposed(int n, const T* source, int source_stride, T* target, int target_stride) {
+NEURALINV_INLINE void move_square(const T* source, int source_stride, T* target, int target_stride) {
+    if constexpr (piece<T> == 4) {
+        const Piece<T> r0 = load_piece(source), r1 = load_piece(source + source_stride);
+        const Piece<T> r2 = load_piece(source + 2 * source_stride), r3 = load_piece(source + 3 * source_stride);
+        const Piece<T> a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+        const Piece<T> c = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+        store_piece<T>(__builtin_shufflevector(a, c, 0, 1, 4, 5), target);
+        store_piece<T>(__builtin_shufflevector(a, c, 2, 3, 6, 7), target + target_stride);
+        store_piece<T>(__builtin_shufflevector(b, d, 0, 1, 4, 5), target + 2 * target_stride);
+        store_piece<T>(__builtin_shufflevector(b, d, 2, 3, 6, 7), target + 3 * target_stride);
+    } else {
+        const Piece<T> r0 = load_piece(source), r1 = load_piece(source + source_stride);
+        store_piece<T>(__builtin_shufflevector(r0, r1, 0, 2), target);
+        store_piece<T>(__builtin_shufflevector(r0, r1, 1, 3), target + target_stride);
+    }
+}
+
+// Move a block between two places, transposed: target[j·target_stride + i] = source[i·source_stride + j] for
+// i, j < n. What fits into registers is transposed there; the last rows and columns are moved back to fit, and then come
+// twice.
+template <class T>
+__attribute__((noinline)) void move_transposed(int n, const T* source, int source_stride, T* target, int target_stride) {
     typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-    if (n < lanes<T>) {
+    const auto back = [&](int at, int size) NEURALINV_LAMBDA { return at + size <= n ? at : n - size; };
+    if (n >= lanes<T>) {
+        for (int row = 0; row < n; row += lanes<T>)
+            for (int column = 0; column < n; column += piece<T>) {
+                const int i = back(row, lanes<T>), j = back(column, piece<T>);
+                Vector<T> columns[piece<T>];
+                load_chunk<T>(source + i * source_stride + j, source_stride, columns);
+                static_for<0, piece<T>>([&](auto c_) NEURALINV_LAMBDA {
+                    constexpr int c = decltype(c_)::value;
+                    *reinterpret_cast<Unaligned*>(target + (j + c) * target_stride + i) = columns[c];
+                });
+            }
+    } else if (n >= piece<T>) {
+        for (int row = 0; row < n; row += piece<T>)
+            for (int column = 0; column < n; column += piece<T>) {
+                const int i = back(row, piece<T>), j = back(column, piece<T>);
+                move_square(source + i * source_stride + j, source_stride, target + j * target_stride + i, target_stride);
+            }
+    } else {
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < n; ++j) target[j * target_stride + i] = source[i * source_stride + j];
-        return;
     }
-    for (int row = 0; row < n; row += lanes<T>) {
-        const int i = row + lanes<T> <= n ? row : n - lanes<T>;
-        for (int column = 0; column < n; column += piece<T>) {
-            const int j = column + piece<T> <= n ? column : n - piece<T>;
-            Vector<T> columns[piece<T>];
-            load_chunk<T>(source + i * source_stride + j, source_stride, columns);
-            static_for<0, piece<T>>([&](auto c_) NEURALINV_LAMBDA {
-                constexpr int c = decltype(c_)::value;
-                *reinterpret_cast<Unaligned*>(target + (j + c) * target_stride + i) = columns[c];
-            });
+}
+
+// The same for a block of known or unknown size.
+template <class Size, class T>
+NEURALINV_INLINE void move_transposed(Size size, const T* source, int source_stride, T* target, int target_stride) {
+    if constexpr (Size::fixed) {
+        for (int i = 0; i < size.n(); ++i)
+            for (int j = 0; j < size.n(); ++j) target[j * target_stride + i] = source[i * source_stride + j];
+    } else {
+        move_transposed(size.n(), source, source_stride, target, target_stride);
+    }
+}
+
+// Row by row, without transposition.
+template <class Size, class T>
+NEURALINV_INLINE void move_rows(Size size, const T* source, int source_stride, T* target, int target_stride) {
+    typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    const int n = size.n();
+    for (int i = 0; i < n; ++i) {
+        const T* const from = source + i * source_stride;
+        T* const to = target + i * target_stride;
+        if (n >= lanes<T>) {
+            for (int row = 0; row < n; row += lanes<T>) {
+                const int j = row + lanes<T> <= n ? row : n - lanes<T>;
+                *reinterpret_cast<Unaligned*>(to + j) = *reinterpret_cast<const Unaligned*>(from + j);
+            }
+        } else if (n >= piece<T>) {
+            for (int row = 0; row < n; row += piece<T>) {
+                const int j = row + piece<T> <= n ? row : n - piece<T>;
+                store_piece<T>(load_piece(from + j), to + j);
+            }
+        } else {
+            for (int j = 0; j < n; ++j) to[j] = from[j];
         }
     }
 }
@@ -81,27 +140,25 @@ NEURALINV_INLINE void move_transposed(int n, const T* source, int source_stride,
 // x[:, j] = source[:, j].
 template <class Size, class T>
 NEURALINV_INLINE void load_columns(Size size, const T* source, T* x) {
-    move_transposed(size.n(), source, size.n(), x, size.stride());
+    move_transposed(size, source, size.n(), x, size.stride());
 }
 
 // x[:, i] = source[i, :].
 template <class Size, class T>
 NEURALINV_INLINE void load_rows(Size size, const T* source, T* x) {
-    for (int i = 0; i < size.n(); ++i)
-        for (int j = 0; j < size.n(); ++j) x[i * size.stride() + j] = source[i * size.n() + j];
+    move_rows(size, source, size.n(), x, size.stride());
 }
 
 // target[:, j] = x[:, j].
 template <class Size, class T>
 NEURALINV_INLINE void store_columns(Size size, const T* x, T* target) {
-    move_transposed(size.n(), x, size.stride(), target, size.n());
+    move_transposed(size, x, size.stride(), target, size.n());
 }
 
 // target[i, :] = x[:, i]: for a symmetric block the same as store_columns.
 template <class Size, class T>
 NEURALINV_INLINE void store_rows(Size size, const T* x, T* target) {
-    for (int i = 0; i < size.n(); ++i)
-        for (int j = 0; j < size.n(); ++j) target[i * size.n() + j] = x[i * size.stride() + j];
+    move_rows(size, x, size.stride(), target, size.n());
 }
 
 // 0 above the diagonal of a block that lies row by row.
@@ -113,7 +170,7 @@ NEURALINV_INLINE void clear_above_diagonal(Size size, T* block) {
 
 template <class Size, class T>
 NEURALINV_INLINE void transpose(Size size, const T* x, T* transposed) {
-    move_transposed(size.n(), x, size.stride(), transposed, size.stride());
+    move_transposed(size, x, size.stride(), transposed, size.stride());
 }
 
 // ---- arithmetic ------------------------------------------------------------------------------------------------------
@@ -159,8 +216,8 @@ NEURALINV_INLINE void store_sums(const Vector<T> (&acc)[count][vectors], T* x, i
 
 // x[:, j] ± = Σ_{begin ≤ k < end} a[:, k] s[k·step + j·across] for columns first ≤ j < last.
 template <int sign, class Size, class T>
-NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across, int first, int last,
-                                  int begin, int end) {
+NEURALINV_INLINE void add_product_inline(Size size, T* x, const T* a, const T* s, int step, int across, int first,
+                                         int last, int begin, int end) {
     constexpr int vectors = Size::vectors, together = Size::together;
     const int stride = size.stride();
     for (int row = 0; row < stride; row += Size::chunk) {
@@ -178,6 +235,22 @@ NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int s
             store_sums(acc, x + j * stride + row, stride);
         }
     }
+}
+
+// The same, inline where the size is known, and else one function for all calls, which spares the compiler much.
+template <int sign, class Size, class T>
+__attribute__((noinline)) void add_product_apart(Size size, T* x, const T* a, const T* s, int step, int across, int first,
+                                                 int last, int begin, int end) {
+    add_product_inline<sign>(size, x, a, s, step, across, first, last, begin, end);
+}
+
+template <int sign, class Size, class T>
+NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across, int first, int last,
+                                  int begin, int end) {
+    if constexpr (Size::fixed)
+        add_product_inline<sign>(size, x, a, s, step, across, first, last, begin, end);
+    else
+        add_product_apart<sign>(size, x, a, s, step, across, first, last, begin, end);
 }
 
 // x ± = a s for all columns.
@@ -223,7 +296,7 @@ NEURALINV_INLINE void multiply_triangle(Size size, T* x, const T* a, const T* l)
 // x ← x l⁻¹ for a lower triangular l, given row by row with the reciprocals of its diagonal:
 // x[:, j] ← (x[:, j] − Σ_{k > j} x[:, k] l[k, j]) / l[j, j], from the last column to the first.
 template <class Size, class T>
-NEURALINV_INLINE void solve_from_right(Size size, T* x, const T* l, const T* reciprocal) {
+NEURALINV_INLINE void solve_from_right_inline(Size size, T* x, const T* l, const T* reciprocal) {
     const int n = size.n(), stride = size.stride();
     // Columns `width` at a time: what later columns subtract from all of them first, then their own corner of l.
     const auto columns = [&](auto width_, int j, int row) NEURALINV_LAMBDA {
@@ -249,6 +322,19 @@ NEURALINV_INLINE void solve_from_right(Size size, T* x, const T* l, const T* rec
         for (; j % Size::together != 0; --j) columns(Index<1>{}, j - 1, row);
         for (; j > 0; j -= Size::together) columns(Index<Size::together>{}, j - Size::together, row);
     }
+}
+
+template <class Size, class T>
+__attribute__((noinline)) void solve_from_right_apart(Size size, T* x, const T* l, const T* reciprocal) {
+    solve_from_right_inline(size, x, l, reciprocal);
+}
+
+template <class Size, class T>
+NEURALINV_INLINE void solve_from_right(Size size, T* x, const T* l, const T* reciprocal) {
+    if constexpr (Size::fixed)
+        solve_from_right_inline(size, x, l, reciprocal);
+    else
+        solve_from_right_apart(size, x, l, reciprocal);
 }
 
 // The symmetric x ← l⁻ᵀ x l⁻¹ (x symmetric): y = x l⁻¹, then z = yᵀ l⁻¹, whose halves rounding has left a little

@@ -82,6 +82,25 @@ def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     return diagonal, below
 
 
+def inverse_blocks_backward(
+    L: Tensor, C: Tensor, diagonal: Tensor, below: Tensor, diagonal_bar: Tensor, below_bar: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``L_bar`` and ``C_bar``."""
+    L_bar, C_bar = torch.empty_like(L), torch.empty_like(C)
+    _MODULES[L.dtype].inverse_blocks_rev(
+        *_problem(L),
+        L.data_ptr(),
+        C.data_ptr(),
+        diagonal.data_ptr(),
+        below.data_ptr(),
+        diagonal_bar.data_ptr(),
+        below_bar.data_ptr(),
+        L_bar.data_ptr(),
+        C_bar.data_ptr(),
+    )
+    return L_bar, C_bar
+
+
 def log_diagonal(L: Tensor) -> Tensor:
     """Return the sums of the logarithms of the diagonals."""
     result = L.new_empty(L.shape[:-3])

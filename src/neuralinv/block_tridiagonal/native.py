@@ -1,7 +1,7 @@
 """The compiled method: which tensors the kernels take, by which way, and their gradients in eager mode.
 
-Second derivatives are composed of differentiable operations; those of the factor, and all derivatives of the blocks of
-the inverse, go through cyclic reduction, whose autograd graph is short. So does what torch.func differentiates; there a
+Second derivatives are composed of differentiable operations; those of the factor and of the blocks of the inverse go
+through cyclic reduction, whose autograd graph is short. So does what torch.func differentiates; there a
 matrix that is not positive definite gives NaN instead of an error.
 """
 
@@ -136,14 +136,16 @@ class _Solve(Function):
 class _InverseBlocks(Function):
     @staticmethod
     def forward(ctx: Any, L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(L, C)
-        return kernels.inverse_blocks(L, C)
+        diagonal, below = kernels.inverse_blocks(L, C)
+        ctx.save_for_backward(L, C, diagonal, below)
+        return diagonal, below
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        create_graph = torch.is_grad_enabled()
-        inputs = tuple(x if create_graph else x.detach().requires_grad_() for x in ctx.saved_tensors)
-        return custom_ops.vjp(cyclic_reduction.inverse_blocks, inputs, grads, create_graph=create_graph)
+        L, C, diagonal, below = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return custom_ops.vjp(cyclic_reduction.inverse_blocks, (L, C), grads, create_graph=True)
+        return kernels.inverse_blocks_backward(L, C, diagonal, below, *(x.contiguous() for x in grads))
 
 
 class _LogDiagonal(Function):

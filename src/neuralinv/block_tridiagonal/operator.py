@@ -141,8 +141,10 @@ class BlockTridiagonal:
         """
         if certify:
             return self._certified_solve(b, jitter, rtol)
+        columns = as_columns(self._blocks, b, "b")
         factor = self.cholesky(jitter=jitter)
-        return factor.solve_transpose(factor.solve(b))
+        forward = factor._solve(columns.value, transposed=False)
+        return columns.restore(factor._solve(forward, transposed=True))
 
     def logdet(self, *, jitter: float = 0.0) -> Any:
         """Return the logarithm of ``det(M + jitter I)``, shape ``(*batch,)``; raises as :meth:`cholesky`."""
@@ -269,11 +271,13 @@ class BlockBidiagonal:
         See :meth:`BlockTridiagonal.solve`. A zero on a diagonal gives infinities or NaN, as
         ``torch.linalg.solve_triangular`` does.
         """
-        return self._solve(b, transposed=False)
+        columns = as_columns(self._blocks, b, "b")
+        return columns.restore(self._solve(columns.value, transposed=False))
 
     def solve_transpose(self, b: Array) -> Any:
         """Solve ``Fᵀ x = b``. Standard normal ``b`` makes ``x`` a draw from the normal law of precision ``F Fᵀ``."""
-        return self._solve(b, transposed=True)
+        columns = as_columns(self._blocks, b, "b")
+        return columns.restore(self._solve(columns.value, transposed=True))
 
     def matmul(self, x: Array) -> Any:
         """Return ``F x`` for ``x`` of shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``."""
@@ -298,11 +302,10 @@ class BlockBidiagonal:
     def __repr__(self) -> str:
         return f"BlockBidiagonal({self._blocks}, method={self.method!r})"
 
-    def _solve(self, b: Array, *, transposed: bool) -> Any:
+    def _solve(self, rhs: Tensor, *, transposed: bool) -> Tensor:
+        """Solve for ``rhs (*batch, T, n, k)``, whose batch is that of the blocks, broadcast."""
         L, C = self._blocks.diag, self._blocks.lower
-        columns = as_columns(self._blocks, b, "b")
         method = dispatch.implementation(self.method, L)
-        rhs = columns.value
         batch = rhs.shape[:-3]
         if L.shape[:-3] != batch:
             if L.shape[:-3].numel() == 1 and batch.numel() > 1:
@@ -310,9 +313,9 @@ class BlockBidiagonal:
                 steps, n = L.shape[-3], L.shape[-1]
                 wide = rhs.reshape(-1, *rhs.shape[-3:]).permute(1, 2, 0, 3).flatten(-2)
                 x = method.solve(L.reshape(steps, n, n), C.reshape(steps - 1, n, n), wide, transposed=transposed)
-                return columns.restore(x.unflatten(-1, (-1, rhs.shape[-1])).permute(2, 0, 1, 3).reshape(rhs.shape))
+                return x.unflatten(-1, (-1, rhs.shape[-1])).permute(2, 0, 1, 3).reshape(rhs.shape)
             L, C = L.expand(*batch, *L.shape[-3:]), C.expand(*batch, *C.shape[-3:])
-        return columns.restore(method.solve(L, C, rhs, transposed=transposed))
+        return method.solve(L, C, rhs, transposed=transposed)
 
 
 def _is_scalar(value: object) -> bool:

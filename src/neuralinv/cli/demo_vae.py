@@ -27,7 +27,7 @@ def vae(
     backend: Annotated[
         Backend, typer.Option(help="Who factors and solves; loop is the recursion as a Python loop in torch.")
     ] = Backend.auto,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
     window: Annotated[int, typer.Option(min=1, help="Time steps that one optimiser step sees.")] = 250,
     compare: Annotated[
         int, typer.Option(min=0, help="Repeat so many steps with the loop, or without it, and compare.")

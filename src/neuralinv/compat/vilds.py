@@ -84,8 +84,7 @@ def blk_chol_inv(A: Array, B: Array, b: Array, lower: bool = True, transpose: bo
     """
     blocks = as_blocks(A, B)
     columns = as_columns(blocks, b, "b")
-    rhs = columns.value
-    D, E = (x.expand(*rhs.shape[:-3], *x.shape[-3:]) for x in (blocks.diag, blocks.lower))
+    D, E, rhs = blocks.diag, blocks.lower, columns.value
     # The operator has its triangles and its blocks on one side: Fᵀ has upper triangles, and blocks above the diagonal.
     if lower != transpose and can_branch() and not bool(D.triu(1).any()):
         return columns.restore(_TriangularSolve.apply(D, E, rhs, not lower))

@@ -25,7 +25,7 @@ _ADVICE = "try a smaller learning rate, and look for infinite observations"
 class Settings:
     """What a run is made of; everything random follows from ``seed``."""
 
-    steps: int = 2000
+    steps: int = 1500
     """Optimiser steps."""
     window: int = 250
     """T: time steps in the window that a step sees."""
