@@ -239,7 +239,7 @@ void check_batches(std::int64_t n, std::int64_t steps, std::int64_t sequences, i
 
 template <class T>
 void check_failures(std::int64_t n) {
-    Example<T> x(5, 4, n, 2);
+    Example<T> x(21, 4, n, 2);  // enough for lanes, and some left over
     x.D[(2 * 4 + 3) * x.block + (n - 1) * n + n - 1] = T(-1);
     x.D[(4 * 4 + 1) * x.block] = std::numeric_limits<T>::quiet_NaN();
     CHECK(x.factor() == 2, "n %ld", long(n));
