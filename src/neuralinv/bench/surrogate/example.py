@@ -137,7 +137,7 @@ def collect(models: Sequence[SurrogateVAE], observations: Tensor, window: int, c
 def observed_path(settings: Settings, *, seed: int) -> tuple[Tensor, Tensor]:
     """Return noisy observations and true states ``(path, 3)`` of a path of the system."""
     path = simulate(settings.path, noise=settings.noise, seed=seed)
-    return (torch.as_tensor(x, dtype=settings.dtype) for x in (path.observations, path.states))  # type: ignore[return-value]
+    return torch.as_tensor(path.observations, dtype=settings.dtype), torch.as_tensor(path.states, dtype=settings.dtype)
 
 
 @torch.no_grad()
