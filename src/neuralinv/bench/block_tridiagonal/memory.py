@@ -50,9 +50,9 @@ def measure_memory(steps: int, n: int, dtype: str) -> Memory:
 
 def _measure_here(steps: int, n: int, dtype: torch.dtype) -> Memory:
     _pass(8, n, dtype)  # libraries load, and thread pools start, before the baseline
-    before = _resident_now()
+    before = _reset_peak()
     size = _pass(steps, n, dtype)
-    return Memory(steps, n, str(dtype).removeprefix("torch."), size, _peak() - before)
+    return Memory(steps, n, str(dtype).removeprefix("torch."), size, _status("VmHWM") - before)
 
 
 def _pass(steps: int, n: int, dtype: torch.dtype) -> int:
@@ -68,20 +68,18 @@ def _pass(steps: int, n: int, dtype: torch.dtype) -> int:
     return sum(tensor.nbytes for tensor in (*inputs, *gradients))
 
 
-def _resident_now() -> int:
+def _reset_peak() -> int:
+    """Forget how large the process has been (imports need more than stays), and return how large it is now."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
-        raise ValueError("this system does not tell a process's memory (/proc/self/statm)") from error
-    import resource
-
-    return pages * resource.getpagesize()
+        raise ValueError("this system does not tell a process's memory (/proc/self/clear_refs)") from error
+    return _status("VmRSS")
 
 
-def _peak() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 if __name__ == "__main__":

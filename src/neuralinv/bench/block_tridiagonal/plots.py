@@ -50,7 +50,9 @@ def plot_scaling(samples: Sequence[Sample]) -> Canvas:
     grid[-1, 0].set_xlabel("time steps T")
     grid[-1, 0].xaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:,.0f}"))
     grid[-1, 1].set_xlabel("block size n")
-    grid[-1, 1].set_xticks([n for n in _N_TICKS if n <= max(s.n for s in samples)])
+    grid[-1, 1].set_xticks(
+        [n for n in _N_TICKS if n <= max((s.n for s in samples if s.steps == FIXED_STEPS), default=1)]
+    )
     grid[-1, 1].xaxis.set_minor_locator(NullLocator())
     grid[-1, 1].xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:.0f}"))
     handles = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
