@@ -89,7 +89,7 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
     sizes = sorted({row.n for row in rows})
     axes.set_xticks(_ticks(sizes[0], sizes[-1]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:.0f}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda ns, _: _with_unit(ns)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda ns, _: time_tick(ns)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E4E4E4", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -102,7 +102,8 @@ def _ticks(low: int, high: int) -> list[int]:
     return powers if len(powers) > 3 else [n for n in _TICKS if low <= n <= high] or [low]
 
 
-def _with_unit(nanoseconds: float) -> str:
+def time_tick(nanoseconds: float) -> str:
+    """Write a time on an axis."""
     for size, unit in _UNITS:
         if nanoseconds >= size:
             return f"{nanoseconds / size:g} {unit}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from neuralinv.bench.crossover import Entry
 from neuralinv.bench.dense import Figure, Outcome, Row, Settings
+from neuralinv.bench.formatting import finite, plain_table, ratio_text, time_text
 from neuralinv.bench.machine import Ceilings, Machine
 from neuralinv.bench.problems import OPERATIONS
 from neuralinv.bench.rivals import OURS
@@ -52,7 +51,7 @@ def tables(rows: Sequence[Row]) -> Iterator[Group]:
 def crossover_table(entries: Sequence[Entry]) -> Table:
     """Return a table of the largest n for the native kernel: a line for each operation and dtype."""
     batches = list(dict.fromkeys(entry.batch for entry in entries))
-    table = _table("native up to n", "dtype", *(f"batch {batch}" for batch in batches))
+    table = plain_table("native up to n", "dtype", *(f"batch {batch}" for batch in batches))
     for (operation, dtype), group in groupby(entries, key=lambda entry: (entry.operation, entry.dtype)):
         found = {entry.batch: str(entry.largest_native_n) for entry in group}
         table.add_row(operation, dtype, *(found.get(batch, "–") for batch in batches))
@@ -70,16 +69,16 @@ def as_json(machine: Machine, ceilings: Ceilings, settings: Settings, outcome: O
         "missing": outcome.missing,
         "rows": [asdict(row) for row in outcome.rows],
     }
-    return _finite(document)
+    return finite(document)
 
 
 def _speed_table(rows: Sequence[Row]) -> Table:
     rivals = _names(rows)[1:]
-    table = _table("n", "batch", OURS, "±", *rivals)
+    table = plain_table("n", "batch", OURS, "±", *rivals)
     for row in rows:
         ours = row.figures[OURS]
         table.add_row(
-            str(row.n), str(row.batch), _time(ours.nanoseconds), _spread(ours),
+            str(row.n), str(row.batch), time_text(ours.nanoseconds), _spread(ours),
             *(_beside(row.figures.get(name), ours) for name in rivals),
         )  # fmt: skip
     return table
@@ -88,7 +87,7 @@ def _speed_table(rows: Sequence[Row]) -> Table:
 def _accuracy_table(rows: Sequence[Row]) -> Table:
     names = _names(rows)
     marked = any(row.inaccurate for row in rows)
-    table = _table("n", *names, "copy", "peak", *([""] if marked else []))
+    table = plain_table("n", *names, "copy", "peak", *([""] if marked else []))
     for row in rows:
         errors = (_errors(row.figures.get(name)) for name in names)
         mark = [_mark(row)] if marked else []
@@ -97,20 +96,13 @@ def _accuracy_table(rows: Sequence[Row]) -> Table:
 
 
 def _single_table(rows: Sequence[Row]) -> Table:
-    table = _table("array", "dtype", OURS, "±", "its library", "errors", "its library", "")
+    table = plain_table("array", "dtype", OURS, "±", "its library", "errors", "its library", "")
     for row in rows:
         (_, ours), (library, theirs) = row.figures.items()
         table.add_row(
-            library, row.dtype, _time(ours.nanoseconds), _spread(ours), _beside(theirs, ours), _errors(ours),
+            library, row.dtype, time_text(ours.nanoseconds), _spread(ours), _beside(theirs, ours), _errors(ours),
             _errors(theirs), _mark(row),
         )  # fmt: skip
-    return table
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -124,7 +116,7 @@ def _spread(figure: Figure) -> str:
 
 
 def _beside(theirs: Figure | None, ours: Figure) -> str:
-    return f"{_time(theirs.nanoseconds)} {_ratio(theirs.nanoseconds / ours.nanoseconds)}" if theirs else "–"
+    return f"{time_text(theirs.nanoseconds)} {ratio_text(theirs.nanoseconds / ours.nanoseconds)}" if theirs else "–"
 
 
 def _errors(figure: Figure | None) -> str:
@@ -135,33 +127,9 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.figures))
 
 
-def _time(nanoseconds: float) -> str:
-    """Three digits and a unit."""
-    for unit, size in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
-        if nanoseconds < 999.5 * size:
-            return f"{_three_digits(nanoseconds / size)}{unit}"
-    return f"{_three_digits(nanoseconds / 1e9)}s"
-
-
-def _ratio(ratio: float) -> str:
-    return f"{ratio:4.1f}×" if ratio < 99.95 else f"{ratio:4.0f}×" if ratio < 9999.5 else f"{ratio:.0e}×"
-
-
 def _share(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def _three_digits(value: float) -> str:
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
-
-
 def _bytes(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuralinv.cli import bench, demo
+from neuralinv.cli import bench, bench_block_tridiagonal, bench_surrogate, demo  # noqa: F401 - the latter add commands
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.evaluate import evaluate
 from neuralinv.cli.generate import generate

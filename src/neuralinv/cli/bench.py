@@ -66,7 +66,7 @@ def dense(
     )
     if plot is not None and plot.suffix.lower() not in FORMATS:
         raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
-    _probe(out, plot)
+    probe(out, plot)
 
     console = wide_console()
     machine = describe_machine(settings.threads)
@@ -122,7 +122,7 @@ def tune(
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
     count, time, path = check_threads(threads), check_seconds(seconds), out or user_path()
     candidates = find_candidates()
-    _probe(path)
+    probe(path)
     with (
         limited_threads(count),
         counting("measuring", len(wanted) * len(precisions) * len(crossover.BATCHES)) as advance,
@@ -226,7 +226,7 @@ def wide_console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-def _probe(*paths: Path | None) -> None:
+def probe(*paths: Path | None) -> None:
     """Find out now, not after an hour of measuring, whether the files can be written."""
     for path in paths:
         if path is not None:

@@ -1,0 +1,1 @@
+"""Can networks replace the smoother? Learned factors and solves beside exact ones, in the Lorenz example."""
