@@ -4,6 +4,7 @@ from neuralinv import learned
 from neuralinv.dense import (
     Dispatch,
     InverseResult,
+    SequenceInverter,
     Source,
     Status,
     certified_inv,
@@ -19,6 +20,7 @@ from neuralinv.dense import (
 __all__ = [
     "Dispatch",
     "InverseResult",
+    "SequenceInverter",
     "Source",
     "Status",
     "certified_inv",

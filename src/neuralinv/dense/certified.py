@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from neuralinv.dense import native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
-from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify, propose
+from neuralinv.dense.pipeline import Outcome, Proposer, check_candidates, invert_and_certify, propose
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
@@ -31,13 +32,13 @@ DEFAULT_RTOL = {
 }
 """The relative error that certifies, by the dtype of the input."""
 
-_CHUNK_ELEMENTS = 1 << 17
+CHUNK_ELEMENTS = 1 << 17
 """Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
 
 
 def certified_inv(
     A: ArrayT,
-    proposer: Proposer | None = None,
+    proposer: Proposer | Array | None = None,
     *,
     rtol: float | None = None,
     on_singular: Literal["raise", "nan", "pinv"] = "raise",
@@ -54,7 +55,8 @@ def certified_inv(
         Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
     proposer
         A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of
-        :func:`neuralinv.learned.load`; None starts from the exact kernel. What it raises passes through. One
+        :func:`neuralinv.learned.load`; or the candidates themselves, an array of the shape of ``A``, such as the
+        inverses of similar matrices; None starts from the exact kernel. What it raises passes through. One
         with an attribute ``size`` different from n is applied to blocks
         (:class:`~neuralinv.dense.schur.SchurProposer`).
     rtol
@@ -96,20 +98,21 @@ def certified_inv(
     >>> bool(result.error_bound < 1e-14)
     True
     """
-    if on_singular not in ("raise", "nan", "pinv"):
-        raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
-    if proposer is not None and not callable(proposer):
+    if isinstance(proposer, Tensor | np.ndarray):
+        proposer = as_tensor(proposer)[0].detach()
+    elif proposer is not None and not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
-    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
-        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
+    check_arguments(rtol, on_singular)
 
     batch, n = tensor.shape[:-2], tensor.shape[-1]
-    size = getattr(proposer, "size", None)
-    if proposer is not None and isinstance(size, int) and size != n:
+    size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
+    if isinstance(proposer, Tensor):
+        proposer = check_candidates(proposer, tensor).reshape(batch.numel(), n, n)
+    elif proposer is not None and isinstance(size, int) and size != n:
         proposer = SchurProposer(proposer, size)
     # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
     flat = tensor.detach().reshape(batch.numel(), n, n)
@@ -126,9 +129,9 @@ def certified_inv(
         rtol,
     )
     if on_singular == "raise":
-        _raise_if_singular(result, A)
+        raise_if_singular(result, A)
     if tensor.requires_grad:
-        inverse = cast(Tensor, _ImplicitInverse.apply(tensor, result.inverse))
+        inverse = cast(Tensor, ImplicitInverse.apply(tensor, result.inverse))
         if on_singular == "pinv":  # its derivative is another one: torch knows it
             singular = (result.status == int(Status.SINGULAR)).nonzero(as_tuple=True)
             if tensor.ndim == 2:
@@ -139,6 +142,20 @@ def certified_inv(
     return result.map(restore)
 
 
+def check_arguments(rtol: float, on_singular: str) -> None:
+    """Check what all certified functions take.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    if on_singular not in ("raise", "nan", "pinv"):
+        raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
+    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
+
+
 @torch.no_grad()
 def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int], object] | None) -> Outcome:
     """Invert and certify in one go; what the kernel cannot certify takes the long way."""
@@ -146,7 +163,7 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
         parts = [native.certified_invert(A, rtol)]
     else:
         parts = []
-        for chunk in A.split(max(1, _CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
+        for chunk in A.split(max(1, CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
@@ -162,7 +179,7 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
 @torch.no_grad()
 def _by_chunks(
     A: Tensor,
-    proposer: Proposer | None,
+    proposer: Proposer | Tensor | None,
     rtol: float,
     on_singular: str,
     progress: Callable[[int], object] | None,
@@ -174,10 +191,10 @@ def _by_chunks(
         A.new_empty(total, dtype=torch.int8),
         A.new_empty(total, dtype=torch.int8),
     )
-    step = max(1, _CHUNK_ELEMENTS // max(1, n * n))
+    step = max(1, CHUNK_ELEMENTS // max(1, n * n))
     for start in range(0, total, step):
         part = slice(start, start + step)
-        outcome = _invert(A[part], proposer, rtol, on_singular)
+        outcome = _invert(A[part], proposer[part] if isinstance(proposer, Tensor) else proposer, rtol, on_singular)
         for whole, piece in zip(result, outcome, strict=True):
             whole[part] = piece
         if progress is not None:
@@ -185,12 +202,12 @@ def _by_chunks(
     return result
 
 
-def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str) -> Outcome:
+def _invert(A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str) -> Outcome:
     """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
     finite = torch.isfinite(A).flatten(1).all(1)
     legible = finite & ~holds_flushed_denormals(A)
     if not bool(legible.all()):
-        inner = _invert(A[legible], proposer, rtol, on_singular)
+        inner = _invert(A[legible], proposer[legible] if isinstance(proposer, Tensor) else proposer, rtol, on_singular)
         outside = Outcome(
             torch.full_like(A, torch.nan),
             torch.full_like(finite, torch.inf, dtype=torch.float64),
@@ -202,7 +219,10 @@ def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str)
         return outside
 
     scaled, exponent = normalise(widen(A))
-    proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
+    if isinstance(proposer, Tensor):
+        proposed: Tensor | None = proposer
+    else:
+        proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
     outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
     singular = outcome.status == Status.SINGULAR
     if bool(singular.any()):
@@ -219,7 +239,7 @@ def _pseudo_inverse(A: Tensor) -> Tensor:
     return scale_by_power_of_two(torch.linalg.pinv(scaled), -exponent).to(A.dtype)
 
 
-def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
+def raise_if_singular(result: InverseResult[Any], A: Array) -> None:
     found = [(s, result.status == int(s)) for s in (Status.SINGULAR, Status.NONFINITE) if result.count(s)]
     if not found:
         return
@@ -229,7 +249,7 @@ def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
     raise linalg_error(A)(f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others.")
 
 
-class _ImplicitInverse(torch.autograd.Function):
+class ImplicitInverse(torch.autograd.Function):
     """Gives a certified inverse the derivative of the exact one: d(A⁻¹) = −A⁻¹ dA A⁻¹."""
 
     @staticmethod

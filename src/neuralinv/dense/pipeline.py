@@ -92,7 +92,17 @@ def propose(proposer: Proposer, A: Tensor) -> Tensor:
         If it is not.
     """
     # A proposer may write into what it gets: hand over a copy.
-    proposed = proposer(A.clone())
+    return check_candidates(proposer(A.clone()), A)
+
+
+def check_candidates(proposed: object, A: Tensor) -> Tensor:
+    """Return what a proposer answered, detached and on the device of ``A``, if it is a batch of candidates for ``A``.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
     if not isinstance(proposed, Tensor) or proposed.shape != A.shape or proposed.layout != torch.strided:
         got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
         raise TypeError(

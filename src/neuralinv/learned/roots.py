@@ -109,8 +109,8 @@ def inv_pth_root(
 
     Notes
     -----
-    For p = 2 and a condition number of 1e3, 11 matrix products in the precision of A and 5 in float64. The derivative is
-    not implemented: the result carries no graph.
+    For p = 2 and a condition number of 1e3, 11 matrix products in the precision of A and 5 in float64. There is no
+    derivative: the result carries no graph.
     """
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
