@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -13,7 +14,15 @@ from neuralinv.dense import native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
-from neuralinv.dense.pipeline import Outcome, Proposer, check_candidates, invert_and_certify, propose
+from neuralinv.dense.pipeline import (
+    Outcome,
+    Proposer,
+    check_candidates,
+    invert_and_certify,
+    invert_and_probably_certify,
+    propose,
+)
+from neuralinv.dense.probabilistic import draw_probes, probe_count
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
@@ -42,6 +51,9 @@ def certified_inv(
     *,
     rtol: float | None = None,
     on_singular: Literal["raise", "nan", "pinv"] = "raise",
+    certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+    failure_probability: float = 1e-10,
+    generator: torch.Generator | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> InverseResult[ArrayT]:
     """Invert every matrix of a batch and prove how wrong each answer can be.
@@ -64,6 +76,10 @@ def certified_inv(
     on_singular
         What becomes of matrices that have no inverse (singular or non-finite): ``"raise"`` an error that names them,
         ``"nan"`` in their place, or ``"pinv"``: the Moore–Penrose pseudo-inverse (NaN where the input is not finite).
+    certificate, failure_probability, generator
+        ``"probabilistic"`` first looks at the residual through a few random vectors, in O(n²) operations: its bound is
+        wrong with at most this probability, for each matrix of its own. What it cannot certify takes the deterministic
+        way. Without a generator (of the device of ``A``) the seed is fresh.
     progress
         Called with the number of matrices done, a chunk at a time.
 
@@ -107,6 +123,9 @@ def certified_inv(
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
     check_arguments(rtol, on_singular)
+    if certificate not in ("deterministic", "probabilistic"):
+        raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+    odds = _Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     batch, n = tensor.shape[:-2], tensor.shape[-1]
     size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
@@ -116,10 +135,10 @@ def certified_inv(
         proposer = SchurProposer(proposer, size)
     # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
     flat = tensor.detach().reshape(batch.numel(), n, n)
-    if proposer is None and native.certifies(flat):
+    if odds is None and proposer is None and native.certifies(flat):
         outcome = _by_kernel(flat, rtol, on_singular, progress)
     else:
-        outcome = _by_chunks(flat, proposer, rtol, on_singular, progress)
+        outcome = _by_chunks(flat, proposer, rtol, on_singular, progress, odds)
 
     result: InverseResult[Any] = InverseResult(
         outcome.inverse.reshape(tensor.shape),
@@ -127,6 +146,7 @@ def certified_inv(
         outcome.status.reshape(batch),
         outcome.source.reshape(batch),
         rtol,
+        0.0 if odds is None else odds.failure_probability,
     )
     if on_singular == "raise":
         raise_if_singular(result, A)
@@ -138,8 +158,19 @@ def certified_inv(
                 inverse = _pseudo_inverse(tensor[None])[0] if result.count(Status.SINGULAR) else inverse
             else:
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
-        return InverseResult(cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol)
+        return replace(result, inverse=cast(ArrayT, inverse))
     return result.map(restore)
+
+
+@dataclass(frozen=True)
+class _Odds:
+    """How the probabilistic certificate was asked for."""
+
+    failure_probability: float
+    generator: torch.Generator | None
+
+    def __post_init__(self) -> None:
+        probe_count(self.failure_probability)
 
 
 def check_arguments(rtol: float, on_singular: str) -> None:
@@ -183,6 +214,7 @@ def _by_chunks(
     rtol: float,
     on_singular: str,
     progress: Callable[[int], object] | None,
+    odds: _Odds | None = None,
 ) -> Outcome:
     total, n = A.shape[0], A.shape[-1]
     result = Outcome(
@@ -194,7 +226,8 @@ def _by_chunks(
     step = max(1, CHUNK_ELEMENTS // max(1, n * n))
     for start in range(0, total, step):
         part = slice(start, start + step)
-        outcome = _invert(A[part], proposer[part] if isinstance(proposer, Tensor) else proposer, rtol, on_singular)
+        here = proposer[part] if isinstance(proposer, Tensor) else proposer
+        outcome = _invert(A[part], here, rtol, on_singular, odds)
         for whole, piece in zip(result, outcome, strict=True):
             whole[part] = piece
         if progress is not None:
@@ -202,12 +235,15 @@ def _by_chunks(
     return result
 
 
-def _invert(A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str) -> Outcome:
+def _invert(
+    A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str, odds: _Odds | None
+) -> Outcome:
     """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
     finite = torch.isfinite(A).flatten(1).all(1)
     legible = finite & ~holds_flushed_denormals(A)
     if not bool(legible.all()):
-        inner = _invert(A[legible], proposer[legible] if isinstance(proposer, Tensor) else proposer, rtol, on_singular)
+        there = proposer[legible] if isinstance(proposer, Tensor) else proposer
+        inner = _invert(A[legible], there, rtol, on_singular, odds)
         outside = Outcome(
             torch.full_like(A, torch.nan),
             torch.full_like(finite, torch.inf, dtype=torch.float64),
@@ -223,7 +259,13 @@ def _invert(A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singu
         proposed: Tensor | None = proposer
     else:
         proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
-    outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
+    if odds is None:
+        outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
+    else:
+        probes = draw_probes(scaled, odds.failure_probability, odds.generator)
+        outcome = invert_and_probably_certify(
+            scaled, exponent, proposed, probes, odds.failure_probability, dtype=A.dtype, rtol=rtol
+        )
     singular = outcome.status == Status.SINGULAR
     if bool(singular.any()):
         outcome.inverse[singular] = _pseudo_inverse(A[singular]) if on_singular == "pinv" else torch.nan
