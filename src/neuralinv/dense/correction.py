@@ -115,6 +115,18 @@ def correct(
     return Corrected(out, bound, order)
 
 
+def order_for(residual: float, rtol: float, n: int, dtype: torch.dtype) -> int | None:
+    """Return the order that brings a residual norm to ``rtol``, apart from the rounding of the residual; None if none
+    does.
+    """
+    rho, delta = np.array([residual]), np.zeros(1)
+    for order in range(1, HIGHEST_ORDER + 1):
+        reached, bound = _choose_order(rho, delta, rtol, n, dtype, order)
+        if reached == order and bound[0] <= rtol:
+            return order
+    return None
+
+
 def _residual_bound(A: Tensor, X: Tensor, D: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ρ and δ, each ``(batch,)``; ρ is infinite where a norm is out of the safe range."""
     n = A.shape[-1]
