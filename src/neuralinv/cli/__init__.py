@@ -12,6 +12,7 @@ from neuralinv.cli import bench
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.demo import demo
 from neuralinv.cli.evaluate import evaluate
+from neuralinv.cli.fit import fit
 from neuralinv.cli.generate import generate
 from neuralinv.cli.invert import invert
 from neuralinv.cli.train import train
@@ -24,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (demo, generate, verify, train, invert, evaluate):
+for command in (demo, generate, verify, train, fit, invert, evaluate):
     app.command()(without_traceback(command))
 app.add_typer(bench.app, name="bench")
 

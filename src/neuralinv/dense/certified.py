@@ -41,7 +41,7 @@ DEFAULT_RTOL = {
 }
 """The relative error that certifies, by the dtype of the input."""
 
-CHUNK_ELEMENTS = 1 << 17
+_CHUNK_ELEMENTS = 1 << 17
 """Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
 
 
@@ -194,7 +194,7 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
         parts = [native.certified_invert(A, rtol)]
     else:
         parts = []
-        for chunk in A.split(max(1, CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
+        for chunk in A.split(max(1, _CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
@@ -223,7 +223,7 @@ def _by_chunks(
         A.new_empty(total, dtype=torch.int8),
         A.new_empty(total, dtype=torch.int8),
     )
-    step = max(1, CHUNK_ELEMENTS // max(1, n * n))
+    step = max(1, _CHUNK_ELEMENTS // max(1, n * n))
     for start in range(0, total, step):
         part = slice(start, start + step)
         here = proposer[part] if isinstance(proposer, Tensor) else proposer

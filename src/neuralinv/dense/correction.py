@@ -29,6 +29,9 @@ from torch import Tensor
 
 HIGHEST_ORDER = 4
 
+CHUNK_ELEMENTS = 1 << 18
+"""Matrix elements for each call: the calls' own cost is spread over them, and scratch memory stays near the caches."""
+
 _U64 = torch.finfo(torch.float64).eps / 2
 # What products of float32 matrices are rounded to, by torch.get_float32_matmul_precision().
 _PRODUCT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}

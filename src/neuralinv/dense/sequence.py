@@ -10,14 +10,13 @@ from torch import Tensor
 
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import (
-    CHUNK_ELEMENTS,
     DEFAULT_RTOL,
     ImplicitInverse,
     certified_inv,
     check_arguments,
     raise_if_singular,
 )
-from neuralinv.dense.correction import Workspace, correct
+from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 
 ArrayT = TypeVar("ArrayT", bound=Array)

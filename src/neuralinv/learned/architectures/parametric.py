@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_tensor, check_square
-from neuralinv.dense.certified import CHUNK_ELEMENTS, ImplicitInverse
-from neuralinv.dense.correction import Workspace, correct
+from neuralinv.dense.certified import ImplicitInverse
+from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
 
