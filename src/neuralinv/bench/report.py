@@ -70,7 +70,7 @@ def as_json(machine: Machine, ceilings: Ceilings, settings: Settings, outcome: O
         "missing": outcome.missing,
         "rows": [asdict(row) for row in outcome.rows],
     }
-    return _finite(document)
+    return finite(document)
 
 
 def _speed_table(rows: Sequence[Row]) -> Table:
@@ -159,9 +159,9 @@ def _bytes(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -87,6 +87,7 @@ def _describe(model: ParametricInverse) -> None:
         console.print(
             f"{model.size}×{model.size}, {len(model.ranges)} parameters: rank {report.rank}, degree {report.degree}, "
             f"correction of order {report.order}\n{100 * report.certified_share:.5g} % of {report.held_out} unseen "
-            f"matrices certify at {model.rtol:.0e} without fallback; {report.snapshots} exact inverses, {report.seconds:.1f} s",
+            f"matrices certify at {model.rtol:.0e} without fallback; {report.snapshots} exact inverses, "
+            f"{report.seconds:.1f} s",
             markup=False,
         )
