@@ -8,7 +8,7 @@ Let X approximate ``A⁻¹`` and ``R = I − AX`` with ``‖R‖_F ≤ ρ < 1``.
 after it is multiplied by R, so that rounding errors of the working precision enter times ρ. With the rounding term δ of
 the float64 residual (:mod:`neuralinv.dense.certificate`), unit roundoff u of the working precision and γ = γ_{n+3},
 
-    ‖A⁻¹ − fl(X_k)‖_F / ‖A⁻¹‖_F ≤ ρᵏ + (1 + ρ) (δ + kγρ) / (1 − ρ)² + 2u,    k ≥ 2,
+    ‖A⁻¹ − fl(X_k)‖_F / ‖A⁻¹‖_F ≤ ρᵏ + (1 + ρ) (δ + kγρ) / (1 − ρ)² + 6u,    k ≥ 2,
 
 since ‖X‖_F ≤ (1 + ρ) ‖A⁻¹‖_F: replacing R by what is used of it, R̂ + E with ‖E‖_F ≤ δ + uρ, changes ``R + … +
 R^{k−1}`` by at most ``‖E‖_F / (1 − ρ)²``; each of the k − 1 products in working precision, whose factors are at most ρ
@@ -158,8 +158,8 @@ def _choose_order(
         if order == 1:
             return rho
         with np.errstate(all="ignore"):
-            # Both steps of order 4 end in a rounded sum.
-            rounding = (1 + rho) * (delta + order * gamma * rho) / (1 - rho) ** 2 + 4 * u
+            # Both steps of order 4 end in a rounded sum: u (1 + ρ²)² + u (1 + ρ⁴).
+            rounding = (1 + rho) * (delta + order * gamma * rho) / (1 - rho) ** 2 + 6 * u
             return np.where(rho < 1, (rho**order + rounding) * (1 + 64 * _U64), np.inf)
 
     able = bounds(highest) <= rtol
