@@ -5,6 +5,7 @@ from neuralinv.block_tridiagonal import BlockBidiagonal, BlockTridiagonal, Gauss
 from neuralinv.dense import (
     Dispatch,
     InverseResult,
+    SequenceInverter,
     Source,
     Status,
     certified_inv,
@@ -23,6 +24,7 @@ __all__ = [
     "Dispatch",
     "GaussianMarkovChain",
     "InverseResult",
+    "SequenceInverter",
     "Source",
     "Status",
     "certified_inv",

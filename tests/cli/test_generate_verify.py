@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from neuralinv.families import FAMILIES
 from neuralinv.io import read_matrices, write_matrices
 
 NAMES = ("matrices", "inverses", "singular", "pseudoinverses")
@@ -38,10 +39,21 @@ def test_the_seed_decides(neuralinv, tmp_path):
     assert a == b != c
 
 
-@pytest.mark.parametrize("family", ["gaussian", "conditioned", "diagonally_dominant"])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "uniform"])
 def test_every_family(neuralinv, tmp_path, family):
     assert neuralinv("generate", "--family", family, "--count", 20, "--out", tmp_path).exit_code == 0
     assert neuralinv("verify", tmp_path / "matrices.npy", tmp_path / "inverses.npy").exit_code == 0
+    A = read_matrices(tmp_path / "matrices.npy")
+    assert np.iscomplexobj(A) == FAMILIES[family].complex
+
+
+def test_parameters_and_distance(neuralinv, tmp_path):
+    arguments = ("generate", "--family", "rbf", "--size", 5, "--count", 10, "--set", "nugget=0.5", "--out", tmp_path)
+    assert neuralinv(*arguments).exit_code == 0
+    A = read_matrices(tmp_path / "matrices.npy")
+    np.testing.assert_allclose(A.diagonal(axis1=-2, axis2=-1), 1.5)
+    assert neuralinv(*arguments, "--distance", 1e-4).exit_code == 0
+    np.testing.assert_allclose(np.linalg.cond(read_matrices(tmp_path / "matrices.npy")), 1e4, rtol=1e-6)
 
 
 def test_one_matrix_market_file(neuralinv, tmp_path):
@@ -58,6 +70,12 @@ def test_one_matrix_market_file(neuralinv, tmp_path):
         (["--low", 1, "--high", 0], "low < high"),
         (["--min-abs-det", 100], "lower it"),
         (["--size", 0], "size"),
+        (["--family", "rbf", "--set", "nugget"], "write name=value"),
+        (
+            ["--family", "rbf", "--set", "nuget=1"],
+            "has no parameter 'nuget'; known are dimension, length_scale, nugget",
+        ),
+        (["--distance", 2], "distance = 2.0"),
         (["--count", 0], "count"),
     ],
 )

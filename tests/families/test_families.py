@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,16 +10,72 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def wide(A: torch.Tensor) -> torch.Tensor:
+    return A.to(torch.complex128 if A.is_complex() else torch.float64)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_every_family_draws_finite_invertible_matrices(name, dtype, size):
-    A = get_family(name).sample(50, size, generator=generator(), dtype=dtype)
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 5, 6])
+def test_every_family_draws_finite_invertible_matrices(name, double, size):
+    family = get_family(name)
+    dtype = family.default_dtype if double else {False: torch.float32, True: torch.complex64}[family.complex]
+    A = family.sample(50, size, generator=generator(), dtype=dtype)
     assert A.shape == (50, size, size)
     assert A.dtype == dtype
     assert bool(torch.isfinite(A).all())
-    assert bool((torch.linalg.svdvals(A.double())[:, -1] > 0).all())
-    assert get_family(name).sample(0, size, generator=generator(), dtype=dtype).shape == (0, size, size)
+    assert bool((torch.linalg.svdvals(wide(A))[:, -1] > 0).all())
+    assert family.sample(0, size, generator=generator(), dtype=dtype).shape == (0, size, size)
+    assert family.sample((2, 3), size, generator=generator()).shape == (2, 3, size, size)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("size", [2, 7, 20])
+def test_every_family_has_the_symmetry_that_it_claims(name, size):
+    family = get_family(name)
+    A = family.sample(20, size, generator=generator())
+    hermitian = torch.equal(A, A.mH)
+    assert hermitian == (family.symmetry != "general")
+    if family.symmetry == "positive":
+        assert bool((torch.linalg.eigvalsh(A) > 0).all())
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.complex])
+def test_real_families_can_be_drawn_in_a_complex_dtype(name):
+    A = get_family(name).sample(5, 3, generator=generator(), dtype=torch.complex128)
+    assert A.dtype == torch.complex128
+    assert bool((torch.linalg.svdvals(A)[:, -1] > 0).all())
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.complex])
+def test_complex_families_cannot_be_drawn_as_real(name):
+    with pytest.raises(ValueError, match=f"family '{name}' is complex and cannot be drawn as torch.float32"):
+        get_family(name).sample(5, 3, generator=generator(), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_at_a_distance_from_singularity(name):
+    A = get_family(name).sample(10, 4, generator=generator(), distance=1e-5)
+    S = torch.linalg.svdvals(A)
+    assert bool((S[:, -1] / S[:, 0] <= 1.001e-5).all())
+    # Where no other singular value was as small, the distance is exact.
+    alone = S[:, -2] > 2e-5 * S[:, 0]
+    assert bool(alone.any())
+    torch.testing.assert_close(S[alone, -1], 1e-5 * S[alone, 0], rtol=1e-8, atol=0)
+    assert torch.equal(A, A.mH) == (get_family(name).symmetry != "general")
+
+
+@pytest.mark.parametrize(
+    ("size", "distance", "message"), [(1, 0.1, "1×1"), (2, 1.0, r"\[0, 1\)"), (2, -0.1, "distance = -0.1")]
+)
+def test_impossible_distances(size, distance, message):
+    with pytest.raises(ValueError, match=message):
+        get_family("gaussian").sample(1, size, generator=generator(), distance=distance)
+
+
+def test_exactly_singular_matrices():
+    A = get_family("wishart").sample(10, 5, generator=generator(), distance=0.0)
+    assert float(torch.linalg.svdvals(A)[:, -1].max()) < 1e-15
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -34,7 +92,8 @@ def test_draws_depend_on_the_generator_alone(name):
 def test_every_family_says_what_it_is(name):
     family = FAMILIES[name]
     assert family.name == name
-    assert len(family.description) > 10
+    assert min(len(family.description), len(family.spectrum), len(family.reference)) > 10
+    assert family.parametric == bool(family.ranges) == (family.draw is None)
     with pytest.raises(ValueError, match=f"family '{name}' has no parameter 'typo'; known are"):
         family.sample(1, 2, generator=generator(), typo=1.0)
     with pytest.raises(ValueError, match=r"count = -1, size = 2: expected"):
@@ -101,3 +160,48 @@ def test_diagonally_dominant_rows(size):
     A = get_family("diagonally_dominant").sample(200, size, generator=generator())
     diagonal = A.diagonal(dim1=-2, dim2=-1).abs()
     assert bool((2 * diagonal > A.abs().sum(-1)).all())
+    with pytest.raises(ValueError, match="dominance = 0"):
+        get_family("diagonally_dominant").sample(1, 2, generator=generator(), dominance=0.0)
+
+
+@pytest.mark.parametrize("aspect", [2.0, 4.0])
+def test_wishart_follows_marchenko_and_pastur(aspect):
+    eigenvalues = torch.linalg.eigvalsh(get_family("wishart").sample(10, 200, generator=generator(), aspect=aspect))
+    for found, edge in ((eigenvalues.min(), 1 - aspect**-0.5), (eigenvalues.max(), 1 + aspect**-0.5)):
+        assert float(found) == pytest.approx(edge**2, rel=0.15)
+    with pytest.raises(ValueError, match=r"aspect = 0\.5"):
+        get_family("wishart").sample(1, 2, generator=generator(), aspect=0.5)
+
+
+def test_orthogonal_plus_noise_stays_near_the_orthogonal_matrices():
+    family = get_family("orthogonal_plus_noise")
+    S = torch.linalg.svdvals(family.sample(10, 100, generator=generator(), noise=0.1))
+    assert 0.8 < S.min() < 0.9
+    assert 1.1 < S.max() < 1.2
+    Q = family.sample(3, 6, generator=generator(), noise=0.0, dtype=torch.complex128)
+    torch.testing.assert_close(Q @ Q.mH, torch.eye(6, dtype=torch.complex128).expand(3, 6, 6))
+    with pytest.raises(ValueError, match="noise = -1"):
+        family.sample(1, 2, generator=generator(), noise=-1.0)
+
+
+def test_kronecker_factors_are_those_of_a_training_run():
+    family = get_family("kfac")
+    A = family.sample(30, 20, generator=generator(), damping=1e-3)
+    assert bool((torch.linalg.cond(A) <= 20 / 1e-3 + 1.001).all())
+    with pytest.raises(ValueError, match="damping = 0"):
+        family.sample(1, 2, generator=generator(), damping=0.0)
+    with pytest.raises(ValueError, match=r"steps = 2\.5: expected a whole number"):
+        family.sample(1, 2, generator=generator(), steps=2.5)
+
+
+def test_a_family_knows_what_it_lacks():
+    with pytest.raises(ValueError, match="family 'gaussian' draws each matrix anew"):
+        get_family("gaussian").matrix_function(3, generator=generator())
+
+
+def test_the_documentation_lists_every_family():
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    for family in FAMILIES.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{family.name}` ({family.symmetry}"))
+        for text in (family.description, family.spectrum, family.reference, *family.parameters, *family.ranges):
+            assert text.replace("|", "\\|") in row

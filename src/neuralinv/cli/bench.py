@@ -143,6 +143,42 @@ def tune(
     console.print(f"table in {path}", markup=False, soft_wrap=True)
 
 
+def learned(
+    works: Annotated[str, typer.Option(help="Some of parametric, sequence, iteration, root.")] = (
+        "parametric,sequence,iteration,root"
+    ),
+    families: Annotated[str, typer.Option(help="Parametric families.")] = "rbf,matern,poisson,ridge,mimo",
+    sizes: Annotated[str, typer.Option(help="Matrix sizes.")] = "64,128,256",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
+    seconds: Annotated[float, typer.Option(help="Shortest time to measure each.")] = 0.2,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+) -> None:
+    """Compare parametric inverses, warm starts, polynomial iterations and inverse roots with exact routines, and with
+    the goals that they were built for. Our times include the proof. Run nothing else on the machine meanwhile.
+    """
+    from neuralinv.bench import learned as benchmark
+    from neuralinv.bench.learned_report import learned_json, learned_table
+    from neuralinv.bench.machine import describe_machine
+    from neuralinv.families import FAMILIES
+
+    settings = benchmark.Settings(
+        works=parse_names(works, list(benchmark.WORKS), "--works"),
+        families=parse_names(families, [name for name, f in FAMILIES.items() if f.parametric], "--families"),
+        sizes=parse_sizes(sizes),
+        threads=check_threads(threads),
+        seconds=check_seconds(seconds),
+    )
+    _probe(out)
+    with counting("measuring", benchmark.row_count(settings)) as advance:
+        rows = list(benchmark.measure(settings, progress=advance))
+    wide_console().print(learned_table(rows))
+    if out is not None:
+        document = learned_json(rows, describe_machine(settings.threads))
+        with atomic_path(out) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
+        wide_console().print(f"figures in {out}", markup=False, soft_wrap=True)
+
+
 def find_candidates() -> Candidates:
     """Return the function by which the dispatch names the routes of a case.
 
@@ -234,5 +270,5 @@ def probe(*paths: Path | None) -> None:
                 pass
 
 
-for command in (dense, tune):
+for command in (dense, tune, learned):
     app.command()(without_traceback(command))

@@ -27,6 +27,13 @@ def generate(
     high: Annotated[float, typer.Option(help="Largest element (uniform, singular).")] = 1.0,
     min_abs_det: Annotated[float, typer.Option(min=0.0, help="Redraw matrices with a smaller |det| (uniform).")] = 0.0,
     cond: Annotated[float | None, typer.Option(help="Condition number (conditioned). [default: 100]")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A parameter of the family, as in --set nugget=0.1; may be repeated."),
+    ] = None,
+    distance: Annotated[
+        float | None, typer.Option(help="Relative distance of every matrix from the nearest singular one.")
+    ] = None,
     format_: Annotated[str, typer.Option("--format", help="mx, npy, npz, csv, or mtx for a single matrix.")] = "npy",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
 ) -> None:
@@ -36,15 +43,15 @@ def generate(
         raise typer.BadParameter(f"--format {format_}: known are {', '.join(f.lstrip('.') for f in FORMATS)}")
     if suffix == ".mtx" and count > 1:
         raise typer.BadParameter("--format mtx holds one matrix; pass --count 1 or another format")
-    parameters = _parameters(family, low, high, min_abs_det, cond)
     source = get_family(family)
+    parameters = _parameters(family, low, high, min_abs_det, cond) | parse_settings(setting)
     generator = torch.Generator().manual_seed(seed)
 
     kinds: dict[str, list[Tensor]] = {"matrices": [], "inverses": [], "singular": [], "pseudoinverses": []}
     with counting("generating", count) as advance:
         for start in range(0, count, _CHUNK):
             k = min(_CHUNK, count - start)
-            A = source.sample(k, size, generator=generator, dtype=torch.float64, device="cpu", **parameters)
+            A = source.sample(k, size, generator=generator, device="cpu", dtype=None, distance=distance, **parameters)
             singular, ranks = singular_matrices(k, size, generator=generator, low=low, high=high)
             parts = (A, inv(A), singular, pseudo_inverses(singular, ranks))
             for pieces, part in zip(kinds.values(), parts, strict=True):
@@ -64,3 +71,21 @@ def _parameters(family: str, low: float, high: float, min_abs_det: float, cond: 
     if min_abs_det:
         raise typer.BadParameter(f"--min-abs-det goes with --family uniform, not with {family}")
     return {} if cond is None else {"cond": cond}
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, float]:
+    """Return the parameters of a family that ``name=value`` options give.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is no such pair.
+    """
+    parameters = {}
+    for text in settings or []:
+        name, _, value = text.partition("=")
+        try:
+            parameters[name.strip()] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"--set {text}: write name=value, as in --set nugget=0.1") from None
+    return parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from neuralinv.cli._console import console, counting
 from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
-from neuralinv.io import atomic_path, read_matrices, write_matrices
-from neuralinv.learned import InverseNetwork, load, packaged
+from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
+from neuralinv.learned import InverseNetwork, load, load_parametric, packaged
 
 
 class OnSingular(StrEnum):
@@ -49,6 +50,10 @@ def invert(
         typer.Option(help="Matrices without an inverse: write NaN, write the pseudo-inverse, or write nothing at all."),
     ] = OnSingular.nan,
     raw: Annotated[bool, typer.Option("--raw", help="The bare network's answer: no refinement, no guarantee.")] = False,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(help="Parameters of the matrices, .npy or .csv; --model is then a folder of `neuralinv fit`."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
     """Invert every matrix of INPUT: propose, refine, certify, fall back.
@@ -59,6 +64,10 @@ def invert(
         raise typer.BadParameter("--plot compares with true inverses: give them with --target")
     if raw and report is not None:
         raise typer.BadParameter("--report lists certificates, and --raw makes none")
+    if parameters is not None and (raw or model is None):
+        raise typer.BadParameter(
+            "--parameters goes with --model and a folder that `neuralinv fit` wrote, and not with --raw"
+        )
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
     for path in (out, plot, report):
         if path is not None:  # find out before the work, not after it, whether the results can be written
@@ -66,14 +75,18 @@ def invert(
                 pass
     A = read_matrices(matrices, allow_nonfinite=False)
     true = None if target is None else read_pair(matrices, target)[1]
-    network = choose_network(model, A.shape[-1], device)
+    network = choose_network(model, A.shape[-1], device) if parameters is None else None
     if raw:
         inverse = _propose(network, A)
         write_matrices(out, inverse)
         console.print(f"{len(A):,} unchecked proposals in {out}", markup=False)
         failed = False
     else:
-        result, seconds = invert_with_progress(A, network, rtol, "pinv" if on_singular is OnSingular.pinv else "nan")
+        if parameters is None:
+            lenient = "pinv" if on_singular is OnSingular.pinv else "nan"
+            result, seconds = invert_with_progress(A, network, rtol, lenient)
+        else:
+            result, seconds = invert_with_parameters(A, parameters, str(model))
         inverse = result.inverse
         failed = bool(result.count(Status.SINGULAR) or result.count(Status.NONFINITE))
         console.print(str(result), markup=False)
@@ -122,6 +135,22 @@ def invert_with_progress(
             progress=advance,
         )
         return result, time.perf_counter() - started
+
+
+def invert_with_parameters(A: NDArray[Any], parameters: Path, model: str) -> tuple[InverseResult[Any], float]:
+    """Certify with a parametric inverse; return the result and the seconds it took."""
+    parametric = load_parametric(model)
+    theta = read_parameters(parameters)
+    expected = str(parametric.dtype).removeprefix("torch.")
+    if A.dtype.name != expected:
+        raise ValueError(
+            f"the matrices are {A.dtype.name} and the fit is for {expected}: convert them, or fit with --dtype"
+        )
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the table of sources says it
+        result = parametric.inv(A, theta, on_singular="nan")
+    return result, time.perf_counter() - started
 
 
 def write_table(path: Path, result: InverseResult[NDArray[Any]]) -> None:

@@ -8,11 +8,13 @@ from neuralinv.dense.linear_solve import solve, solve_ex
 from neuralinv.dense.log_determinant import slogdet
 from neuralinv.dense.result import InverseResult, Source, Status
 from neuralinv.dense.schur import SchurProposer
+from neuralinv.dense.sequence import SequenceInverter
 
 __all__ = [
     "Dispatch",
     "InverseResult",
     "SchurProposer",
+    "SequenceInverter",
     "Source",
     "Status",
     "certified_inv",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,15 @@ from neuralinv.dense import native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
-from neuralinv.dense.pipeline import Outcome, Proposer, invert_and_certify, propose
+from neuralinv.dense.pipeline import (
+    Outcome,
+    Proposer,
+    check_candidates,
+    invert_and_certify,
+    invert_and_probably_certify,
+    propose,
+)
+from neuralinv.dense.probabilistic import draw_probes, probe_count
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
@@ -37,10 +47,13 @@ _CHUNK_ELEMENTS = 1 << 17
 
 def certified_inv(
     A: ArrayT,
-    proposer: Proposer | None = None,
+    proposer: Proposer | Array | None = None,
     *,
     rtol: float | None = None,
     on_singular: Literal["raise", "nan", "pinv"] = "raise",
+    certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+    failure_probability: float = 1e-10,
+    generator: torch.Generator | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> InverseResult[ArrayT]:
     """Invert every matrix of a batch and prove how wrong each answer can be.
@@ -54,7 +67,8 @@ def certified_inv(
         Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
     proposer
         A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of
-        :func:`neuralinv.learned.load`; None starts from the exact kernel. What it raises passes through. One
+        :func:`neuralinv.learned.load`; or the candidates themselves, an array of the shape of ``A``, such as the
+        inverses of similar matrices; None starts from the exact kernel. What it raises passes through. One
         with an attribute ``size`` different from n is applied to blocks
         (:class:`~neuralinv.dense.schur.SchurProposer`).
     rtol
@@ -62,6 +76,10 @@ def certified_inv(
     on_singular
         What becomes of matrices that have no inverse (singular or non-finite): ``"raise"`` an error that names them,
         ``"nan"`` in their place, or ``"pinv"``: the Moore–Penrose pseudo-inverse (NaN where the input is not finite).
+    certificate, failure_probability, generator
+        ``"probabilistic"`` first looks at the residual through a few random vectors, in O(n²) operations: its bound is
+        wrong with at most this probability, for each matrix of its own. What it cannot certify takes the deterministic
+        way. Without a generator (of the device of ``A``) the seed is fresh.
     progress
         Called with the number of matrices done, a chunk at a time.
 
@@ -96,27 +114,31 @@ def certified_inv(
     >>> bool(result.error_bound < 1e-14)
     True
     """
-    if on_singular not in ("raise", "nan", "pinv"):
-        raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
-    if proposer is not None and not callable(proposer):
+    if isinstance(proposer, Tensor | np.ndarray):
+        proposer = as_tensor(proposer)[0].detach()
+    elif proposer is not None and not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
-    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
-        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
+    check_arguments(rtol, on_singular)
+    if certificate not in ("deterministic", "probabilistic"):
+        raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+    odds = _Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     batch, n = tensor.shape[:-2], tensor.shape[-1]
-    size = getattr(proposer, "size", None)
-    if proposer is not None and isinstance(size, int) and size != n:
+    size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
+    if isinstance(proposer, Tensor):
+        proposer = check_candidates(proposer, tensor).reshape(batch.numel(), n, n)
+    elif proposer is not None and isinstance(size, int) and size != n:
         proposer = SchurProposer(proposer, size)
     # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
     flat = tensor.detach().reshape(batch.numel(), n, n)
-    if proposer is None and native.certifies(flat):
+    if odds is None and proposer is None and native.certifies(flat):
         outcome = _by_kernel(flat, rtol, on_singular, progress)
     else:
-        outcome = _by_chunks(flat, proposer, rtol, on_singular, progress)
+        outcome = _by_chunks(flat, proposer, rtol, on_singular, progress, odds)
 
     result: InverseResult[Any] = InverseResult(
         outcome.inverse.reshape(tensor.shape),
@@ -124,19 +146,45 @@ def certified_inv(
         outcome.status.reshape(batch),
         outcome.source.reshape(batch),
         rtol,
+        0.0 if odds is None else odds.failure_probability,
     )
     if on_singular == "raise":
-        _raise_if_singular(result, A)
+        raise_if_singular(result, A)
     if tensor.requires_grad:
-        inverse = cast(Tensor, _ImplicitInverse.apply(tensor, result.inverse))
+        inverse = cast(Tensor, ImplicitInverse.apply(tensor, result.inverse))
         if on_singular == "pinv":  # its derivative is another one: torch knows it
             singular = (result.status == int(Status.SINGULAR)).nonzero(as_tuple=True)
             if tensor.ndim == 2:
                 inverse = _pseudo_inverse(tensor[None])[0] if result.count(Status.SINGULAR) else inverse
             else:
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
-        return InverseResult(cast(ArrayT, inverse), result.error_bound, result.status, result.source, result.rtol)
+        return replace(result, inverse=cast(ArrayT, inverse))
     return result.map(restore)
+
+
+@dataclass(frozen=True)
+class _Odds:
+    """How the probabilistic certificate was asked for."""
+
+    failure_probability: float
+    generator: torch.Generator | None
+
+    def __post_init__(self) -> None:
+        probe_count(self.failure_probability)
+
+
+def check_arguments(rtol: float, on_singular: str) -> None:
+    """Check what all certified functions take.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    if on_singular not in ("raise", "nan", "pinv"):
+        raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
+    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
 
 @torch.no_grad()
@@ -162,10 +210,11 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
 @torch.no_grad()
 def _by_chunks(
     A: Tensor,
-    proposer: Proposer | None,
+    proposer: Proposer | Tensor | None,
     rtol: float,
     on_singular: str,
     progress: Callable[[int], object] | None,
+    odds: _Odds | None = None,
 ) -> Outcome:
     total, n = A.shape[0], A.shape[-1]
     result = Outcome(
@@ -177,7 +226,8 @@ def _by_chunks(
     step = max(1, _CHUNK_ELEMENTS // max(1, n * n))
     for start in range(0, total, step):
         part = slice(start, start + step)
-        outcome = _invert(A[part], proposer, rtol, on_singular)
+        here = proposer[part] if isinstance(proposer, Tensor) else proposer
+        outcome = _invert(A[part], here, rtol, on_singular, odds)
         for whole, piece in zip(result, outcome, strict=True):
             whole[part] = piece
         if progress is not None:
@@ -185,12 +235,15 @@ def _by_chunks(
     return result
 
 
-def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str) -> Outcome:
+def _invert(
+    A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str, odds: _Odds | None
+) -> Outcome:
     """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
     finite = torch.isfinite(A).flatten(1).all(1)
     legible = finite & ~holds_flushed_denormals(A)
     if not bool(legible.all()):
-        inner = _invert(A[legible], proposer, rtol, on_singular)
+        there = proposer[legible] if isinstance(proposer, Tensor) else proposer
+        inner = _invert(A[legible], there, rtol, on_singular, odds)
         outside = Outcome(
             torch.full_like(A, torch.nan),
             torch.full_like(finite, torch.inf, dtype=torch.float64),
@@ -202,8 +255,17 @@ def _invert(A: Tensor, proposer: Proposer | None, rtol: float, on_singular: str)
         return outside
 
     scaled, exponent = normalise(widen(A))
-    proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
-    outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
+    if isinstance(proposer, Tensor):
+        proposed: Tensor | None = proposer
+    else:
+        proposed = None if proposer is None or not A.shape[-1] else propose(proposer, A)
+    if odds is None:
+        outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
+    else:
+        probes = draw_probes(scaled, odds.failure_probability, odds.generator)
+        outcome = invert_and_probably_certify(
+            scaled, exponent, proposed, probes, odds.failure_probability, dtype=A.dtype, rtol=rtol
+        )
     singular = outcome.status == Status.SINGULAR
     if bool(singular.any()):
         outcome.inverse[singular] = _pseudo_inverse(A[singular]) if on_singular == "pinv" else torch.nan
@@ -219,7 +281,7 @@ def _pseudo_inverse(A: Tensor) -> Tensor:
     return scale_by_power_of_two(torch.linalg.pinv(scaled), -exponent).to(A.dtype)
 
 
-def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
+def raise_if_singular(result: InverseResult[Any], A: Array) -> None:
     found = [(s, result.status == int(s)) for s in (Status.SINGULAR, Status.NONFINITE) if result.count(s)]
     if not found:
         return
@@ -229,7 +291,7 @@ def _raise_if_singular(result: InverseResult[Any], A: Array) -> None:
     raise linalg_error(A)(f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others.")
 
 
-class _ImplicitInverse(torch.autograd.Function):
+class ImplicitInverse(torch.autograd.Function):
     """Gives a certified inverse the derivative of the exact one: d(A⁻¹) = −A⁻¹ dA A⁻¹."""
 
     @staticmethod

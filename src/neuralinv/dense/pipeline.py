@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuralinv.dense import lapack, native
 from neuralinv.dense.certificate import relative_error_bound, residual
+from neuralinv.dense.probabilistic import probable_residual_bound
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Source, Status
 from neuralinv.dense.routes import Route, route
@@ -83,6 +84,36 @@ def invert_and_certify(
     return Outcome(best.inverse, best.error_bound, status.to(torch.int8), source.to(torch.int8))
 
 
+def invert_and_probably_certify(
+    A: Tensor,
+    exponent: Tensor,
+    proposed: Tensor | None,
+    probes: Tensor,
+    failure_probability: float,
+    *,
+    dtype: torch.dtype,
+    rtol: float,
+) -> Outcome:
+    """Certify candidates, or exact inverses, through random vectors; what that cannot certify runs the four stages.
+
+    ``probes`` come from :func:`~neuralinv.dense.probabilistic.draw_probes`, after the candidates; the others as for
+    :func:`invert_and_certify`.
+    """
+    witness = _exact_witness(A) if proposed is None else scale_by_power_of_two(proposed.to(A.dtype), exponent)
+    rho = probable_residual_bound(A, witness, probes, failure_probability)
+    likely = _round(witness, rho, exponent, dtype)
+    status = torch.full_like(exponent, Status.CERTIFIED, dtype=torch.int8)
+    source = torch.full_like(exponent, Source.EXACT if proposed is None else Source.PROPOSED, dtype=torch.int8)
+    outcome = Outcome(likely.inverse, likely.error_bound, status, source)
+    left = (~(likely.error_bound <= rtol)).nonzero().squeeze(1)
+    if len(left):
+        there = None if proposed is None else proposed[left]
+        rest = invert_and_certify(A[left], exponent[left], there, dtype=dtype, rtol=rtol)
+        for whole, piece in zip(outcome, rest, strict=True):
+            whole[left] = piece
+    return outcome
+
+
 def propose(proposer: Proposer, A: Tensor) -> Tensor:
     """Ask a proposer, and check that what it returns is a batch of candidates for ``A`` of shape ``(batch, n, n)``.
 
@@ -92,7 +123,17 @@ def propose(proposer: Proposer, A: Tensor) -> Tensor:
         If it is not.
     """
     # A proposer may write into what it gets: hand over a copy.
-    proposed = proposer(A.clone())
+    return check_candidates(proposer(A.clone()), A)
+
+
+def check_candidates(proposed: object, A: Tensor) -> Tensor:
+    """Return what a proposer answered, detached and on the device of ``A``, if it is a batch of candidates for ``A``.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
     if not isinstance(proposed, Tensor) or proposed.shape != A.shape or proposed.layout != torch.strided:
         got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
         raise TypeError(
@@ -104,11 +145,7 @@ def propose(proposer: Proposer, A: Tensor) -> Tensor:
 
 
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
-    direct = route(A) is Route.DIRECT
-    witness, info = native.invert_ex(A) if direct else lapack.inverse_ex(A, positive=False)
-    # A zero pivot leaves garbage behind.
-    witness[info != 0] = torch.nan
-    witness, rho, _ = newton_schulz(A, witness, tolerance)
+    witness, rho, _ = newton_schulz(A, _exact_witness(A), tolerance)
     candidate = _round(witness, rho, exponent, dtype)
     loose = (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
     if len(loose):
@@ -119,6 +156,14 @@ def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, toleran
         rho[loose] = torch.fmin(torch.fmin(right, left), rho[loose])
         candidate = _round(witness, rho, exponent, dtype)
     return candidate
+
+
+def _exact_witness(A: Tensor) -> Tensor:
+    direct = route(A) is Route.DIRECT
+    witness, info = native.invert_ex(A) if direct else lapack.inverse_ex(A, positive=False)
+    # A zero pivot leaves garbage behind.
+    witness[info != 0] = torch.nan
+    return witness
 
 
 def _round(witness: Tensor, rho: Tensor, exponent: Tensor, dtype: torch.dtype) -> _Candidate:

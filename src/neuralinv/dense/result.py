@@ -63,6 +63,8 @@ class InverseResult(Generic[ArrayT]):
         Shape ``(*batch,)``, int8: a :class:`Status` and a :class:`Source` for each matrix.
     rtol
         The relative tolerance asked for.
+    failure_probability
+        With which each bound may be wrong: 0 for the deterministic certificate.
     """
 
     inverse: ArrayT
@@ -70,6 +72,7 @@ class InverseResult(Generic[ArrayT]):
     status: ArrayT
     source: ArrayT
     rtol: float
+    failure_probability: float = 0.0
 
     def count(self, member: Status | Source) -> int:
         """Return how many matrices have this status or source."""
@@ -90,6 +93,7 @@ class InverseResult(Generic[ArrayT]):
             function(self.status),
             function(self.source),
             self.rtol,
+            self.failure_probability,
         )
 
     def __repr__(self) -> str:
@@ -111,6 +115,8 @@ class InverseResult(Generic[ArrayT]):
                 f"  proved relative error  median {np.median(finite):.1e}, largest {finite.max():.1e}"
                 f"  (‖A⁻¹ − X‖_F / ‖A⁻¹‖_F)"
             )
+        if self.failure_probability:
+            lines.append(f"  each bound wrong with a probability of at most {self.failure_probability:.0e}")
         for member, advice in _ADVICE.items():
             if self.count(member):
                 lines.append(f"  {member.name} at {name_indices(status == member)}: {advice}")

@@ -1,12 +1,59 @@
-"""The registry of families: named distributions of matrices, drawn on any device."""
+"""The registry of families: named distributions of matrices, drawn on any device.
+
+Two kinds of family share one record. Some draw each matrix anew (``gaussian``). Others are *parametric*: chance fixes
+an operator once (the points of a kernel, the taps of a channel), and a few parameters θ move it, ``θ → A(θ)``. Those
+can be sampled like the others, and :meth:`Family.matrix_function` gives the map itself.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+
+from neuralinv.families.distance import at_distance
+
+MatrixFunction: TypeAlias = Callable[[Tensor], Tensor]
+"""Maps parameters ``(*batch, p)``, real, to matrices ``(*batch, n, n)``; differentiable."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where one parameter lies.
+
+    Attributes
+    ----------
+    low, high
+        Its bounds.
+    log
+        Whether it is spread evenly in logarithm.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"low = {self.low}, high = {self.high}: expected finite numbers with low < high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low}: a range in logarithm lies above 0")
+
+    def at(self, unit: Tensor) -> Tensor:
+        """Map positions in [0, 1] to values, any shape."""
+        if self.log:
+            return torch.exp(math.log(self.low) + math.log(self.high / self.low) * unit).clamp(self.low, self.high)
+        return (self.low + (self.high - self.low) * unit).clamp(self.low, self.high)
+
+    def position(self, value: Tensor) -> Tensor:
+        """Map values to positions: the inverse of :meth:`at`, below 0 or above 1 outside the range."""
+        if self.log:
+            return (value.clamp(min=1e-300).log() - math.log(self.low)) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True)
@@ -18,49 +65,155 @@ class Family:
     name, description
         For people.
     draw
-        ``(count, size, generator=, dtype=, device=, **parameters)`` to ``(count, size, size)``.
+        ``(count, size, generator=, dtype=, device=, **parameters)`` to ``(count, size, size)``; None where the family
+        is parametric.
     parameters
-        The parameters that ``draw`` takes, and their defaults.
+        The settings that ``draw`` or ``build`` takes, and their defaults.
+    spectrum, reference
+        What is known of eigenvalues or singular values; and where the family is described.
+    symmetry
+        ``"general"``, ``"hermitian"`` or ``"positive"`` (Hermitian positive definite).
+    complex
+        Whether the matrices are complex; real ones can usually be drawn in a complex dtype all the same.
+    build
+        ``(size, generator=, dtype=, device=, **parameters)`` to a :data:`MatrixFunction`, where the family is
+        parametric.
+    ranges
+        θ by name, in order; empty where the family is not parametric.
     """
 
     name: str
     description: str
-    draw: Callable[..., Tensor]
+    draw: Callable[..., Tensor] | None = None
     parameters: Mapping[str, float] = field(default_factory=dict)
+    spectrum: str = ""
+    reference: str = ""
+    symmetry: Literal["general", "hermitian", "positive"] = "general"
+    complex: bool = False
+    build: Callable[..., MatrixFunction] | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    @property
+    def parametric(self) -> bool:
+        """Whether the family is a map ``θ → A(θ)``."""
+        return self.build is not None
+
+    @property
+    def default_dtype(self) -> torch.dtype:
+        """Double precision, of the family's own kind."""
+        return torch.complex128 if self.complex else torch.float64
 
     def sample(
         self,
-        count: int,
+        count: int | tuple[int, ...],
         size: int,
         *,
         generator: torch.Generator,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        distance: float | None = None,
         **parameters: float,
     ) -> Tensor:
-        """Draw ``(count, size, size)`` matrices.
+        """Draw ``(*count, size, size)`` matrices.
 
         Parameters
         ----------
         count, size
-            How many, and n.
+            How many, or the shape of the batch; and n.
         generator
             Of the device; the draws depend on nothing else.
         dtype, device
-            Of the matrices.
+            Of the matrices; double precision by default.
+        distance
+            Move every matrix to this relative distance ``σ_n / σ₁`` from the nearest singular one (see
+            :func:`~neuralinv.families.distance.at_distance`).
         parameters
-            Override the family's defaults.
+            Override the family's defaults; a parameter with a range is held at the value given, not drawn. All
+            matrices of a parametric family belong to one operator, at parameters drawn from the ranges.
 
         Raises
         ------
         ValueError
-            If a parameter is unknown or out of range, or count or size is negative.
+            If a parameter is unknown or out of range, count or size is negative, or a complex family is asked for real
+            matrices.
         """
-        if count < 0 or size < 1:
+        shape = (count,) if isinstance(count, int) else tuple(count)
+        if min(shape, default=0) < 0 or size < 1:
             raise ValueError(f"count = {count}, size = {size}: expected a count of at least 0 and a size of at least 1")
-        unknown = set(parameters) - set(self.parameters)
+        dtype = self._check_dtype(dtype)
+        self._check_names(parameters)
+        total = math.prod(shape)
+        if self.draw is not None:
+            settings = {**self.parameters, **parameters}
+            A = self.draw(total, size, generator=generator, dtype=dtype, device=device, **settings)
+        else:
+            settings = {name: value for name, value in parameters.items() if name not in self.ranges}
+            function = self.matrix_function(size, generator=generator, dtype=dtype, device=device, **settings)
+            A = function(self.thetas(total, generator=generator, device=device, **parameters))
+        if distance is not None:
+            A = at_distance(A, distance)
+        return A.reshape(*shape, size, size)
+
+    def matrix_function(
+        self,
+        size: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        **parameters: float,
+    ) -> MatrixFunction:
+        """Fix an operator by chance and return ``θ → A(θ)``: parameters ``(*batch, p)`` to ``(*batch, n, n)``.
+
+        The coordinates of θ are those of :attr:`ranges`, in that order. The map is differentiable, takes θ of any real
+        dtype on the device, and works in double precision.
+
+        Raises
+        ------
+        ValueError
+            If the family is not parametric, or a setting is unknown or out of range.
+        """
+        if self.build is None:
+            raise ValueError(f"family {self.name!r} draws each matrix anew; it has no parameters to move")
+        if size < 1:
+            raise ValueError(f"size = {size}: expected a size of at least 1")
+        dtype = self._check_dtype(dtype)
+        self._check_names(parameters, without_ranges=True)
+        wide = torch.complex128 if dtype.is_complex else torch.float64
+        function = self.build(size, generator=generator, dtype=wide, device=device, **{**self.parameters, **parameters})
+        width = len(self.ranges)
+
+        def matrices(theta: Tensor) -> Tensor:
+            if theta.ndim < 1 or theta.shape[-1] != width:
+                raise ValueError(
+                    f"family {self.name!r} has {width} parameters ({', '.join(self.ranges)}) and was given parameters "
+                    f"of shape {tuple(theta.shape)}; expected (*batch, {width})"
+                )
+            return function(theta.double()).to(dtype)
+
+        return matrices
+
+    def thetas(
+        self, count: int, *, generator: torch.Generator, device: torch.device | str = "cpu", **parameters: float
+    ) -> Tensor:
+        """Draw parameters ``(count, p)``, float64, evenly over their ranges; those given are held at their values."""
+        unit = torch.rand(count, len(self.ranges), generator=generator, dtype=torch.float64, device=device)
+        columns = [
+            range_.at(unit[:, k]) if name not in parameters else torch.full_like(unit[:, k], parameters[name])
+            for k, (name, range_) in enumerate(self.ranges.items())
+        ]
+        return torch.stack(columns, -1)
+
+    def _check_dtype(self, dtype: torch.dtype | None) -> torch.dtype:
+        if dtype is None:
+            return self.default_dtype
+        if self.complex and not dtype.is_complex:
+            raise ValueError(f"family {self.name!r} is complex and cannot be drawn as {dtype}; pass a complex dtype")
+        return dtype
+
+    def _check_names(self, parameters: Mapping[str, Any], *, without_ranges: bool = False) -> None:
+        known = dict.fromkeys([*self.parameters, *(() if without_ranges else self.ranges)])
+        unknown = [name for name in parameters if name not in known]
         if unknown:
-            known = ", ".join(self.parameters) or "none"
-            raise ValueError(f"family {self.name!r} has no parameter {sorted(unknown)[0]!r}; known are {known}")
-        settings = {**self.parameters, **parameters}
-        return self.draw(count, size, generator=generator, dtype=dtype, device=device, **settings)
+            names = ", ".join(known) or "none"
+            raise ValueError(f"family {self.name!r} has no parameter {sorted(unknown)[0]!r}; known are {names}")

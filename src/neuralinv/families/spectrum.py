@@ -21,17 +21,22 @@ def _draw_conditioned(
 ) -> Tensor:
     if not 1 <= cond < math.inf:
         raise ValueError(f"cond = {cond}: a condition number is at least 1")
-    U, V = (_orthogonal(count, size, generator, device) for _ in range(2))
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    U, V = (haar(count, size, generator=generator, dtype=wide, device=device) for _ in range(2))
     exponents = torch.linspace(0, -1, size, dtype=torch.float64, device=device) if size > 1 else torch.zeros(1)
-    singular_values = torch.pow(torch.tensor(cond, dtype=torch.float64, device=device), exponents.to(device))
+    singular_values = torch.pow(torch.tensor(cond, dtype=torch.float64, device=device), exponents.to(device)).to(wide)
     return ((U * singular_values) @ V).to(dtype)
 
 
-def _orthogonal(count: int, size: int, generator: torch.Generator, device: torch.device | str) -> Tensor:
-    """Draw from the Haar measure: QR of a normal matrix with the signs fixed (Mezzadri 2007, arXiv:math-ph/0609050)."""
-    G = torch.randn(count, size, size, generator=generator, dtype=torch.float64, device=device)
+def haar(
+    count: int, size: int, *, generator: torch.Generator, dtype: torch.dtype, device: torch.device | str
+) -> Tensor:
+    """Draw orthogonal (unitary) matrices ``(count, size, size)`` from the Haar measure: QR of a normal matrix with the
+    signs fixed (Mezzadri 2007, arXiv:math-ph/0609050).
+    """
+    G = torch.randn(count, size, size, generator=generator, dtype=dtype, device=device)
     Q, R = torch.linalg.qr(G)
-    return Q * R.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]
+    return Q * R.diagonal(dim1=-2, dim2=-1).sgn()[:, None, :]
 
 
 def _draw_dominant(
@@ -58,10 +63,14 @@ CONDITIONED = Family(
     "random orthogonal factors around singular values spaced evenly in logarithm from 1 to 1/cond",
     _draw_conditioned,
     {"cond": 100.0},
+    spectrum="singular values cond^(−k/(n−1)), k = 0 … n − 1, exactly",
+    reference="Mezzadri 2007, arXiv:math-ph/0609050 (the factors); Higham, Accuracy and Stability, §28.3 (randsvd)",
 )
 DIAGONALLY_DOMINANT = Family(
     "diagonally_dominant",
     "uniform entries; each diagonal entry is (1 + dominance) times the absolute sum of the others in its row",
     _draw_dominant,
     {"dominance": 1.0},
+    spectrum="eigenvalues in Gershgorin's discs around ± (1 + dominance) times the radius",
+    reference="Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., §8.3 and §9.5",
 )

@@ -29,8 +29,11 @@ def _draw_uniform(
         raise ValueError(f"low = {low}, high = {high}: expected finite numbers with low < high")
 
     def draw(k: int) -> Tensor:
-        unit = torch.rand(k, size, size, generator=generator, dtype=dtype, device=device)
-        return (low + (high - low) * unit).clamp_(low, high)
+        # Of complex entries, the real and the imaginary part are uniform.
+        shape = (k, size, size, 2) if dtype.is_complex else (k, size, size)
+        unit = torch.rand(*shape, generator=generator, dtype=dtype.to_real(), device=device)
+        entries = (low + (high - low) * unit).clamp_(low, high)
+        return torch.view_as_complex(entries) if dtype.is_complex else entries
 
     A = draw(count)
     if min_abs_det <= 0:
@@ -73,10 +76,14 @@ UNIFORM = Family(
     "independent entries, uniform on [low, high]; matrices with |det| ≤ min_abs_det are redrawn",
     _draw_uniform,
     {"low": -1.0, "high": 1.0, "min_abs_det": 0.0},
+    spectrum="as gaussian for large n (the circular law), with an outlier n·(low + high)/2 where that is not 0",
+    reference="Tao & Vu 2008, arXiv:0708.2895 (the circular law)",
 )
 GAUSSIAN = Family(
     "gaussian",
     "independent normal entries (Ginibre's ensemble) of standard deviation scale",
     _draw_gaussian,
     {"scale": 1.0},
+    spectrum="singular values from about scale/√n to 2·scale·√n; condition number of order n",
+    reference="Edelman 1988, doi:10.1137/0609045",
 )

@@ -16,8 +16,9 @@ from neuralinv.io.csv_format import read_csv, write_csv
 from neuralinv.io.errors import FileError
 from neuralinv.io.matrix_market import read_matrix_market, write_matrix_market
 from neuralinv.io.mx import read_mx, write_mx
+from neuralinv.io.parameters import read_parameters
 
-__all__ = ["FORMATS", "FileError", "atomic_path", "read_matrices", "write_matrices"]
+__all__ = ["FORMATS", "FileError", "atomic_path", "read_matrices", "read_parameters", "write_matrices"]
 
 
 class _Reader(Protocol):

@@ -1,0 +1,61 @@
+"""The table of :mod:`neuralinv.bench.learned`, and its figures as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from neuralinv.bench.learned import Row
+from neuralinv.bench.machine import Machine
+from neuralinv.bench.formatting import finite
+
+_EXACT = ("ni.inv", "ni.certified_inv")
+
+
+def learned_table(rows: Sequence[Row]) -> Table:
+    """Return a table with a line for each comparison, those that we lose among them; times in µs for each matrix."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        caption="µs for each matrix, or matrix products; ours with proof; ×: against the fastest other library;\n"
+        "sure: proved at 1e-5 without fallback; pays after: inverses until training has paid off",
+    )
+    for heading in ("work", "case"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("n", "ours", "fastest", "ni.inv", "ni.cert.", "×", "goal", "sure", "train", "pays after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        scale = 1e6 if row.unit == "s" else 1
+        exact = (f"{scale * row.rivals[name]:.3g}" if name in row.rivals else "" for name in _EXACT)
+        sure = "" if math.isnan(row.certified) else f"{100 * row.certified:.4g} %"
+        table.add_row(
+            row.work,
+            row.case,
+            str(row.n) if row.n else "",
+            f"{scale * row.ours:.3g}",
+            f"{row.fastest} {scale * row.rivals[row.fastest]:.3g}",
+            *exact,
+            f"{row.ratio:.2f}",
+            f"{row.goal:g}" + (" ✓" if row.ratio >= row.goal else ""),
+            sure,
+            f"{row.offline:.1f} s" if row.offline else "",
+            ("never" if math.isinf(row.payback) else f"{row.payback:.2g}") if row.offline else "",
+        )
+    return table
+
+
+def learned_json(rows: Sequence[Row], machine: Machine) -> dict[str, Any]:
+    """Return everything as plain data; what is not finite becomes null."""
+    derived = [{"fastest": row.fastest, "ratio": row.ratio, "payback": row.payback} for row in rows]
+    return finite(
+        {
+            "version": 1,
+            "machine": asdict(machine),
+            "rows": [asdict(row) | more for row, more in zip(rows, derived, strict=True)],
+        }
+    )

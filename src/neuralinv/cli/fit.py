@@ -1,0 +1,93 @@
+"""`neuralinv fit`: a parametric inverse from a family, or from a user's own matrices and their parameters."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import typer
+
+from neuralinv.cli._console import console, error_console
+from neuralinv.cli.generate import parse_settings
+from neuralinv.families import FAMILIES, get_family
+from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
+from neuralinv.learned import ParametricInverse, fit_parametric, save_parametric
+
+_PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
+_DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
+
+
+def fit(
+    out: Annotated[Path, typer.Option(help="Folder for the fit.")],
+    family: Annotated[str | None, typer.Option(help=f"Fit a family: {', '.join(_PARAMETRIC)}.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="With --family: n.")] = 64,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="With --family: a setting, as in --set taps=8; may be repeated.")
+    ] = None,
+    matrices: Annotated[Path | None, typer.Option(help="Fit these matrices: .npy, .npz, .mx, .csv.")] = None,
+    parameters: Annotated[Path | None, typer.Option(help="With --matrices: one row for each, .npy or .csv.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Modes. [default: the cheapest that suffices]")] = None,
+    rtol: Annotated[float, typer.Option(help="Relative error to certify.")] = 1e-6,
+    dtype: Annotated[
+        str | None, typer.Option(help=f"Of the matrices to invert: {', '.join(_DTYPES)}. [default: single precision]")
+    ] = None,
+    snapshots: Annotated[int, typer.Option(min=8, help="With --family: exact inverses to compute.")] = 512,
+    samples: Annotated[
+        int, typer.Option(min=0, help="With --family: also write this many fresh matrices and their parameters.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fit.")] = 0,
+) -> None:
+    """Fit inverses as a function of parameters, for `neuralinv invert --parameters`."""
+    if (family is None) == (matrices is None) or (matrices is None) != (parameters is None):
+        raise typer.BadParameter("fit a --family, or --matrices with their --parameters")
+    if matrices is not None and (setting or samples):
+        raise typer.BadParameter("--set and --samples go with --family")
+    if dtype is not None and dtype not in _DTYPES:
+        raise typer.BadParameter(f"--dtype {dtype}: known are {', '.join(_DTYPES)}")
+    with atomic_path(out / "config.toml", probe=True):
+        pass
+    wanted = None if dtype is None else _DTYPES[dtype]
+    modes: int | Literal["auto"] = "auto" if rank is None else rank
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if matrices is not None and parameters is not None:
+            A = torch.from_numpy(read_matrices(matrices, allow_nonfinite=False))
+            theta = torch.from_numpy(read_parameters(parameters))
+            model = fit_parametric((theta, A), rank=modes, rtol=rtol, dtype=wanted, seed=seed)
+        else:
+            source = get_family(str(family))
+            random = torch.Generator().manual_seed(seed)
+            function = source.matrix_function(
+                size, generator=random, dtype=None, device="cpu", **parse_settings(setting)
+            )
+            model = fit_parametric(
+                function, ranges=source.ranges, rank=modes, rtol=rtol, dtype=wanted, snapshots=snapshots, seed=seed
+            )
+    save_parametric(model, out)
+    for warning in caught:
+        error_console.print(f"warning: {warning.message}", markup=False, soft_wrap=True)
+    _describe(model)
+    console.print(f"fit in {out}", markup=False)
+    if samples:
+        theta = source.thetas(samples, generator=random)
+        write_matrices(out / "matrices.npy", function(theta).to(model.dtype).numpy())
+        with atomic_path(out / "parameters.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, theta.numpy())
+        console.print(
+            f"{samples:,} fresh matrices in {out / 'matrices.npy'}, θ in {out / 'parameters.npy'}", markup=False
+        )
+
+
+def _describe(model: ParametricInverse) -> None:
+    report = model.report
+    if report is not None:
+        console.print(
+            f"{model.size}×{model.size}, {len(model.ranges)} parameters: rank {report.rank}, degree {report.degree}, "
+            f"correction of order {report.order}\n{100 * report.certified_share:.5g} % of {report.held_out} unseen "
+            f"matrices certify at {model.rtol:.0e} without fallback; {report.snapshots} exact inverses, "
+            f"{report.seconds:.1f} s",
+            markup=False,
+        )

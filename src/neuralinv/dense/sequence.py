@@ -1,0 +1,171 @@
+"""Inverses of slowly changing matrices: extrapolated from the last ones, corrected, certified."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from neuralinv.dense._arrays import Array, as_tensor, check_square
+from neuralinv.dense.certified import (
+    DEFAULT_RTOL,
+    ImplicitInverse,
+    certified_inv,
+    check_arguments,
+    raise_if_singular,
+)
+from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
+from neuralinv.dense.result import InverseResult, Source
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+_HISTORY = 3
+_SAMPLED_ROWS = 4
+
+
+class SequenceInverter:
+    """Inverts one batch of matrices after another, each close to the one before: the factors of an optimiser, a channel
+    over time, a covariance that is updated.
+
+    Every call extrapolates the last inverses with the degree (0, 1 or 2) that predicted the previous call best,
+    computes one float64 residual, and decides from it how many products the correction takes: none, one
+    (Newton–Schulz), or up to three (order 4, the work of two Newton–Schulz steps; see
+    :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are inverted anew, and so is a batch
+    of another shape, dtype or device.
+
+    Results are certified like those of :func:`neuralinv.certified_inv`, and differentiable. Calls within a function
+    that :func:`torch.compile` compiles run outside its graph. An instance is not for several threads at once.
+
+    Parameters
+    ----------
+    rtol
+        The relative error that certifies; by default 1e-5 for float32, 1e-10 for float64.
+    on_singular
+        ``"raise"`` or ``"nan"``, as for :func:`neuralinv.certified_inv`.
+
+    Examples
+    --------
+    >>> import torch, neuralinv as ni
+    >>> inverter = ni.SequenceInverter()
+    >>> A = torch.eye(8, dtype=torch.float64).expand(4, 8, 8)
+    >>> [inverter(A * (1 + 1e-4 * t)).source[0].item() for t in range(3)]
+    [0, 2, 2]
+    """
+
+    def __init__(self, *, rtol: float | None = None, on_singular: Literal["raise", "nan"] = "raise") -> None:
+        if on_singular not in ("raise", "nan"):
+            raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
+        self.rtol = rtol
+        self.on_singular = on_singular
+        self._work = Workspace()
+        self._history: deque[Tensor] = deque(maxlen=_HISTORY)  # the latest first
+        self._degree = 0
+
+    def reset(self) -> None:
+        """Forget the past: the next call inverts from scratch."""
+        self._history.clear()
+        self._degree = 0
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, A: ArrayT) -> InverseResult[ArrayT]:
+        """Invert the next batch.
+
+        Parameters
+        ----------
+        A
+            Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
+
+        Returns
+        -------
+        As :func:`neuralinv.certified_inv`; ``source`` is ``EXACT`` from scratch, ``PROPOSED`` as extrapolated,
+        ``REFINED`` corrected, and ``FALLBACK`` inverted anew.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError, torch.linalg.LinAlgError
+            With ``on_singular="raise"``, naming the matrices without an inverse. The next call starts from scratch for
+            them.
+        """
+        tensor, restore = as_tensor(A)
+        check_square(tensor, A)
+        rtol = DEFAULT_RTOL[tensor.dtype] if self.rtol is None else self.rtol
+        check_arguments(rtol, self.on_singular)
+        batch, n = tensor.shape[:-2], tensor.shape[-1]
+        flat = tensor.detach().reshape(batch.numel(), n, n)
+        result = self._invert(flat, rtol)
+        shaped: InverseResult[Any] = InverseResult(
+            result.inverse.reshape(tensor.shape),
+            result.error_bound.reshape(batch),
+            result.status.reshape(batch),
+            result.source.reshape(batch),
+            rtol,
+        )
+        if self.on_singular == "raise":
+            raise_if_singular(shaped, A)
+        if tensor.requires_grad:
+            inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
+            return InverseResult(inverse, shaped.error_bound, shaped.status, shaped.source, rtol)
+        return shaped.map(restore)
+
+    @torch.no_grad()
+    def _invert(self, A: Tensor, rtol: float) -> InverseResult[Tensor]:
+        half = A.dtype in (torch.float16, torch.bfloat16)
+        if self._history and not _alike(self._history[0], A):
+            self.reset()
+        if half or not self._history or not A.numel():
+            result = certified_inv(A, rtol=rtol, on_singular="nan")
+            if not half:
+                self._history.appendleft(result.inverse)
+            return result
+
+        X = torch.empty_like(A, memory_format=torch.contiguous_format)
+        bound = A.new_empty(len(A), dtype=torch.float64)
+        source = A.new_empty(len(A), dtype=torch.int8)
+        step = max(1, CHUNK_ELEMENTS // A.shape[-1] ** 2)
+        for start in range(0, len(A), step):
+            part = slice(start, start + step)
+            past = [X[part] for X in self._history]
+            guess = _extrapolate(past, self._degree, self._work.take("guess", past[0], A.dtype))
+            corrected = correct(A[part], guess, rtol, work=self._work, out=X[part])
+            if corrected.order == 1:
+                X[part] = corrected.inverse
+            bound[part] = corrected.error_bound
+            source[part] = int(Source.PROPOSED if corrected.order == 1 else Source.REFINED)
+        result = InverseResult(X, bound, torch.zeros_like(source), source, rtol)
+        failed = (~(bound <= rtol)).nonzero().squeeze(1)
+        if len(failed):
+            anew = certified_inv(A[failed], rtol=rtol, on_singular="nan")
+            X[failed], bound[failed], result.status[failed] = anew.inverse, anew.error_bound, anew.status
+            source[failed] = int(Source.FALLBACK)
+        self._degree = _best_degree(self._history, X)
+        self._history.appendleft(X)
+        return result
+
+
+def _alike(X: Tensor, A: Tensor) -> bool:
+    return X.shape == A.shape and X.dtype == A.dtype and X.device == A.device
+
+
+def _extrapolate(past: list[Tensor], degree: int, out: Tensor) -> Tensor:
+    """Continue the last inverses, latest first, by a polynomial: X₁, 2X₁ − X₂, or 3X₁ − 3X₂ + X₃."""
+    if degree == 0:
+        return past[0]
+    if degree == 1:
+        return torch.lerp(past[1], past[0], 2.0, out=out)
+    return torch.sub(past[0], past[1], out=out).mul_(3).add_(past[2])
+
+
+def _best_degree(history: deque[Tensor], X: Tensor) -> int:
+    """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows."""
+    rows = [past[:, :_SAMPLED_ROWS] for past in history]
+    actual = X[:, :_SAMPLED_ROWS]
+    errors = []
+    for degree in range(len(rows)):
+        error = torch.linalg.vector_norm(_extrapolate(rows, degree, torch.empty_like(actual)) - actual, dim=(-2, -1))
+        # A median: single matrices that were inverted anew, or have no inverse, have no say.
+        errors.append(error.nanmedian())
+    best = int(torch.stack(errors).nan_to_num(nan=torch.inf).argmin())
+    # The highest degree that could be tried did best: one more inverse is known now, so try one more.
+    return min(best + 1, _HISTORY - 1) if best == len(rows) - 1 else best

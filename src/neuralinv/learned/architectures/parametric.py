@@ -1,0 +1,265 @@
+"""Inverses of a parametric family: ``θ → X₀(θ) = Σ_r c_r(θ) B_r``, corrected and certified.
+
+The basis comes from a proper orthogonal decomposition (POD) of exact inverses; the coefficients are polynomials of θ
+(Chebyshev products of bounded total degree), or the sketched least-squares projection of Zahm & Nouy 2016
+(doi:10.1137/15M1019210), which needs no fit and costs products of A with the sketched basis for each matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from neuralinv.dense import certified_inv
+from neuralinv.dense._arrays import Array, as_tensor, check_square
+from neuralinv.dense.certified import ImplicitInverse
+from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
+from neuralinv.dense.result import InverseResult, Source
+from neuralinv.families import Range
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+LARGEST_FALLBACK_SHARE = 0.01
+_OUTSIDE = 1e-9  # how far beyond a range, relative to it, still counts as rounding
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit chose, and how it did on parameters that it had not seen.
+
+    Attributes
+    ----------
+    rank, degree, order
+        Modes; total degree of the polynomials; order of the correction that the rank was chosen for (order k costs k −
+        1 products).
+    snapshots, held_out
+        Exact inverses that were computed, and matrices that were kept for the test.
+    certified_share
+        Of the held-out matrices, without fallback.
+    residual
+        Largest ``‖I − A X₀‖_F`` of the held-out matrices.
+    seconds
+        Of the fit.
+    """
+
+    rank: int
+    degree: int
+    order: int
+    snapshots: int
+    held_out: int
+    certified_share: float
+    residual: float
+    seconds: float
+
+    def to_table(self) -> dict[str, float | int]:
+        """Return the values by name."""
+        return asdict(self)
+
+
+class ParametricInverse(nn.Module):
+    """Inverts the matrices of one parametric family, given their parameters.
+
+    Made by :func:`neuralinv.learned.fit_parametric`; weights never change afterwards.
+
+    Parameters
+    ----------
+    ranges
+        θ by name, in order.
+    size, rank, degree
+        n; modes; total degree of the polynomials.
+    dtype
+        Of the matrices: float32, float64, complex64 or complex128.
+    rtol
+        The relative error that certifies.
+    """
+
+    basis: Tensor
+    weight: Tensor
+    exponents: Tensor
+
+    def __init__(
+        self,
+        ranges: Mapping[str, Range],
+        size: int,
+        rank: int,
+        degree: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        rtol: float = 1e-6,
+        report: FitReport | None = None,
+    ) -> None:
+        super().__init__()
+        self.ranges = dict(ranges)
+        self.size, self.rank, self.degree, self.dtype, self.rtol = size, rank, degree, dtype, rtol
+        self.report = report
+        exponents = total_degree_exponents(len(ranges), degree)
+        width = size * size * (2 if dtype.is_complex else 1)
+        self.register_buffer("basis", torch.zeros(rank, width, dtype=dtype.to_real()))
+        self.register_buffer("weight", torch.zeros(len(exponents), rank, dtype=torch.float64))
+        self.register_buffer("exponents", exponents, persistent=False)
+        self._work = Workspace()
+
+    def coefficients(self, theta: Tensor) -> Tensor:
+        """Map parameters ``(batch, p)`` to coefficients ``(batch, rank)``, float64; differentiable."""
+        return chebyshev_features(self._positions(theta), self.exponents) @ self.weight
+
+    def propose(self, theta: Tensor) -> Tensor:
+        """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
+
+        Raises
+        ------
+        ValueError
+            If the parameters have another number.
+        """
+        theta = self._check_theta(theta)
+        flat = self.coefficients(theta.reshape(-1, theta.shape[-1])).to(self.basis.dtype) @ self.basis
+        return self._as_matrices(flat).reshape(*theta.shape[:-1], self.size, self.size)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Propose; see :meth:`propose`."""
+        return self.propose(theta)
+
+    def inv(self, A: ArrayT, theta: Array, *, on_singular: Literal["raise", "nan"] = "raise") -> InverseResult[ArrayT]:
+        """Invert matrices of the family and prove how wrong each answer can be.
+
+        Parameters
+        ----------
+        A
+            Shape ``(*batch, n, n)`` in the dtype of the fit, NumPy array or torch tensor: the bound is about these
+            matrices.
+        theta
+            Shape ``(*batch, p)``: their parameters.
+        on_singular
+            As for :func:`neuralinv.certified_inv`.
+
+        Returns
+        -------
+        As :func:`neuralinv.certified_inv`. Matrices whose parameters lie outside the fitted ranges, or whose correction
+        does not reach ``rtol``, are inverted exactly (``FALLBACK``); a share above 1 % warns.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit.
+        TypeError
+            If ``A`` has another dtype.
+        """
+        tensor, restore = as_tensor(A)
+        check_square(tensor, A)
+        parameters = self._check_theta(as_tensor(theta)[0])
+        self._check_matrices(tensor, parameters)
+        batch, n = tensor.shape[:-2], self.size
+        flat = tensor.detach().reshape(batch.numel(), n, n)
+        result = self._invert(flat, parameters.detach().reshape(len(flat), len(self.ranges)).double(), on_singular)
+        shaped = result.map(lambda field: field.reshape(batch + field.shape[1:]))
+        if tensor.requires_grad:
+            inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
+            return InverseResult(inverse, shaped.error_bound, shaped.status, shaped.source, self.rtol)
+        return shaped.map(restore)
+
+    @torch.no_grad()
+    def certified_share(self, A: Tensor, theta: Tensor) -> float:
+        """Return the share of matrices ``(batch, n, n)`` that certify without fallback."""
+        return float((self._propose_and_correct(A, theta).error_bound <= self.rtol).double().mean())
+
+    @torch.no_grad()
+    def _invert(self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"]) -> InverseResult[Tensor]:
+        result = self._propose_and_correct(A, theta)
+        X, bound, source = result.inverse, result.error_bound, result.source
+        failed = (~(bound <= self.rtol)).nonzero().squeeze(1)
+        if len(failed):
+            exact = certified_inv(A[failed], rtol=self.rtol, on_singular=on_singular)
+            X[failed], bound[failed], result.status[failed] = exact.inverse, exact.error_bound, exact.status
+            source[failed] = int(Source.FALLBACK)
+            if len(failed) > LARGEST_FALLBACK_SHARE * len(A):
+                warnings.warn(
+                    f"{len(failed):,} of {len(A):,} matrices were inverted exactly: their parameters lie outside the "
+                    "fitted ranges, they are not of the fitted family, or the fit is too coarse; fit again",
+                    stacklevel=3,
+                )
+        return result
+
+    def _propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
+        """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
+        X = torch.empty_like(A, memory_format=torch.contiguous_format)
+        bound = torch.empty(len(A), dtype=torch.float64, device=A.device)
+        source = torch.empty(len(A), dtype=torch.int8, device=A.device)
+        coefficients = self.coefficients(theta)
+        # Polynomials run wild outside the range: no proposal there.
+        unit = self._positions(theta)
+        inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
+        coefficients = torch.where(inside[:, None], coefficients, torch.nan).to(self.basis.dtype)
+        step = max(1, CHUNK_ELEMENTS // max(1, self.size**2))
+        for start in range(0, len(A), step):
+            part = slice(start, start + step)
+            memory = self._work.take(
+                "guess", torch.view_as_real(A[part]) if A.is_complex() else A[part], self.basis.dtype
+            )
+            flat = torch.mm(coefficients[part], self.basis, out=memory.view(len(memory), -1))
+            corrected = correct(A[part], self._as_matrices(flat), self.rtol, work=self._work, out=X[part])
+            if corrected.order == 1:
+                X[part] = corrected.inverse
+            bound[part] = corrected.error_bound
+            source[part] = int(Source.PROPOSED if corrected.order == 1 else Source.REFINED)
+        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol)
+
+    def _as_matrices(self, flat: Tensor) -> Tensor:
+        if not self.dtype.is_complex:
+            return flat.view(-1, self.size, self.size)
+        return torch.view_as_complex(flat.view(-1, self.size, self.size, 2))
+
+    def _positions(self, theta: Tensor) -> Tensor:
+        """Parameters ``(batch, p)`` on [−1, 1], float64."""
+        columns = [range_.position(theta[..., k].double()) for k, range_ in enumerate(self.ranges.values())]
+        return 2 * torch.stack(columns, -1) - 1
+
+    def _check_theta(self, theta: Tensor) -> Tensor:
+        if theta.is_complex() or theta.ndim < 1 or theta.shape[-1] != len(self.ranges):
+            raise ValueError(
+                f"parameters are {theta.dtype} of shape {tuple(theta.shape)}; expected real ones of shape "
+                f"(*batch, {len(self.ranges)}): {', '.join(self.ranges)}"
+            )
+        return theta
+
+    def _check_matrices(self, A: Tensor, theta: Tensor) -> None:
+        if A.shape[-1] != self.size or A.shape[:-2] != theta.shape[:-1]:
+            raise ValueError(
+                f"matrices of shape {tuple(A.shape)} with parameters of shape {tuple(theta.shape)}; expected "
+                f"(*batch, {self.size}, {self.size}) and (*batch, {len(self.ranges)})"
+            )
+        if A.dtype != self.dtype:
+            raise TypeError(
+                f"matrices are {A.dtype}, and the fit was made for {self.dtype}; convert them, or fit again"
+            )
+
+
+def total_degree_exponents(parameters: int, degree: int) -> Tensor:
+    """Return all exponents ``(features, p)`` with sum at most ``degree``, constant first."""
+    rows: list[tuple[int, ...]] = []
+    for total in range(degree + 1):
+        for places in itertools.combinations_with_replacement(range(parameters), total):
+            rows.append(tuple(places.count(k) for k in range(parameters)))
+    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), parameters)
+
+
+def feature_count(parameters: int, degree: int) -> int:
+    """Return the number of polynomials of at most this total degree."""
+    return math.comb(parameters + degree, degree)
+
+
+def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
+    """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``."""
+    degree = int(exponents.max()) if exponents.numel() else 0
+    powers: list[Any] = [torch.ones_like(unit), unit]
+    for _ in range(2, degree + 1):
+        powers.append(2 * unit * powers[-1] - powers[-2])
+    table = torch.stack(powers[: degree + 1], -1)  # (batch, p, degree + 1)
+    index = exponents.T.expand(len(unit), -1, -1)
+    return table.gather(-1, index).prod(-2)

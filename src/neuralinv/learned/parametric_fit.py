@@ -1,0 +1,248 @@
+"""Fitting a parametric inverse: snapshots, basis, polynomials, and the cheapest rank that reaches the tolerance."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from neuralinv.dense import certified_inv
+from neuralinv.dense.correction import HIGHEST_ORDER, order_for
+from neuralinv.families import Range
+from neuralinv.learned.architectures.parametric import (
+    LARGEST_FALLBACK_SHARE,
+    FitReport,
+    ParametricInverse,
+    chebyshev_features,
+    feature_count,
+    total_degree_exponents,
+)
+
+_MOST_PARAMETERS = 8
+_MOST_FEATURES = 500
+_HELD_OUT = 128
+_HELD_OUT_SHARE = 0.2
+_OVERSAMPLING = 2  # snapshots for each polynomial
+_ROUNDS = 3
+_MARGIN = 1.5  # between the largest residual held out and one that is yet to come
+_DOUBLE = 2.0  # cost of a float64 product in float32 ones
+
+
+def fit_parametric(
+    source: Callable[[Tensor], Tensor] | tuple[Tensor, Tensor],
+    *,
+    ranges: Mapping[str, Range] | None = None,
+    rank: int | Literal["auto"] = "auto",
+    rtol: float = 1e-6,
+    dtype: torch.dtype | None = None,
+    snapshots: int = 512,
+    seed: int = 0,
+) -> ParametricInverse:
+    """Fit ``θ → A(θ)⁻¹`` from exact inverses.
+
+    Snapshots start as a low-discrepancy set; where the matrices are a function, rounds of fresh parameters are added
+    where the residual of the last fit is worst. Of all ranks, the one is taken whose predicted cost (combination,
+    float64 residual, and the products of the correction that its largest held-out residual asks for) is least.
+
+    Parameters
+    ----------
+    source
+        ``matrix_fn``, from parameters ``(batch, p)`` to matrices ``(batch, n, n)``, such as
+        :meth:`neuralinv.families.Family.matrix_function` gives; or ``(thetas, matrices)``, of which a fifth is held
+        out.
+    ranges
+        θ by name, in order, 1 to 8 of them; needed for a function. For arrays, by default the ranges that they span.
+    rank
+        Number of modes, or ``"auto"``.
+    rtol
+        The relative error to certify.
+    dtype
+        Of the matrices to invert; by default single precision of the source's kind.
+    snapshots
+        How many exact inverses to compute, for a function.
+    seed
+        Of the choice of parameters.
+
+    Raises
+    ------
+    ValueError
+        If there are too few snapshots, a matrix is singular somewhere in the range, or shapes do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralinv.families import get_family
+    >>> family = get_family("ridge")
+    >>> A = family.matrix_function(8, generator=torch.Generator().manual_seed(0))
+    >>> model = fit_parametric(A, ranges=family.ranges)
+    >>> theta = torch.tensor([[0.1, 0.5]])
+    >>> model.inv(A(theta).float(), theta).certified
+    tensor([True])
+    """
+    started = time.perf_counter()
+    if rank != "auto" and (not isinstance(rank, int) or rank < 1):
+        raise ValueError(f"rank={rank!r}; expected 'auto' or a whole number of at least 1")
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-6")
+    with torch.no_grad():
+        if callable(source):
+            if ranges is None:
+                raise ValueError(
+                    "a matrix function comes with ranges={name: Range(low, high), …}, one for each parameter"
+                )
+            _check_count(len(ranges))
+            if snapshots < 8:
+                raise ValueError(f"snapshots={snapshots}; a fit to a function takes at least 8")
+            draw = torch.quasirandom.SobolEngine(len(ranges), scramble=True, seed=seed)
+            fresh = _sampler(source, ranges, draw)
+            train, test = fresh(snapshots // 2), fresh(_HELD_OUT)
+            extra = max(1, snapshots - snapshots // 2) // _ROUNDS
+        else:
+            ranges, train, test = _split(*source, ranges, seed)
+            fresh, extra = None, 0
+        model = _choose(train, test, ranges, rank, rtol, dtype)
+        if fresh is not None:
+            for _ in range(_ROUNDS):
+                candidates = fresh(3 * extra)
+                worst = _residuals(model, candidates).topk(extra).indices
+                train = tuple(torch.cat([old, new[worst]]) for old, new in zip(train, candidates, strict=True))
+                model = _choose(train, test, ranges, rank, rtol, dtype)
+    theta, A, _ = test
+    answered = model.certified_share(A.to(model.dtype), theta)
+    if answered < 1 - LARGEST_FALLBACK_SHARE:
+        warnings.warn(
+            f"only {100 * answered:.3g} % of the held-out matrices certify without fallback; give more snapshots, "
+            "narrower ranges or a larger rtol",
+            stacklevel=2,
+        )
+    model.report = FitReport(
+        model.rank,
+        model.degree,
+        model.report.order if model.report else HIGHEST_ORDER,
+        len(train[0]),
+        len(theta),
+        answered,
+        float(_residuals(model, test).max()),
+        time.perf_counter() - started,
+    )
+    return model
+
+
+_Snapshots = tuple[Tensor, ...]
+"""θ, A and A⁻¹, the latter two in double precision."""
+
+
+def _check_count(parameters: int) -> None:
+    if not 1 <= parameters <= _MOST_PARAMETERS:
+        raise ValueError(f"{parameters} parameters; a parametric inverse takes 1 to {_MOST_PARAMETERS}")
+
+
+def _sampler(
+    function: Callable[[Tensor], Tensor], ranges: Mapping[str, Range], draw: torch.quasirandom.SobolEngine
+) -> Callable[[int], _Snapshots]:
+    def fresh(count: int) -> _Snapshots:
+        # Chebyshev spacing: as many points near the ends as polynomials need there.
+        unit = (1 - torch.cos(math.pi * draw.draw(count, dtype=torch.float64))) / 2
+        theta = torch.stack([range_.at(unit[:, k]) for k, range_ in enumerate(ranges.values())], -1)
+        return _with_inverses(theta, function(theta))
+
+    return fresh
+
+
+def _with_inverses(theta: Tensor, A: Tensor) -> _Snapshots:
+    if A.ndim != 3 or A.shape[-1] != A.shape[-2] or len(A) != len(theta):
+        raise ValueError(
+            f"parameters of shape {tuple(theta.shape)} came with matrices of shape {tuple(A.shape)}; expected "
+            "(batch, n, n)"
+        )
+    wide = A.to(torch.complex128 if A.is_complex() else torch.float64)
+    result = certified_inv(wide, rtol=1e-8, on_singular="nan")
+    bad = (~result.certified).nonzero().squeeze(1)
+    if len(bad):
+        where = ", ".join(f"{value:.6g}" for value in theta[bad[0]].tolist())
+        raise ValueError(
+            f"the matrix at θ = ({where}) is singular or nearly so ({len(bad)} of {len(theta)} are): narrow the ranges"
+        )
+    return theta, wide, result.inverse
+
+
+def _split(
+    theta: Tensor, A: Tensor, ranges: Mapping[str, Range] | None, seed: int
+) -> tuple[Mapping[str, Range], _Snapshots, _Snapshots]:
+    if theta.ndim != 2 or theta.is_complex():
+        raise ValueError(f"parameters are {theta.dtype} of shape {tuple(theta.shape)}; expected real (batch, p)")
+    _check_count(theta.shape[1])
+    if ranges is None:
+        low, high = theta.amin(0).tolist(), theta.amax(0).tolist()
+        ranges = {f"theta_{k}": Range(a, b) for k, (a, b) in enumerate(zip(low, high, strict=True))}
+    everything = _with_inverses(theta.double(), A)
+    order = torch.randperm(len(theta), generator=torch.Generator().manual_seed(seed))
+    held = max(1, int(_HELD_OUT_SHARE * len(theta)))
+    return ranges, tuple(t[order[held:]] for t in everything), tuple(t[order[:held]] for t in everything)
+
+
+def _choose(
+    train: _Snapshots,
+    test: _Snapshots,
+    ranges: Mapping[str, Range],
+    rank: int | Literal["auto"],
+    rtol: float,
+    dtype: torch.dtype | None,
+) -> ParametricInverse:
+    theta, A, X = train
+    n, p = A.shape[-1], len(ranges)
+    degree = 0
+    while feature_count(p, degree + 1) <= min(len(theta) / _OVERSAMPLING, _MOST_FEATURES):
+        degree += 1
+    if degree < 1:
+        needed = math.ceil(_OVERSAMPLING * feature_count(p, 1))
+        raise ValueError(
+            f"{len(theta)} snapshots are too few for {p} parameters; give at least {needed} besides the held-out"
+        )
+    dtype = (torch.complex64 if A.is_complex() else torch.float32) if dtype is None else dtype
+    if dtype.is_complex != A.is_complex():
+        raise ValueError(f"the matrices are {A.dtype} and the inverse was asked for in {dtype}")
+
+    rows = (torch.view_as_real(X) if X.is_complex() else X).reshape(len(X), -1)
+    # POD through the Gram matrix of the snapshots: they are fewer than the entries.
+    gram_values, gram_vectors = torch.linalg.eigh(rows @ rows.mT)
+    kept = (gram_values > 1e-26 * gram_values[-1]).sum().item()
+    modes = gram_vectors.flip(1)[:, : int(kept)].mT @ rows
+    modes = torch.linalg.qr(modes.mT)[0].mT
+    probe = ParametricInverse(ranges, n, 1, degree, dtype=dtype, rtol=rtol)
+    features = chebyshev_features(probe._positions(theta), total_degree_exponents(p, degree))
+    weight = torch.linalg.lstsq(features, rows @ modes.mT).solution
+
+    def build(r: int) -> ParametricInverse:
+        model = ParametricInverse(ranges, n, r, degree, dtype=dtype, rtol=rtol)
+        model.basis.copy_(modes[:r])
+        model.weight.copy_(weight[:, :r])
+        return model
+
+    if rank != "auto":
+        ranks = [min(rank, len(modes))]
+    else:
+        ranks = sorted({min(r, len(modes)) for r in (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)})
+    best, chosen, chosen_order = math.inf, build(ranks[0]), HIGHEST_ORDER
+    for r in ranks:
+        model = build(r)
+        residual = float(_residuals(model, test).max())
+        order = order_for(_MARGIN * residual, rtol, n, dtype)
+        # In products of two n×n matrices: combination, float64 residual, correction. Where none suffices, the best fit.
+        cost = r / n + _DOUBLE + order - 1 if order is not None else 1e6 * (1 + residual)
+        if cost < best:
+            best, chosen, chosen_order = cost, model, HIGHEST_ORDER if order is None else order
+    chosen.report = FitReport(chosen.rank, degree, chosen_order, len(theta), len(test[0]), 0.0, 0.0, 0.0)
+    return chosen
+
+
+def _residuals(model: ParametricInverse, snapshots: _Snapshots) -> Tensor:
+    """``‖I − A X₀(θ)‖_F`` in double precision, shape ``(batch,)``."""
+    theta, A, _ = snapshots
+    X = model.propose(theta).to(A.dtype)
+    return torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A @ X).nan_to_num(nan=torch.inf)

@@ -1,0 +1,44 @@
+"""What `neuralinv bench learned` prints and writes; no time is asserted."""
+
+import math
+
+import pytest
+
+from neuralinv.bench import learned
+from neuralinv.bench.learned import Row, Settings
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(learned, "_ROOT_SIZES", (8,))
+    monkeypatch.setattr(learned, "_BATCH_ELEMENTS", 4096)
+    monkeypatch.setattr(learned, "_FEWEST_SNAPSHOTS", 64)
+
+
+def test_every_work_gives_its_rows(small):
+    settings = Settings(families=("poisson",), sizes=(6,), seconds=0.001)
+    done = []
+    rows = list(learned.measure(settings, progress=done.append))
+    assert len(rows) == len(done) == learned.row_count(settings)
+    assert [row.work for row in rows] == ["parametric", "sequence", *["iteration"] * 4, "root"]
+    for row in rows:
+        assert row.ours > 0
+        assert all(value > 0 for value in row.rivals.values())
+        assert not row.fastest.startswith("ni.")
+        assert row.goal > 1
+    parametric, sequence, *iterations, root = rows
+    assert {"torch", "numpy", "cholesky", "ni.inv", "ni.certified_inv"} == set(parametric.rivals)
+    assert parametric.certified == root.certified == 1
+    assert sequence.certified > 0.9
+    assert parametric.offline > 0
+    # Products are counted, not timed: half of Newton–Schulz's at a condition number of 1e3.
+    assert iterations[2].case == "κ = 1e+03"
+    assert iterations[2].ratio >= 2
+
+
+def test_ratio_and_payback():
+    row = Row("parametric", "x", 4, 1e-6, {"torch": 3e-6, "numpy": 9e-6, "ni.inv": 1e-7}, 2.0, offline=4.0)
+    assert row.fastest == "torch"
+    assert row.ratio == pytest.approx(3)
+    assert row.payback == pytest.approx(2e6)
+    assert math.isinf(Row("x", "x", 4, 1.0, {"torch": 0.5}, 2.0, offline=1.0).payback)

@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import torch
+
+import neuralinv as ni
+from neuralinv.families import get_family
+from neuralinv.testing import relative_error
+
+DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
+
+
+def path(steps: int, n: int, dtype: torch.dtype, *, speed: float = 0.01) -> list[torch.Tensor]:
+    """A batch of matrices that moves smoothly, by about this relative change a step."""
+    random = torch.Generator().manual_seed(0)
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    base = torch.randn(6, n, n, generator=random, dtype=wide) / n**0.5 + 2 * torch.eye(n)
+    move = torch.randn(6, n, n, generator=random, dtype=wide) / n**0.5
+    return [(base + np.sin(speed * t + 0.3) * move).to(dtype) for t in range(steps)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 5, 33])
+def test_every_inverse_of_a_sequence_is_certified(dtype, n):
+    inverter = ni.SequenceInverter()
+    speed = 0.01 if dtype in (torch.float32, torch.complex64) else 0.0005
+    for t, A in enumerate(path(10, n, dtype, speed=speed)):
+        result = inverter(A)
+        assert result.inverse.dtype == dtype
+        assert bool(result.certified.all())
+        assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+        assert result.count(ni.Source.EXACT) == (6 if t == 0 else 0)
+        assert result.count(ni.Source.FALLBACK) == 0
+
+
+def test_extrapolation_saves_steps():
+    sources, degrees = [], []
+    inverter = ni.SequenceInverter(rtol=1e-4)
+    for A in path(12, 8, torch.float64, speed=0.002):
+        sources.append(int(inverter(A).source[0]))
+        degrees.append(inverter._degree)
+    assert sources[:2] == [ni.Source.EXACT, ni.Source.REFINED]
+    # Once three inverses are known, quadratic extrapolation often suffices; what it leaves is corrected in between.
+    assert sources[4:].count(ni.Source.PROPOSED) >= 3
+    assert max(degrees) == 2
+
+
+def test_noise_is_not_extrapolated():
+    inverter = ni.SequenceInverter()
+    random = torch.Generator().manual_seed(0)
+    base = path(1, 8, torch.float64)[0]
+    for _ in range(8):
+        result = inverter(base + 1e-3 * torch.randn(base.shape, generator=random, dtype=torch.float64))
+        assert bool(result.certified.all())
+    assert inverter._degree == 0
+
+
+def test_a_jump_is_inverted_anew():
+    inverter = ni.SequenceInverter()
+    A = path(3, 6, torch.float64, speed=1e-4)
+    inverter(A[0])
+    jumped = A[1].clone()
+    jumped[2] = -5 * jumped[2].flip(0)
+    result = inverter(jumped)
+    assert bool(result.certified.all())
+    assert result.source.tolist() == [2, 2, 3, 2, 2, 2]
+    assert bool((relative_error(jumped, result.inverse) <= result.error_bound).all())
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype", "reset"])
+def test_another_kind_of_batch_starts_from_scratch(change):
+    inverter = ni.SequenceInverter()
+    A = path(2, 4, torch.float64)
+    inverter(A[0])
+    if change == "reset":
+        inverter.reset()
+    following = {"shape": A[1][:3], "dtype": A[1].float(), "reset": A[1]}[change]
+    result = inverter(following)
+    assert bool((result.source == ni.Source.EXACT).all())
+    assert bool(result.certified.all())
+
+
+@pytest.mark.parametrize("bad", [0.0, torch.nan])
+def test_matrices_without_an_inverse(bad):
+    A = path(3, 4, torch.float64)
+    inverter, lenient = ni.SequenceInverter(), ni.SequenceInverter(on_singular="nan")
+    for each in (inverter, lenient):
+        each(A[0])
+    broken = A[1].clone()
+    broken[1] = bad
+    with pytest.raises(torch.linalg.LinAlgError, match=r"1 matrix has no certified inverse"):
+        inverter(broken)
+    result = lenient(broken)
+    assert bool(result.inverse[1].isnan().all())
+    assert result.count(ni.Status.CERTIFIED) == 5
+    for each in (inverter, lenient):  # and it recovers
+        assert bool(each(A[2]).certified.all())
+        assert bool(each(A[2]).certified.all())
+
+
+def test_numpy_half_precision_empty_and_shaped_batches():
+    inverter = ni.SequenceInverter()
+    A = path(2, 4, torch.float64)
+    for matrices in A:
+        result = inverter(matrices.reshape(2, 3, 4, 4).numpy())
+        assert isinstance(result.inverse, np.ndarray)
+        assert result.error_bound.shape == (2, 3)
+    assert ni.SequenceInverter()(A[0].half()).inverse.dtype == torch.float16
+    for shape in ((0, 3, 3), (2, 0, 0)):
+        empty = ni.SequenceInverter()
+        assert empty(torch.zeros(shape)).inverse.shape == empty(torch.zeros(shape)).inverse.shape == shape
+    one = ni.SequenceInverter()
+    assert one(A[0][0]).inverse.shape == one(A[1][0]).inverse.shape == (4, 4)
+
+
+def test_gradients_are_those_of_the_inverse():
+    inverter = ni.SequenceInverter()
+    A = path(3, 3, torch.float64)
+    inverter(A[0])
+    inverter(A[1])
+    leaf = A[2].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(inverter(leaf).inverse.square().sum(), leaf)
+    reference = A[2].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(torch.linalg.inv(reference).square().sum(), reference)
+    torch.testing.assert_close(gradient, expected)
+    assert not inverter._history[0].requires_grad
+
+
+def test_inside_a_compiled_function():
+    inverter = ni.SequenceInverter()
+
+    @torch.compile(backend="eager")
+    def trace(A: torch.Tensor) -> torch.Tensor:
+        return inverter(2 * A).inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    for A in path(3, 4, torch.float64):
+        torch.testing.assert_close(trace(A), torch.linalg.inv(2 * A).diagonal(dim1=-2, dim2=-1).sum(-1))
+
+
+def test_factors_of_a_training_run():
+    from neuralinv.families.curvature import record_kronecker_factors
+
+    factors = record_kronecker_factors(12, 40, generator=torch.Generator().manual_seed(0))
+    inverter = ni.SequenceInverter(rtol=1e-5)
+    answered = 0
+    for A in factors.activations:
+        result = inverter(A + 0.5 * torch.eye(12))
+        assert bool(result.certified)
+        answered += int(result.source) == ni.Source.REFINED
+    assert answered >= 20
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"), [({"rtol": 2.0}, r"rtol=2\.0"), ({"on_singular": "pinv"}, "on_singular='pinv'")]
+)
+def test_bad_arguments(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        ni.SequenceInverter(**keywords)(torch.eye(2))
+    with pytest.raises(ValueError, match="square"):
+        ni.SequenceInverter()(torch.ones(2, 3))
+
+
+def test_the_previous_inverse_as_proposer():
+    A = path(3, 5, torch.float64)
+    before = torch.linalg.inv(A[0])
+    result = ni.certified_inv(A[1], proposer=before)
+    assert bool((result.source == ni.Source.REFINED).all())
+    assert bool(result.certified.all())
+    result = ni.certified_inv(A[0].numpy(), proposer=before.numpy())
+    assert bool((result.source == int(ni.Source.PROPOSED)).all())
+    poor = before.clone()
+    poor[2], poor[3] = torch.nan, 0
+    result = ni.certified_inv(A[1].reshape(2, 3, 5, 5), proposer=poor.reshape(2, 3, 5, 5))
+    assert result.source.flatten().tolist() == [2, 2, 3, 3, 2, 2]
+    broken = A[1].clone()
+    broken[0, 0, 0] = torch.nan
+    result = ni.certified_inv(broken, proposer=before, on_singular="nan")
+    assert result.status.tolist() == [3, 0, 0, 0, 0, 0]
+    with pytest.raises(TypeError, match=r"the proposer returned shape \(5, 5\) for matrices of shape \(6, 5, 5\)"):
+        ni.certified_inv(A[1], proposer=before[0])
+    with pytest.raises(TypeError, match="complex candidates for real matrices"):
+        ni.certified_inv(A[1], proposer=before.to(torch.complex128))
+
+
+def test_a_parametric_family_along_a_path():
+    family, inverter = get_family("rbf"), ni.SequenceInverter()
+    function = family.matrix_function(20, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    for t in range(8):
+        theta = torch.tensor([0.4 + 0.002 * t, 0.1])
+        result = inverter(function(theta))
+        assert bool(result.certified)
+        assert t == 0 or int(result.source) in (ni.Source.PROPOSED, ni.Source.REFINED)

@@ -1,0 +1,231 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import neuralinv as ni
+from neuralinv.families import Range, get_family
+from neuralinv.io import FileError
+from neuralinv.learned import fit_parametric, load_parametric, save_parametric
+from neuralinv.learned.architectures.parametric import chebyshev_features, feature_count, total_degree_exponents
+from neuralinv.testing import relative_error
+
+N = 8
+FITTED = ["ridge", "poisson", "mimo", "laplacian", "matern"]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """One fit for each family, with the function that it was made for."""
+    fitted = {}
+    for name in FITTED:
+        family = get_family(name)
+        function = family.matrix_function(N, generator=generator())
+        fitted[name] = (fit_parametric(function, ranges=family.ranges, rtol=1e-5, snapshots=384), function)
+    return fitted
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_unseen_matrices_certify_without_fallback(fits, name):
+    model, function = fits[name]
+    theta = get_family(name).thetas(200, generator=generator(5))
+    A = function(theta).to(model.dtype)
+    result = model.inv(A, theta)
+    assert model.dtype == (torch.complex64 if name == "mimo" else torch.float32)
+    assert result.inverse.dtype == model.dtype
+    assert bool(result.certified.all())
+    assert result.count(ni.Source.FALLBACK) == 0
+    assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+    assert model.report.certified_share == 1
+    assert model.report.held_out == 128
+    assert model.report.rank == model.rank == len(model.basis)
+    assert model.report.snapshots >= 380
+
+
+def test_candidates_serve_as_proposer_and_have_gradients(fits):
+    model, function = fits["ridge"]
+    theta = get_family("ridge").thetas(4, generator=generator(5)).requires_grad_()
+    X = model.propose(theta.reshape(2, 2, 2))
+    result = ni.certified_inv(function(theta.detach()).reshape(2, 2, N, N).float(), proposer=X)
+    assert bool(result.certified.all())
+    assert result.count(ni.Source.FALLBACK) == 0
+    (gradient,) = torch.autograd.grad(X.sum(), theta)
+    exact = torch.linalg.inv(function(theta)).sum()
+    (expected,) = torch.autograd.grad(exact, theta)
+    torch.testing.assert_close(gradient, expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))
+
+
+def test_gradients_reach_the_matrices(fits):
+    model, function = fits["ridge"]
+    theta = get_family("ridge").thetas(3, generator=generator(5))
+    A = function(theta).float().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.inv(A, theta).inverse.sum(), A)
+    B = A.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(torch.linalg.inv(B).sum(), B)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_outside_the_range_the_answer_is_exact_and_the_share_is_told(fits):
+    model, function = fits["poisson"]
+    theta = torch.zeros(10, 2, dtype=torch.float64)
+    theta[3, 0] = 1.5
+    A = function(theta).float()
+    with pytest.warns(UserWarning, match="1 of 10 matrices were inverted exactly"):
+        result = model.inv(A, theta)
+    assert result.source.tolist() == [2, 2, 2, 3, 2, 2, 2, 2, 2, 2]
+    assert bool(result.certified.all())
+    assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+
+
+def test_another_family_s_matrices_are_never_answered_wrongly(fits):
+    model, _ = fits["poisson"]
+    A = get_family("conditioned").sample(20, N, generator=generator(), dtype=torch.float32)
+    with pytest.warns(UserWarning, match="20 of 20"):
+        result = model.inv(A.numpy(), np.zeros((20, 2)))
+    assert isinstance(result.inverse, np.ndarray)
+    assert (result.source == int(ni.Source.FALLBACK)).all()
+    assert bool((relative_error(A, torch.from_numpy(result.inverse)) <= torch.from_numpy(result.error_bound)).all())
+    A[0] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(torch.linalg.LinAlgError, match="no certified inverse"):
+            model.inv(A, torch.zeros(20, 2))
+        assert bool(model.inv(A, torch.zeros(20, 2), on_singular="nan").inverse[0].isnan().all())
+
+
+def test_arrays_in_place_of_a_function():
+    family = get_family("poisson")
+    function = family.matrix_function(6, generator=generator())
+    theta = family.thetas(300, generator=generator(1))
+    model = fit_parametric((theta, function(theta)), rtol=1e-4, dtype=torch.float64)
+    assert list(model.ranges) == ["theta_0", "theta_1"]
+    assert model.report.held_out == 60
+    assert model.report.snapshots == 240
+    inner = family.thetas(50, generator=generator(2))
+    inside = ((inner > theta.amin(0)) & (inner < theta.amax(0))).all(1)
+    result = model.inv(function(inner[inside]), inner[inside])
+    assert result.count(ni.Source.FALLBACK) == 0
+    assert bool(result.certified.all())
+
+
+def test_three_parameters_and_a_given_rank():
+    random = torch.randn(3, 6, 6, generator=generator(), dtype=torch.float64) / 6
+
+    def function(theta: torch.Tensor) -> torch.Tensor:
+        return torch.eye(6, dtype=torch.float64) + torch.einsum("...p,pij->...ij", theta.double(), random)
+
+    ranges = {name: Range(-0.5, 0.5) for name in "abc"}
+    model = fit_parametric(function, ranges=ranges, rank=20, rtol=1e-4, snapshots=256)
+    assert model.rank == 20
+    assert model.report.certified_share == 1
+    theta = torch.rand(50, 3, generator=generator(1), dtype=torch.float64) - 0.5
+    assert bool(model.inv(function(theta).float(), theta).certified.all())
+
+
+def test_features_are_products_of_chebyshev_polynomials():
+    exponents = total_degree_exponents(2, 3)
+    assert len(exponents) == feature_count(2, 3) == 10
+    angle = torch.rand(7, 2, generator=generator(), dtype=torch.float64) * torch.pi
+    expected = torch.cos(angle[:, None] * exponents).prod(-1)
+    torch.testing.assert_close(chebyshev_features(torch.cos(angle), exponents), expected)
+
+
+def singular_inside(theta: torch.Tensor) -> torch.Tensor:
+    return torch.diag_embed(torch.stack([theta[:, 0], torch.ones(len(theta))], -1)) * (theta[:, :1, None].abs() > 0.3)
+
+
+@pytest.mark.parametrize(
+    ("source", "keywords", "message"),
+    [
+        (singular_inside, {"ranges": {"a": Range(-1.0, 1.0)}}, r"the matrix at θ = \(.*\) is singular or nearly so"),
+        (torch.diag_embed, {}, "comes with ranges"),
+        (torch.diag_embed, {"ranges": {}}, "0 parameters; a parametric inverse takes 1 to 8"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "snapshots": 4}, "snapshots=4"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rank": 0}, "rank=0"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rtol": 0.0}, r"rtol=0\.0"),
+        (
+            torch.diag_embed,
+            {"ranges": {"a": Range(1.0, 2.0)}, "dtype": torch.complex64},
+            "asked for in torch.complex64",
+        ),
+        (lambda t: t, {"ranges": {"a": Range(1.0, 2.0)}}, "came with matrices of shape"),
+        (
+            (torch.arange(4.0)[:, None], torch.eye(2).expand(4, 2, 2)),
+            {},
+            "3 snapshots are too few",
+        ),
+        ((torch.arange(9.0), torch.eye(2).expand(9, 2, 2)), {}, r"expected real \(batch, p\)"),
+        ((torch.zeros(9, 1), torch.eye(2).expand(9, 2, 2)), {}, "low < high"),
+        ((torch.rand(9, 1), torch.eye(2).expand(8, 2, 2)), {}, "came with matrices of shape"),
+    ],
+)
+def test_what_cannot_be_fitted(source, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        fit_parametric(source, **keywords)
+
+
+def test_a_fit_that_is_too_coarse_warns():
+    family = get_family("rbf")
+    function = family.matrix_function(12, generator=generator())
+    with pytest.warns(UserWarning, match=r"of the held-out matrices certify without fallback; give more snapshots"):
+        fit_parametric(function, ranges=family.ranges, rank=2, snapshots=32)
+
+
+def test_bad_input(fits):
+    model, function = fits["poisson"]
+    theta = torch.zeros(3, 2)
+    A = function(theta).float()
+    with pytest.raises(ValueError, match=r"matrices of shape \(3, 7, 7\) with parameters of shape \(3, 2\)"):
+        model.inv(A[:, 1:, 1:], theta)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\); expected"):
+        model.inv(A, theta[:2])
+    with pytest.raises(ValueError, match=r"parameters are torch.float32 of shape \(3, 1\); .*: first, second"):
+        model.inv(A, theta[:, :1])
+    with pytest.raises(ValueError, match=r"are torch\.complex64 of shape"):
+        model.propose(theta.to(torch.complex64))
+    with pytest.raises(TypeError, match=r"matrices are torch.complex64, and the fit was made for torch.float32"):
+        model.inv(A.to(torch.complex64), theta)
+
+
+@pytest.mark.parametrize("name", ["ridge", "mimo"])
+def test_saved_and_loaded(fits, name, tmp_path):
+    model, function = fits[name]
+    save_parametric(model, tmp_path / "run")
+    again = load_parametric(tmp_path / "run")
+    theta = get_family(name).thetas(5, generator=generator(5))
+    assert torch.equal(model.propose(theta), again.propose(theta))
+    assert again.ranges == model.ranges
+    assert bool(again.inv(function(theta).to(again.dtype), theta).certified.all())
+
+
+def test_damaged_folders(fits, tmp_path):
+    model, _ = fits["ridge"]
+    with pytest.raises(FileError, match="no such file"):
+        load_parametric(tmp_path)
+    save_parametric(model, tmp_path)
+    config, weights = tmp_path / "config.toml", tmp_path / "parametric.safetensors"
+    text, data = config.read_text(), weights.read_bytes()
+    for old, new, message in (
+        ("size = 8", "size = 9", "has shape"),
+        ("size = 8", "size = 100000", "out of range"),
+        (f"rank = {model.rank}", "rank = 1000000000", "more than 2\\^28"),
+        ("low = 0.01", "low = -1.0", "above 0"),
+        ('dtype = "float32"', 'dtype = "int8"', "int8"),
+        ("[parametric]", "[other]", "not the configuration"),
+        ("rtol = ", "rtol == ", "not the configuration"),
+    ):
+        config.write_text(text.replace(old, new))
+        with pytest.raises(FileError, match=message):
+            load_parametric(tmp_path)
+    config.write_text(text)
+    weights.write_bytes(data[:-100])
+    with pytest.raises(FileError, match="not a whole safetensors file"):
+        load_parametric(tmp_path)
+    weights.unlink()
+    with pytest.raises(FileError, match="missing"):
+        load_parametric(tmp_path)
