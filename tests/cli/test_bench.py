@@ -83,13 +83,6 @@ def test_what_is_missing_is_named_and_the_rest_is_measured(neuralinv, monkeypatc
     assert headings == {("n", "batch", "neuralinv", "±", "numpy")}
 
 
-def test_an_operation_that_we_lack_is_named(neuralinv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "ours", Rival("neuralinv", "", dict))
-    result = neuralinv("bench", "dense", *TINY, "--operations", "inv-pos", "--rivals", "torch")
-    assert result.exit_code == 0
-    assert "neuralinv inv-pos: this version does not have it" in result.stdout
-
-
 @pytest.mark.parametrize("reference", ["torch", "numpy"])
 def test_inaccurate_results_of_ours_make_the_exit_code_one(neuralinv, monkeypatch, tmp_path, reference: str) -> None:
     def prepare(problem: rivals.Problem, threads: int) -> Prepared:
@@ -136,13 +129,6 @@ def test_tune_writes_the_table(neuralinv, monkeypatch, tmp_path: Path) -> None:
     assert [tuple(entry) for entry in document["entries"]] == [("operation", "dtype", "batch", "largest_native_n")] * 16
     assert {entry["largest_native_n"] for entry in document["entries"]} <= {0, 1, 2}
     assert {entry["batch"] for entry in document["entries"]} == {1, 16, 256, 4096}
-
-
-def test_tune_without_a_dispatch(neuralinv, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "neuralinv.dense.dispatch", None)
-    result = neuralinv("bench", "tune", "--out", tmp_path / "x.json")
-    assert result.exit_code == 2
-    assert "nothing to tune" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Candidates(Protocol):
     """What the dispatch offers: for a case, the routes that can compute it, by name."""
 
     def __call__(
-        self, operation: str, n: int, dtype: torch.dtype, batch: int
+        self, operation: Any, n: int, dtype: torch.dtype, batch: int
     ) -> Mapping[str, Callable[..., Any]]: ...  # pragma: no cover
 
 

@@ -101,10 +101,6 @@ def measure(settings: Settings, ceilings: Ceilings, *, progress: Callable[[int],
     outcome, ours = Outcome(missing=missing), rivals.ours.load()
     for name in settings.operations:
         operation = OPERATIONS[name]
-        if name not in ours:
-            outcome.missing[f"{OURS} {name}"] = "this version does not have it"
-            progress(len(settings.dtypes) * len(settings.sizes))
-            continue
         able = {OURS: ours[name]} | {rival: can[name] for rival, can in loaded.items() if name in can}
         for dtype in settings.dtypes:
             for n in settings.sizes:

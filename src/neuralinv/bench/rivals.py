@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -74,16 +73,13 @@ def _plain(function: Callable[..., Any], convert: Callable[[Tensor], Any] = lamb
 
 
 def _load_ours() -> Mapping[str, Prepare]:
-    operations = {
+    return {
         "inv": _plain(ni.inv),
         "solve": _plain(ni.solve),
         "solve-n": _plain(ni.solve),
         "slogdet": _plain(ni.slogdet),
+        "inv-pos": _plain(lambda A: ni.inv(A, assume_a="pos")),
     }
-    if "assume_a" in inspect.signature(ni.inv).parameters:
-        inverse: Callable[..., Any] = ni.inv
-        operations["inv-pos"] = _plain(lambda A: inverse(A, assume_a="pos"))
-    return operations
 
 
 def _load_torch() -> Mapping[str, Prepare]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 import typer
@@ -15,9 +14,6 @@ from rich.console import Console
 from neuralinv.cli._console import counting, error_console
 from neuralinv.cli._errors import without_traceback
 from neuralinv.io import atomic_path
-
-if TYPE_CHECKING:
-    from neuralinv.bench.crossover import Candidates
 
 app = typer.Typer(
     help="Measure the exact functions on this machine: beside other libraries, or to find out which route is fastest.",
@@ -117,11 +113,11 @@ def tune(
     from neuralinv.bench.report import crossover_table
     from neuralinv.bench.timing import limited_threads
     from neuralinv.dense.crossover import user_path
+    from neuralinv.dense.dispatch import candidates
 
     wanted = parse_names(operations, list(crossover.TUNED_OPERATIONS), "--operations")
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
     count, time, path = check_threads(threads), check_seconds(seconds), out or user_path()
-    candidates = find_candidates()
     probe(path)
     with (
         limited_threads(count),
@@ -168,7 +164,7 @@ def learned(
         threads=check_threads(threads),
         seconds=check_seconds(seconds),
     )
-    _probe(out)
+    probe(out)
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     wide_console().print(learned_table(rows))
@@ -177,20 +173,6 @@ def learned(
         with atomic_path(out) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n")
         wide_console().print(f"figures in {out}", markup=False, soft_wrap=True)
-
-
-def find_candidates() -> Candidates:
-    """Return the function by which the dispatch names the routes of a case.
-
-    Raises
-    ------
-    ValueError
-        If this version has no dispatch to tune.
-    """
-    try:
-        return import_module("neuralinv.dense.dispatch").candidates
-    except (ImportError, AttributeError) as error:
-        raise ValueError("this version of neuralinv has no routes to choose from; there is nothing to tune") from error
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """Inverses of a parametric family: ``θ → X₀(θ) = Σ_r c_r(θ) B_r``, corrected and certified.
 
 The basis comes from a proper orthogonal decomposition (POD) of exact inverses; the coefficients are polynomials of θ
-(Chebyshev products of bounded total degree), or the sketched least-squares projection of Zahm & Nouy 2016
-(doi:10.1137/15M1019210), which needs no fit and costs products of A with the sketched basis for each matrix.
+(Chebyshev products of bounded total degree). Zahm & Nouy 2016 (doi:10.1137/15M1019210) find them by a sketched
+projection for each matrix instead, which is not offered here.
 """
 
 from __future__ import annotations

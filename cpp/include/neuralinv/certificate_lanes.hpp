@@ -1,0 +1,216 @@
+// error_bounds.hpp for n up to 16, a matrix in each lane, where inverses of n up to 8 are anyway.
+#pragma once
+
+#include "error_bounds.hpp"
+#include "tiles.hpp"
+
+namespace neuralinv::NEURALINV_TARGET {
+
+inline constexpr int largest_certified_in_lanes = 16;
+
+// Half a vector of floats, and the same as doubles. By name: of generic conversions GCC makes five instructions.
+typedef float HalfFloats __attribute__((vector_size(NEURALINV_VECTOR_BYTES / 2)));
+
+NEURALINV_INLINE Vector<double> widen(HalfFloats x) {
+#if NEURALINV_VECTOR_BYTES == 64
+    return _mm512_cvtps_pd(__m256(x));
+#elif NEURALINV_VECTOR_BYTES == 32
+    return Vector<double>(_mm256_cvtps_pd(__m128(x)));
+#else
+    return __builtin_convertvector(x, Vector<double>);
+#endif
+}
+
+NEURALINV_INLINE HalfFloats narrow(Vector<double> x) {
+#if NEURALINV_VECTOR_BYTES == 64
+    return HalfFloats(_mm512_cvtpd_ps(x));
+#elif NEURALINV_VECTOR_BYTES == 32
+    return HalfFloats(_mm256_cvtpd_ps(__m256d(x)));
+#else
+    return __builtin_convertvector(x, HalfFloats);
+#endif
+}
+
+// Lanes half·lanes<double> and those that follow, as doubles.
+template <int half>
+NEURALINV_INLINE Vector<double> widen_half(const Vector<float>& x) {
+    HalfFloats part;
+    __builtin_memcpy(&part, reinterpret_cast<const char*>(&x) + half * sizeof(part), sizeof(part));
+    return widen(part);
+}
+
+template <int half>
+NEURALINV_INLINE Vector<double> widen_half(const Vector<double>& x) {
+    return x;
+}
+
+// Rows `row`: (rows, n) times columns j..j+width-1 of M: (n, n), added to sum: (rows, width).
+template <int rows, int width, class V>
+NEURALINV_INLINE void add_products(const V* row, const V* M, int n, int j, V* sum) {
+    for (int k = 0; k < n; ++k)
+        static_for<0, width>([&](auto w_) NEURALINV_LAMBDA {
+            constexpr int w = decltype(w_)::value;
+            const V m = M[k * n + j + w];
+            static_for<0, rows>([&](auto r_) NEURALINV_LAMBDA {
+                constexpr int r = decltype(r_)::value;
+                sum[r * width + w] += row[r * n + k] * m;
+            });
+        });
+}
+
+template <int fixed_n>
+inline constexpr int room = fixed_n > 0 ? fixed_n : largest_certified_in_lanes;
+
+// Σ x², in several sums: one would wait for itself.
+struct SumOfSquares {
+    Vector<double> part[4] = {};
+
+    NEURALINV_INLINE void add(int e, Vector<double> x) { part[e % 4] += x * x; }
+    NEURALINV_INLINE Vector<double> total() const { return (part[0] + part[1]) + (part[2] + part[3]); }
+};
+
+struct Squares {
+    SumOfSquares residual, size, inverse_size;
+};
+
+// 1 in the middle: entry (i, j) of the identity stands j − i beyond it.
+inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+// Rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n); r: (n, n), or null where
+// nobody asks.
+template <int rows, int width>
+NEURALINV_INLINE void residual_block(const Vector<double>* row, const Vector<double>* inverse, int n, int i, int j,
+                                     Vector<double>* r, Squares& squares) {
+    Vector<double> sum[rows * width];
+    for (int p = 0; p < rows; ++p)
+        for (int w = 0; w < width; ++w) 
+            sum[p * width + w] = broadcast<double>(identity_row[largest_certified_in_lanes + j + w - i - p]);
+    add_products<rows, width>(row, inverse, n, j, sum);
+    for (int p = 0; p < rows; ++p)
+        for (int w = 0; w < width; ++w) {
+            const Vector<double> entry = sum[p * width + w];
+            squares.residual.add(p * width + w, entry);
+            if (r) r[(i + p) * n + j + w] = entry;
+        }
+}
+
+template <int half, int fixed_n, int rows, class T>
+NEURALINV_INLINE void residual_rows(const Vector<T>* a, const Vector<double>* inverse, int n, int i, Vector<double>* r,
+                                    Squares& squares) {
+    Vector<double> row[rows * room<fixed_n>];
+    const auto take = [&](int e, int part) NEURALINV_LAMBDA {
+        const Vector<double> entry = widen_half<half>(a[i * n + e]);
+        squares.size.add(part, entry);
+        row[e] = -entry;
+    };
+    int e = 0;
+    for (; e + 4 <= rows * n; e += 4) static_for<0, 4>([&](auto q) NEURALINV_LAMBDA { take(e + decltype(q)::value, decltype(q)::value); });
+    for (; e < rows * n; ++e) take(e, 0);
+    int j = 0;
+    for (; j + 4 <= n; j += 4) residual_block<rows, 4>(row, inverse, n, i, j, r, squares);
+    for (; j < n; ++j) residual_block<rows, 1>(row, inverse, n, i, j, r, squares);
+}
+
+// The bounds of one half of the lanes. inverse: (n, n), x as doubles; r: (n, n) or null.
+template <class T, int half, int fixed_n>
+NEURALINV_INLINE Residual<Vector<double>> bound_half(const Vector<T>* a, const Vector<double>* inverse, int any_n,
+                                                     Vector<double>* r) {
+    const int n = fixed_n > 0 ? fixed_n : any_n;
+    Squares squares;
+    int e = 0;
+    for (; e + 4 <= n * n; e += 4)
+        static_for<0, 4>([&](auto q) NEURALINV_LAMBDA {
+            squares.inverse_size.add(decltype(q)::value, inverse[e + decltype(q)::value]);
+        });
+    for (; e < n * n; ++e) squares.inverse_size.add(0, inverse[e]);
+    int i = 0;
+    for (; i + 2 <= n; i += 2) residual_rows<half, fixed_n, 2, T>(a, inverse, n, i, r, squares);
+    if (i < n) residual_rows<half, fixed_n, 1, T>(a, inverse, n, i, r, squares);
+    return bound_residual(n, squares.residual.total(), squares.size.total(), squares.inverse_size.total(),
+                          Traits<T>::smallest_normal);
+}
+
+// Rows i.. of W = inverse + inverse · r, rounded to floats, where `wanted`, else of x. lost: of ‖X' − W‖², kept: of ‖W‖².
+template <int half, int rows>
+NEURALINV_INLINE void correct_rows(Vector<float>* x, const Vector<double>* inverse, const Vector<double>* r, int n, int i,
+                                   Mask<double> wanted, SumOfSquares& lost, SumOfSquares& kept) {
+    const auto correct_block = [&](int j, auto width_) NEURALINV_LAMBDA {
+        constexpr int width = decltype(width_)::value;
+        Vector<double> w[rows * width];
+        for (int p = 0; p < rows; ++p)
+            for (int c = 0; c < width; ++c) w[p * width + c] = inverse[(i + p) * n + j + c];
+        add_products<rows, width>(inverse + i * n, r, n, j, w);
+        for (int p = 0; p < rows; ++p)
+            for (int c = 0; c < width; ++c) {
+                const Vector<double> entry = w[p * width + c];
+                const HalfFloats rounded = narrow(wanted ? entry : inverse[(i + p) * n + j + c]);
+                kept.add(p * width + c, entry);
+                lost.add(p * width + c, widen(rounded) - entry);
+                __builtin_memcpy(reinterpret_cast<char*>(x + (i + p) * n + j + c) + half * sizeof(rounded), &rounded,
+                                 sizeof(rounded));
+            }
+    };
+    int j = 0;
+    for (; j + 4 <= n; j += 4) correct_block(j, Index<4>{});
+    for (; j < n; ++j) correct_block(j, Index<1>{});
+}
+
+// One half of the lanes: bounds of the inverses x: (n, n) of a: (n, n), corrected where that is needed. Returns whether x
+// changed. A matrix that meets the tolerance stays as it is, whatever its neighbours need.
+template <int half, int fixed_n>
+NEURALINV_INLINE bool certify_half(const Vector<float>* a, Vector<float>* x, int any_n, double tolerance, double* bounds) {
+    const int n = fixed_n > 0 ? fixed_n : any_n;
+    Vector<double> inverse[room<fixed_n> * room<fixed_n>], r[room<fixed_n> * room<fixed_n>];
+    for (int e = 0; e < n * n; ++e) inverse[e] = widen_half<half>(x[e]);
+    const Residual<Vector<double>> found = bound_half<float, half, fixed_n>(a, inverse, n, r);
+    const Mask<double> missed = Mask<double>(found.rho > broadcast(tolerance));
+    Vector<double> bound = found.rho;
+    const bool corrected = any<double>(missed);
+    if (corrected) {
+        SumOfSquares lost, kept;
+        int i = 0;
+        for (; i + 2 <= n; i += 2) correct_rows<half, 2>(x, inverse, r, n, i, missed, lost, kept);
+        if (i < n) correct_rows<half, 1>(x, inverse, r, n, i, missed, lost, kept);
+        bound = missed ? bound_corrected(n, found, lost.total(), kept.total()) : bound;
+    }
+    __builtin_memcpy(bounds, &bound, sizeof(bound));
+    return corrected;
+}
+
+// The same for all lanes. bounds: (lanes<T>).
+template <int fixed_n>
+NEURALINV_INLINE bool certify_lanes(const Vector<float>* a, Vector<float>* x, int n, double tolerance, double* bounds) {
+    const bool lower = certify_half<0, fixed_n>(a, x, n, tolerance, bounds);
+    return certify_half<1, fixed_n>(a, x, n, tolerance, bounds + lanes<double>) || lower;
+}
+
+template <int fixed_n>
+NEURALINV_INLINE bool certify_lanes(const Vector<double>* a, Vector<double>* x, int n, double, double* bounds) {
+    const Vector<double> rho = bound_half<double, 0, fixed_n>(a, x, n, nullptr).rho;
+    __builtin_memcpy(bounds, &rho, sizeof(rho));
+    return false;
+}
+
+// Invert and certify one full tile that lies row by row. False: some matrix needs `invert_single`.
+template <class T, int n>
+__attribute__((noinline)) bool certified_tile(const T* source, T* target, double tolerance, double* bounds,
+                                              TileAhead<n> ahead) {
+    Vector<T> a[n * n], x[n * n];
+    load_unrolled<T, n, false>(source, n * n, a);
+    static_for<0, n * n>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = a[decltype(e)::value]; });
+    if (__builtin_expect(!invert_lanes<T, n>(x, ahead), 0)) return false;
+    certify_lanes<n>(a, x, n, tolerance, bounds);
+    store_unrolled<T, n>(x, target, n * n);
+    return true;
+}
+
+// The same for inverses that are there.
+template <class T>
+__attribute__((noinline)) void certify_tile(const T* A, T* X, int n, double tolerance, double* bounds) {
+    Vector<T> a[largest_certified_in_lanes * largest_certified_in_lanes], x[largest_certified_in_lanes * largest_certified_in_lanes];
+    load_tile<T>(A, n * n, n, a);
+    load_tile<T>(X, n * n, n, x);
+    if (certify_lanes<0>(a, x, n, tolerance, bounds)) store_tile<T>(x, n, X, n * n);
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET
