@@ -33,7 +33,7 @@ Inverses<T> invert(const Kernels& kernels, const MatrixBatch<T>& A) {
     const std::size_t count = std::size_t(A.count), entries = std::size_t(A.n * A.n);
     const T untouched = T(1234.5);
     Inverses<T> result{std::vector<T>(count * entries + 64, untouched), std::vector<Status>(count, -1), {}};
-    result.failure = kernels.invert<T>()(A, 0, A.count, result.X.data(), result.info.data());
+    result.failure = kernels.general<T>().invert(A, 0, A.count, result.X.data(), result.info.data());
     for (std::size_t e = count * entries; e < result.X.size(); ++e)
         CHECK(result.X[e] == untouched, "%s wrote behind the last of %zu matrices", kernels.name, count);
     result.X.resize(count * entries);

@@ -74,20 +74,6 @@ def test_unknown_rival() -> None:
         rivals.load_rivals(["matlab"])
 
 
-def test_positive_definite_inverses_wait_for_the_keyword(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals.ni, "inv", lambda A: torch.linalg.inv(A))
-    assert "inv-pos" not in rivals.ours.load()
-    asked = []
-
-    def inv(A: torch.Tensor, *, assume_a: str = "gen") -> torch.Tensor:
-        asked.append(assume_a)
-        return torch.linalg.inv(A)
-
-    monkeypatch.setattr(rivals.ni, "inv", inv)
-    rivals.ours.load()["inv-pos"](make_problem(OPERATIONS["inv-pos"], 2, torch.float64, 3), 1).call()
-    assert asked == ["pos"]
-
-
 def test_results_of_every_kind_become_tensors() -> None:
     (array,) = rivals.to_tensors(np.ones((2, 2), np.float32))
     assert array.dtype == torch.float32

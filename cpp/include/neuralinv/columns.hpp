@@ -27,6 +27,11 @@ enum class Pivots {
     diagonal,  // row k in step k: for symmetric positive definite matrices, whose pivots are positive and need no choice
 };
 
+// Steps joined into one product add up what would be added one after the other, and meanwhile may overflow: numbers up to
+// this one leave room for that.
+template <class T>
+inline constexpr T largest_summand = T(1) / Traits<T>::smallest_normal / 1024;
+
 // Whether products and the sums that take them are rounded together or, as in LAPACK, apart.
 enum class Rounding { fused, apart };
 

@@ -101,7 +101,7 @@ NEURALINV_INLINE Bits<T> load_direct(const T* source, std::int64_t pitch, int n,
 template <class T, int height>
 NEURALINV_INLINE bool clearly_usable(const Elimination<T>& e, Bits<T> largest, int n) {
     const Vector<T> least = Vector<T>(largest) * broadcast<T>(T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)));
-    Mask<T> fine = ~Mask<T>{};
+    Mask<T> fine = Mask<T>(Vector<T>(largest) <= broadcast<T>(largest_summand<T>));
     for (int v = 0; v < height; ++v) {
         const Vector<T> size = absolute<T>(reinterpret_cast<const Vector<T>*>(e.pivots)[v]);
         fine &= (Mask<T>(size > least) & Mask<T>(size >= broadcast<T>(Traits<T>::smallest_normal)) &

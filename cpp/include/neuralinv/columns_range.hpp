@@ -87,14 +87,15 @@ NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, i
 }
 
 // Whether all pivots can be used: numbers whose reciprocals are in range, and, if roundings were not LAPACK's, not so small
-// that rounding may have made them out of zeros (or, of a positive definite matrix, the other way round). sizes: (n).
+// that rounding may have made them out of zeros (or, of a positive definite matrix, the other way round), of columns whose
+// entries leave room for sums. sizes: (n).
 template <class T, Rounding rounding>
 NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
     const T small = rounding == Rounding::fused ? T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : T(0);
     bool fine = true;
     for (int k = 0; k < n; ++k) {
         const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];
-        fine &= bool(size > small * sizes[k]) & bool(size >= Traits<T>::smallest_normal) &
+        fine &= bool(rounding == Rounding::apart || sizes[k] <= largest_summand<T>) & bool(size > small * sizes[k]) & bool(size >= Traits<T>::smallest_normal) &
                 bool(size <= 1 / Traits<T>::smallest_normal);
     }
     return fine;
