@@ -86,7 +86,7 @@ void check_failures(int n) {
     std::vector<T> A = test::uniform<T>(5, n, 1), X(A.size());
     const std::size_t entries = std::size_t(n * n);
     for (int i = 0; i < n; ++i) A[2 * entries + std::size_t(i * n + n / 2)] = 0;         // a column of zeros
-    for (int j = 0; j < n; ++j) A[3 * entries + std::size_t(j)] = A[3 * entries + std::size_t((n - 1) * n + j)];  // twice
+    for (int j = 0; j < n; ++j) A[3 * entries + std::size_t(j)] = 0;                     // a row of zeros: the last to be chosen
     A[4 * entries] = std::numeric_limits<T>::quiet_NaN();
     std::vector<Status> info(5);
     const MatrixBatch<T> batch{A.data(), 5, n, std::int64_t(entries), n, 1};

@@ -1,4 +1,4 @@
-"""torch-kf (https://pypi.org/project/torch-kf) beside ours, on what it is for: the smoother of a time-invariant model.
+"""torch-kf beside ours, on what it is for: the smoother of a time-invariant model.
 
 It filters and smooths with covariances, we solve with the posterior's precision; means and covariances are the same.
 """

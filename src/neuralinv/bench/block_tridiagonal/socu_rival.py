@@ -1,4 +1,4 @@
-"""socu (https://pypi.org/project/socu), Cholesky by nested dissection in Warp kernels, on the CPU: forward only.
+"""socu, Cholesky by nested dissection in Warp kernels, on the CPU: forward only.
 
 It is written for NVIDIA's GPUs and says itself that its CPU mode is for tests. It works in place: copying the inputs
 anew is counted, and small beside the rest.
