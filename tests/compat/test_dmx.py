@@ -52,6 +52,7 @@ def shell(tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_a_script_written_for_it_runs_unchanged(shell, tmp_path: Path) -> None:
     result = shell(SCRIPT)
     assert result.returncode == 0, result.stderr
