@@ -28,6 +28,21 @@ def neuralinv() -> Callable[..., Result]:
     return run
 
 
+@pytest.fixture
+def refuses_bench(neuralinv: Callable[..., Result], tmp_path: Path) -> Callable[[list[str], str], None]:
+    """Check that `neuralinv bench` exits with 2 and says why; ``{file}`` in an argument is a file, not a folder."""
+
+    def check(arguments: list[str], message: str) -> None:
+        file = tmp_path / "file"
+        file.write_text("x")
+        result = neuralinv("bench", *(argument.format(file=file) for argument in arguments))
+        assert result.exit_code == 2
+        assert " ".join(message.split()) in " ".join(result.stderr.replace("│", "").split())
+        assert "Traceback" not in result.output
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a network for 3×3 matrices, trained for a second or two."""

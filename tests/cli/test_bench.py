@@ -153,16 +153,11 @@ def test_tune_writes_the_table(neuralinv, monkeypatch, tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes(neuralinv, monkeypatch, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes(refuses_bench, monkeypatch, arguments: list[str], message: str) -> None:
     dispatch = ModuleType("neuralinv.dense.dispatch")
     dispatch.candidates = candidates  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, dispatch.__name__, dispatch)
-    file = tmp_path / "file"
-    file.write_text("x")
-    result = neuralinv("bench", *(argument.format(file=file) for argument in arguments))
-    assert result.exit_code == 2
-    assert " ".join(message.split()) in " ".join(result.stderr.replace("│", "").split())
-    assert "Traceback" not in result.output
+    refuses_bench(arguments, message)
 
 
 def test_sizes_ascend_and_appear_once() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -41,9 +41,11 @@ class Prepared:
 Prepare: TypeAlias = Callable[[Problem, int], Prepared]
 """From a problem and a number of threads."""
 
+PrepareT = TypeVar("PrepareT", bound=Callable[..., Prepared])
+
 
 @dataclass(frozen=True)
-class Rival:
+class Rival(Generic[PrepareT]):
     """An implementation.
 
     Attributes
@@ -56,7 +58,7 @@ class Rival:
 
     name: str
     note: str
-    load: Callable[[], Mapping[str, Prepare]]
+    load: Callable[[], Mapping[str, PrepareT]]
 
 
 def _plain(function: Callable[..., Any], convert: Callable[[Tensor], Any] = lambda tensor: tensor) -> Prepare:
@@ -189,7 +191,14 @@ RIVALS = {
 }
 
 
-def load_rivals(names: list[str]) -> tuple[dict[str, Mapping[str, Prepare]], dict[str, str]]:
+def load_rivals(names: Iterable[str]) -> tuple[dict[str, Mapping[str, Prepare]], dict[str, str]]:
+    """Load implementations of :data:`RIVALS` by name: see :func:`load_registered`."""
+    return load_registered(RIVALS, names)
+
+
+def load_registered(
+    registry: Mapping[str, Rival[PrepareT]], names: Iterable[str]
+) -> tuple[dict[str, Mapping[str, PrepareT]], dict[str, str]]:
     """Load implementations by name.
 
     Returns
@@ -203,10 +212,10 @@ def load_rivals(names: list[str]) -> tuple[dict[str, Mapping[str, Prepare]], dic
     """
     loaded, missing = {}, {}
     for name in names:
-        if name not in RIVALS:
-            raise ValueError(f"unknown rival {name!r}; known are {', '.join(RIVALS)}")
+        if name not in registry:
+            raise ValueError(f"unknown rival {name!r}; known are {', '.join(registry)}")
         try:
-            loaded[name] = RIVALS[name].load()
+            loaded[name] = registry[name].load()
         except UnavailableError as error:
             missing[name] = str(error)
     return loaded, missing

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -14,6 +15,9 @@ from rich.console import Console
 from neuralinv.cli._console import counting, error_console
 from neuralinv.cli._errors import without_traceback
 from neuralinv.io import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 app = typer.Typer(
     help="Measure the exact functions on this machine: beside other libraries, or to find out which route is fastest.",
@@ -46,7 +50,7 @@ def dense(
     """
     from neuralinv.bench import dense as benchmark
     from neuralinv.bench.machine import describe_machine, measure_ceilings
-    from neuralinv.bench.plots import FORMATS, plot_times, save_plot
+    from neuralinv.bench.plots import plot_times
     from neuralinv.bench.problems import OPERATIONS
     from neuralinv.bench.report import as_json, machine_lines, tables
     from neuralinv.bench.rivals import RIVALS
@@ -60,9 +64,7 @@ def dense(
         threads=check_threads(threads),
         seconds=check_seconds(seconds),
     )
-    if plot is not None and plot.suffix.lower() not in FORMATS:
-        raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
-    probe(out, plot)
+    check_outputs(out, plot)
 
     console = wide_console()
     machine = describe_machine(settings.threads)
@@ -77,13 +79,8 @@ def dense(
         console.print(f"{name}: {reason}", markup=False, soft_wrap=True)
     for table in tables(outcome.rows):
         console.print(table)
-    if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(as_json(machine, ceilings, settings, outcome), indent=2) + "\n")
-        console.print(f"figures in {out}", markup=False, soft_wrap=True)
-    if plot is not None:
-        save_plot(plot_times(outcome.rows), plot)
-        console.print(f"plot in {plot}", markup=False, soft_wrap=True)
+    write_figures(console, out, lambda: as_json(machine, ceilings, settings, outcome))
+    write_plot(console, plot, lambda: plot_times(outcome.rows))
     wrong = [row for row in outcome.rows if row.inaccurate]
     for row in wrong:
         error_console.print(
@@ -167,12 +164,9 @@ def learned(
     probe(out)
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
-    wide_console().print(learned_table(rows))
-    if out is not None:
-        document = learned_json(rows, describe_machine(settings.threads))
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
-        wide_console().print(f"figures in {out}", markup=False, soft_wrap=True)
+    console = wide_console()
+    console.print(learned_table(rows))
+    write_figures(console, out, lambda: learned_json(rows, describe_machine(settings.threads)))
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -250,6 +244,38 @@ def probe(*paths: Path | None) -> None:
         if path is not None:
             with atomic_path(path, probe=True):
                 pass
+
+
+def check_outputs(out: Path | None, plot: Path | None) -> None:
+    """Check the format of a plot, and that both files can be written.
+
+    Raises
+    ------
+    typer.BadParameter
+        If nothing here draws such a format.
+    """
+    from neuralinv.bench.plots import FORMATS
+
+    if plot is not None and plot.suffix.lower() not in FORMATS:
+        raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
+    probe(out, plot)
+
+
+def write_figures(console: Console, out: Path | None, document: Callable[[], object], *, indent: int = 2) -> None:
+    """Write the document as JSON, if there is a file for it, and say so."""
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(json.dumps(document(), indent=indent) + "\n")
+        console.print(f"figures in {out}", markup=False, soft_wrap=True)
+
+
+def write_plot(console: Console, plot: Path | None, draw: Callable[[], Figure]) -> None:
+    """Write the drawing, if there is a file for it, and say so."""
+    from neuralinv.bench.plots import save_plot
+
+    if plot is not None:
+        save_plot(draw(), plot)
+        console.print(f"plot in {plot}", markup=False, soft_wrap=True)
 
 
 for command in (dense, tune, learned):

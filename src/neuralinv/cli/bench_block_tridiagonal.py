@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,16 @@ import typer
 
 from neuralinv.cli._console import counting, error_console
 from neuralinv.cli._errors import without_traceback
-from neuralinv.cli.bench import app, check_seconds, check_threads, parse_names, probe, wide_console
-from neuralinv.io import atomic_path
+from neuralinv.cli.bench import (
+    app,
+    check_outputs,
+    check_seconds,
+    check_threads,
+    parse_names,
+    wide_console,
+    write_figures,
+    write_plot,
+)
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _ALL_SIZES, _QUICK_SIZES = "250x3,250x10,250x20,1000x10", "50x3,100x10"
@@ -52,7 +59,6 @@ def block_tridiagonal(
     from neuralinv.bench.block_tridiagonal.report import Results, as_json, tables
     from neuralinv.bench.block_tridiagonal.rivals import DENSE, RIVALS, load_rivals
     from neuralinv.bench.machine import describe_machine
-    from neuralinv.bench.plots import FORMATS, save_plot
     from neuralinv.bench.rivals import UnavailableError
 
     names = parse_names(rivals, [*RIVALS, kalman.NAME], "--rivals", may_be_empty=True)
@@ -65,9 +71,7 @@ def block_tridiagonal(
         seconds=check_seconds(seconds),
         longest=longest or (_QUICK_LONGEST if quick else _LONGEST),
     )
-    if plot is not None and plot.suffix.lower() not in FORMATS:
-        raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
-    probe(out, plot)
+    check_outputs(out, plot)
 
     console = wide_console()
     results = Results(describe_machine(settings.threads), settings)
@@ -113,13 +117,8 @@ def block_tridiagonal(
         console.print(f"{rival}: {reason}", markup=False, soft_wrap=True)
     for table in tables(results):
         console.print(table)
-    if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(as_json(results), indent=2) + "\n")
-        console.print(f"figures in {out}", markup=False, soft_wrap=True)
-    if plot is not None:
-        save_plot(plot_scaling(results.scaling), plot)
-        console.print(f"plot in {plot}", markup=False, soft_wrap=True)
+    write_figures(console, out, lambda: as_json(results))
+    write_plot(console, plot, lambda: plot_scaling(results.scaling))
     wrong = [row for row in results.rows if row.inaccurate]
     for row in wrong:
         error_console.print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,16 @@ import typer
 from neuralinv.cli._console import counting
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli._errors import without_traceback
-from neuralinv.cli.bench import app, check_seconds, check_threads, parse_names, probe, wide_console
-from neuralinv.io import atomic_path
+from neuralinv.cli.bench import (
+    app,
+    check_outputs,
+    check_seconds,
+    check_threads,
+    parse_names,
+    wide_console,
+    write_figures,
+    write_plot,
+)
 
 _THOUSANDTHS = 1000
 
@@ -36,7 +43,6 @@ def surrogate(
     """Train networks that stand in for the block-tridiagonal factor and solves of the Lorenz example, and measure them
     beside the loop and the compiled operator: errors, times, training through them, certified refinement.
     """
-    from neuralinv.bench.plots import FORMATS, save_plot
     from neuralinv.bench.surrogate.experiment import ExperimentSettings, run
     from neuralinv.bench.surrogate.report import as_json, draw, tables
     from neuralinv.learned.architectures.block_tridiagonal import BODIES
@@ -51,9 +57,7 @@ def surrogate(
         seconds=check_seconds(seconds),
         seed=seed,
     )
-    if plot is not None and plot.suffix.lower() not in FORMATS:
-        raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
-    probe(out, plot)
+    check_outputs(out, plot)
 
     console = wide_console()
     shown = 0
@@ -68,13 +72,8 @@ def surrogate(
     console.print(f"{results.machine.processor}, threads: {settings.threads}", markup=False, soft_wrap=True)
     for table in tables(results):
         console.print(table)
-    if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(as_json(results), indent=1) + "\n")
-        console.print(f"figures in {out}", markup=False, soft_wrap=True)
-    if plot is not None:
-        save_plot(draw(results), plot)
-        console.print(f"plot in {plot}", markup=False, soft_wrap=True)
+    write_figures(console, out, lambda: as_json(results), indent=1)
+    write_plot(console, plot, lambda: draw(results))
 
 
 app.command()(without_traceback(surrogate))

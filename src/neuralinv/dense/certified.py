@@ -200,8 +200,9 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     zeros = torch.zeros(len(A), dtype=torch.int8)  # Status.CERTIFIED, Source.EXACT
     result = Outcome(inverse, error_bound, zeros, zeros.clone())
-    if not (error_bound <= rtol).all():
-        left = (~(error_bound <= rtol)).nonzero().squeeze(1)
+    certified = error_bound <= rtol
+    if not certified.all():
+        left = (~certified).nonzero().squeeze(1)
         for whole, piece in zip(result, _by_chunks(A[left], None, rtol, on_singular, None), strict=True):
             whole[left] = piece
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -12,29 +11,12 @@ from torch import Tensor
 import neuralinv as ni
 from neuralinv.bench.block_tridiagonal import jax_rivals, scipy_rival, socu_rival, torch_loops
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FACTOR, FORWARD, SOLVE, Problem, leaves
-from neuralinv.bench.rivals import OURS, Prepared, UnavailableError
+from neuralinv.bench.rivals import OURS, Prepared, Rival, UnavailableError, load_registered
 
 Prepare: TypeAlias = Callable[[Problem], Prepared]
 DENSE = "dense"
 LARGEST_DENSE = 5000
 """T n beyond which dense matrices are not formed."""
-
-
-@dataclass(frozen=True)
-class Rival:
-    """An implementation.
-
-    Attributes
-    ----------
-    name, note
-        On the command line; and what a reader of the figures must know.
-    load
-        Imports it and returns what it can do, by work; raises :class:`UnavailableError`.
-    """
-
-    name: str
-    note: str
-    load: Callable[[], Mapping[str, Prepare]]
 
 
 def _ours_factor(diag: Tensor, lower: Tensor) -> ni.BlockBidiagonal:
@@ -118,23 +100,6 @@ RIVALS = {
 
 
 def load_rivals(names: Sequence[str]) -> tuple[dict[str, Mapping[str, Prepare]], dict[str, str]]:
-    """Load implementations by name.
-
-    Returns
-    -------
-    What each available one can do, ours first, and for each other one the reason why it is missing.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown.
-    """
-    loaded, missing = {OURS: ours.load()}, {}
-    for name in names:
-        if name not in RIVALS:
-            raise ValueError(f"unknown rival {name!r}; known are {', '.join(RIVALS)}")
-        try:
-            loaded[name] = RIVALS[name].load()
-        except UnavailableError as error:
-            missing[name] = str(error)
-    return loaded, missing
+    """Load ours and then those of :data:`RIVALS` by name: see :func:`neuralinv.bench.rivals.load_registered`."""
+    loaded, missing = load_registered(RIVALS, names)
+    return {OURS: ours.load()} | loaded, missing
