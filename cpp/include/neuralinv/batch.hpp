@@ -21,7 +21,7 @@ struct FirstFailure {
     std::int32_t status;
 };
 
-// The largest n that lies in lanes, a matrix in each; columns.hpp takes larger ones.
+// The largest n of positive definite matrices that lie in lanes, one in each; columns.hpp takes larger ones.
 inline constexpr std::int64_t largest_size = 32;
 
 }  // namespace neuralinv

@@ -62,6 +62,18 @@ NEURALINV_INLINE Bits<T> iota() {
     return x;
 }
 
+// Lanes of vector v that lie beyond n.
+template <class T>
+NEURALINV_INLINE Bits<T> missing_lanes(int n, int v) {
+    return Bits<T>(iota<T>() >= Bits<T>{} + typename Traits<T>::Integer(n - v * lanes<T>));
+}
+
+// Of a pivot, relative to the largest entry of its column: a smaller one may be made of rounding errors alone.
+template <class T>
+inline T rounding_errors(int n) {
+    return T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53));
+}
+
 // Steps first..last-1 of the pass, applied to one column. l: (last, height), rows: p of the pass,
 // cross[q][s]: entry p_s of l_q, or, if `joined`, of no use.
 template <class T, int fixed, Rounding rounding, int first, int last, bool joined>

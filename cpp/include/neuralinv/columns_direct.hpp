@@ -73,12 +73,6 @@ V pick_lanes(const V* x, M from);
 
 #endif
 
-// Lanes of vector v that lie beyond n.
-template <class T>
-NEURALINV_INLINE Bits<T> missing_lanes(int n, int v) {
-    return Bits<T>(iota<T>() >= Bits<T>{} + typename Traits<T>::Integer(n - v * lanes<T>));
-}
-
 // Rows of the source, `pitch` apart and without gaps inside, as columns. Returns the largest modulus of all, as bits.
 template <class T, int height>
 NEURALINV_INLINE Bits<T> load_direct(const T* source, std::int64_t pitch, int n, Elimination<T>& e) {
@@ -89,7 +83,7 @@ NEURALINV_INLINE Bits<T> load_direct(const T* source, std::int64_t pitch, int n,
     }
     for (int i = 0; i < n; ++i)
         for (int v = 0; v < height; ++v) {
-            const Vector<T> row = load_lanes(source + i * pitch + v * lanes<T>, e.closed[v] & missing_lanes<T>(n, v));
+            const Vector<T> row = load_lanes(source + i * pitch + v * lanes<T>, e.closed[v]);
             e.columns[i * height + v] = row;
             largest = larger_bits(largest, Bits<T>(absolute<T>(row)));
         }
@@ -100,7 +94,7 @@ NEURALINV_INLINE Bits<T> load_direct(const T* source, std::int64_t pitch, int n,
 // reciprocal in range. False decides nothing: rows may differ in scale.
 template <class T, int height>
 NEURALINV_INLINE bool clearly_usable(const Elimination<T>& e, Bits<T> largest, int n) {
-    const Vector<T> least = Vector<T>(largest) * broadcast<T>(T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)));
+    const Vector<T> least = Vector<T>(largest) * broadcast<T>(rounding_errors<T>(n));
     Mask<T> fine = Mask<T>(Vector<T>(largest) <= broadcast<T>(largest_summand<T>));
     for (int v = 0; v < height; ++v) {
         const Vector<T> size = absolute<T>(reinterpret_cast<const Vector<T>*>(e.pivots)[v]);

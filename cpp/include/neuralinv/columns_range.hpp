@@ -71,7 +71,7 @@ NEURALINV_INLINE void load_matrix(const MatrixBatch<T>& A, Structure structure, 
     else
         load_entries(source, A.row_stride, A.column_stride, n, n, height, columns, sizes);
     for (int v = 0; v < height; ++v) {
-        e.closed[v] = Bits<T>(iota<T>() >= Bits<T>{} + typename Traits<T>::Integer(n - v * lanes<T>));
+        e.closed[v] = missing_lanes<T>(n, v);
         e.reciprocals[v] = Vector<T>{};
     }
 }
@@ -91,7 +91,7 @@ NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, i
 // entries leave room for sums. sizes: (n).
 template <class T, Rounding rounding>
 NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, const T* sizes, int n) {
-    const T small = rounding == Rounding::fused ? T(4 * n) * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : T(0);
+    const T small = rounding == Rounding::fused ? rounding_errors<T>(n) : T(0);
     bool fine = true;
     for (int k = 0; k < n; ++k) {
         const T size = e.pivots[k] < 0 && structure == Structure::general ? -e.pivots[k] : e.pivots[k];

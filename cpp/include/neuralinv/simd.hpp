@@ -84,14 +84,6 @@ NEURALINV_INLINE Mask<T> broadcast_mask(int value) {
     return Mask<T>{} + typename Traits<T>::Integer(value);
 }
 
-// True in lane l alone.
-template <class T, int l>
-NEURALINV_INLINE Mask<T> lane_mask() {
-    Mask<T> mask{};
-    mask[l] = -1;
-    return mask;
-}
-
 template <class T>
 NEURALINV_INLINE Vector<T> absolute(Vector<T> x) {
     using Integer = typename Traits<T>::Integer;
