@@ -1,7 +1,7 @@
 // AVX2 with fused multiply-add.
 #define NEURALINV_TARGET avx2
 #define NEURALINV_VECTOR_BYTES 32
-#include "neuralinv/ranges.hpp"
+#include "neuralinv/certified_range.hpp"
 
 #include "kernels.hpp"
 

@@ -1,7 +1,7 @@
 // AVX-512 (F, DQ, VL, BW).
 #define NEURALINV_TARGET avx512
 #define NEURALINV_VECTOR_BYTES 64
-#include "neuralinv/ranges.hpp"
+#include "neuralinv/certified_range.hpp"
 
 #include "kernels.hpp"
 

@@ -1,7 +1,8 @@
 // The instruction set that every machine of the architecture has.
 #define NEURALINV_TARGET baseline
 #define NEURALINV_VECTOR_BYTES 16
-#include "neuralinv/ranges.hpp"
+#define NEURALINV_FEW_UNROLLED
+#include "neuralinv/certified_range.hpp"
 
 #include "kernels.hpp"
 

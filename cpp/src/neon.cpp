@@ -1,7 +1,7 @@
 // Armv8 Advanced SIMD.
 #define NEURALINV_TARGET neon
 #define NEURALINV_VECTOR_BYTES 16
-#include "neuralinv/ranges.hpp"
+#include "neuralinv/certified_range.hpp"
 
 #include "kernels.hpp"
 

@@ -87,6 +87,19 @@ def test_bounds_hold_up_to_the_worst_condition_numbers(dtype: torch.dtype, propo
     assert (result.error_bound[~proved] == torch.inf).all()
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 12, 20, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_exact_inverses_of_ill_conditioned_matrices_certify_to_the_last_digits(dtype: torch.dtype, n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    U, _, V = np.linalg.svd(torch.randn(40, n, n, dtype=torch.float64, generator=generator).numpy())
+    A = torch.from_numpy(U * np.logspace(0, -6, 40)[:, None, None] ** np.linspace(0, 1, n) @ V).to(dtype)
+    result = ni.certified_inv(A, rtol=2 * torch.finfo(dtype).eps)
+    assert result.certified.all()
+    assert (result.source == ni.Source.EXACT).all()
+    for i in range(0, 40, 13) if n <= 8 else ():  # rational numbers grow long
+        assert exact_relative_error(A[i].numpy(), result.inverse[i].numpy()) <= result.error_bound[i]
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e150, 1e300])
 def test_bounds_hold_at_every_scale(scale: float) -> None:
     A = scale * np.random.default_rng(0).normal(size=(50, 2, 2))
@@ -110,6 +123,17 @@ def test_whatever_the_matrix_and_the_proposal_no_proof_is_wrong(A: np.ndarray, l
         assert result.status == Status.SINGULAR
     elif result.status != Status.SINGULAR:
         assert exact_relative_error(A, result.inverse) <= result.error_bound
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 4).map(lambda n: (n, n)), elements=entries), st.sampled_from([1e-12, 1e-15]))
+def test_no_proof_of_the_kernels_is_wrong(A: np.ndarray, rtol: float) -> None:
+    for matrix in (A, A.astype(np.float32)):
+        result = ni.certified_inv(matrix, on_singular="nan", rtol=rtol)
+        if is_singular(matrix):
+            assert result.status == Status.SINGULAR
+        elif result.status != Status.SINGULAR:
+            assert exact_relative_error(matrix, result.inverse) <= result.error_bound
 
 
 def test_a_proposer_that_lies_is_caught() -> None:

@@ -44,6 +44,12 @@ NEURALINV_INLINE Vector<double> widen_half(const Vector<double>& x) {
     return x;
 }
 
+template <int half>
+NEURALINV_INLINE void narrow_half(Vector<double> x, Vector<float>& target) {
+    const HalfFloats part = narrow(x);
+    __builtin_memcpy(reinterpret_cast<char*>(&target) + half * sizeof(part), &part, sizeof(part));
+}
+
 // Rows `row`: (rows, n) times columns j..j+width-1 of M: (n, n), added to sum: (rows, width).
 template <int rows, int width, class V>
 NEURALINV_INLINE void add_products(const V* row, const V* M, int n, int j, V* sum) {
@@ -76,26 +82,26 @@ struct Squares {
 // 1 in the middle: entry (i, j) of the identity stands j − i beyond it.
 inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
-// Rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n); r: (n, n), or null where
-// nobody asks.
-template <int rows, int width>
+// Rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n); r: (n, n), of which one half
+// of the lanes is written, or null where nobody asks.
+template <int half, int rows, int width>
 NEURALINV_INLINE void residual_block(const Vector<double>* row, const Vector<double>* inverse, int n, int i, int j,
-                                     Vector<double>* r, Squares& squares) {
+                                     Vector<float>* r, Squares& squares) {
     Vector<double> sum[rows * width];
     for (int p = 0; p < rows; ++p)
-        for (int w = 0; w < width; ++w) 
+        for (int w = 0; w < width; ++w)
             sum[p * width + w] = broadcast<double>(identity_row[largest_certified_in_lanes + j + w - i - p]);
     add_products<rows, width>(row, inverse, n, j, sum);
     for (int p = 0; p < rows; ++p)
         for (int w = 0; w < width; ++w) {
             const Vector<double> entry = sum[p * width + w];
             squares.residual.add(p * width + w, entry);
-            if (r) r[(i + p) * n + j + w] = entry;
+            if (r) narrow_half<half>(entry, r[(i + p) * n + j + w]);
         }
 }
 
 template <int half, int fixed_n, int rows, class T>
-NEURALINV_INLINE void residual_rows(const Vector<T>* a, const Vector<double>* inverse, int n, int i, Vector<double>* r,
+NEURALINV_INLINE void residual_rows(const Vector<T>* a, const Vector<double>* inverse, int n, int i, Vector<float>* r,
                                     Squares& squares) {
     Vector<double> row[rows * room<fixed_n>];
     const auto take = [&](int e, int part) NEURALINV_LAMBDA {
@@ -107,14 +113,14 @@ NEURALINV_INLINE void residual_rows(const Vector<T>* a, const Vector<double>* in
     for (; e + 4 <= rows * n; e += 4) static_for<0, 4>([&](auto q) NEURALINV_LAMBDA { take(e + decltype(q)::value, decltype(q)::value); });
     for (; e < rows * n; ++e) take(e, 0);
     int j = 0;
-    for (; j + 4 <= n; j += 4) residual_block<rows, 4>(row, inverse, n, i, j, r, squares);
-    for (; j < n; ++j) residual_block<rows, 1>(row, inverse, n, i, j, r, squares);
+    for (; j + 4 <= n; j += 4) residual_block<half, rows, 4>(row, inverse, n, i, j, r, squares);
+    for (; j < n; ++j) residual_block<half, rows, 1>(row, inverse, n, i, j, r, squares);
 }
 
 // The bounds of one half of the lanes. inverse: (n, n), x as doubles; r: (n, n) or null.
 template <class T, int half, int fixed_n>
 NEURALINV_INLINE Residual<Vector<double>> bound_half(const Vector<T>* a, const Vector<double>* inverse, int any_n,
-                                                     Vector<double>* r) {
+                                                     Vector<float>* r) {
     const int n = fixed_n > 0 ? fixed_n : any_n;
     Squares squares;
     int e = 0;
@@ -130,58 +136,54 @@ NEURALINV_INLINE Residual<Vector<double>> bound_half(const Vector<T>* a, const V
                           Traits<T>::smallest_normal);
 }
 
-// Rows i.. of W = inverse + inverse · r, rounded to floats, where `wanted`, else of x. lost: of ‖X' − W‖², kept: of ‖W‖².
-template <int half, int rows>
-NEURALINV_INLINE void correct_rows(Vector<float>* x, const Vector<double>* inverse, const Vector<double>* r, int n, int i,
-                                   Mask<double> wanted, SumOfSquares& lost, SumOfSquares& kept) {
+// One half of the lanes of x: (n, n). The bound of what x is or, where it misses the tolerance, of what correct_lanes will
+// make of it with r: (n, n) and with `take`, which is 1 in those lanes and 0 in the others.
+template <int half, int fixed_n>
+NEURALINV_INLINE bool certify_half(const Vector<float>* a, const Vector<float>* x, int any_n, double tolerance, double* bounds,
+                                   Vector<float>* r, Vector<float>& take) {
+    const int n = fixed_n > 0 ? fixed_n : any_n;
+    Vector<double> inverse[room<fixed_n> * room<fixed_n>];
+    for (int e = 0; e < n * n; ++e) inverse[e] = widen_half<half>(x[e]);
+    const Residual<Vector<double>> found = bound_half<float, half, fixed_n>(a, inverse, n, r);
+    const Mask<double> missed = Mask<double>(found.rho > broadcast(tolerance));
+    const bool any_missed = any<double>(missed);
+    Vector<double> bound = found.rho;
+    if (any_missed) bound = missed ? bound_corrected_float(n, found) : bound;
+    narrow_half<half>(missed ? broadcast<double>(1) : broadcast<double>(0), take);
+    __builtin_memcpy(bounds, &bound, sizeof(bound));
+    return any_missed;
+}
+
+// Rows i.. of x + take · (x r).
+template <int fixed_n, int rows>
+NEURALINV_INLINE void correct_rows(Vector<float>* x, const Vector<float>* r, int n, int i, const Vector<float>& take) {
+    Vector<float> row[rows * room<fixed_n>];
+    for (int e = 0; e < rows * n; ++e) row[e] = x[i * n + e];
     const auto correct_block = [&](int j, auto width_) NEURALINV_LAMBDA {
         constexpr int width = decltype(width_)::value;
-        Vector<double> w[rows * width];
+        Vector<float> sum[rows * width] = {};
+        add_products<rows, width>(row, r, n, j, sum);
         for (int p = 0; p < rows; ++p)
-            for (int c = 0; c < width; ++c) w[p * width + c] = inverse[(i + p) * n + j + c];
-        add_products<rows, width>(inverse + i * n, r, n, j, w);
-        for (int p = 0; p < rows; ++p)
-            for (int c = 0; c < width; ++c) {
-                const Vector<double> entry = w[p * width + c];
-                const HalfFloats rounded = narrow(wanted ? entry : inverse[(i + p) * n + j + c]);
-                kept.add(p * width + c, entry);
-                lost.add(p * width + c, widen(rounded) - entry);
-                __builtin_memcpy(reinterpret_cast<char*>(x + (i + p) * n + j + c) + half * sizeof(rounded), &rounded,
-                                 sizeof(rounded));
-            }
+            for (int c = 0; c < width; ++c) x[(i + p) * n + j + c] += take * sum[p * width + c];
     };
     int j = 0;
     for (; j + 4 <= n; j += 4) correct_block(j, Index<4>{});
     for (; j < n; ++j) correct_block(j, Index<1>{});
 }
 
-// One half of the lanes: bounds of the inverses x: (n, n) of a: (n, n), corrected where that is needed. Returns whether x
-// changed. A matrix that meets the tolerance stays as it is, whatever its neighbours need.
-template <int half, int fixed_n>
-NEURALINV_INLINE bool certify_half(const Vector<float>* a, Vector<float>* x, int any_n, double tolerance, double* bounds) {
-    const int n = fixed_n > 0 ? fixed_n : any_n;
-    Vector<double> inverse[room<fixed_n> * room<fixed_n>], r[room<fixed_n> * room<fixed_n>];
-    for (int e = 0; e < n * n; ++e) inverse[e] = widen_half<half>(x[e]);
-    const Residual<Vector<double>> found = bound_half<float, half, fixed_n>(a, inverse, n, r);
-    const Mask<double> missed = Mask<double>(found.rho > broadcast(tolerance));
-    Vector<double> bound = found.rho;
-    const bool corrected = any<double>(missed);
-    if (corrected) {
-        SumOfSquares lost, kept;
-        int i = 0;
-        for (; i + 2 <= n; i += 2) correct_rows<half, 2>(x, inverse, r, n, i, missed, lost, kept);
-        if (i < n) correct_rows<half, 1>(x, inverse, r, n, i, missed, lost, kept);
-        bound = missed ? bound_corrected(n, found, lost.total(), kept.total()) : bound;
-    }
-    __builtin_memcpy(bounds, &bound, sizeof(bound));
-    return corrected;
-}
-
-// The same for all lanes. bounds: (lanes<T>).
+// All lanes: bounds of the inverses x: (n, n) of a: (n, n), corrected where that is needed. Returns whether x changed. A matrix
+// that meets the tolerance stays as it is, whatever its neighbours need. bounds: (lanes<T>).
 template <int fixed_n>
-NEURALINV_INLINE bool certify_lanes(const Vector<float>* a, Vector<float>* x, int n, double tolerance, double* bounds) {
-    const bool lower = certify_half<0, fixed_n>(a, x, n, tolerance, bounds);
-    return certify_half<1, fixed_n>(a, x, n, tolerance, bounds + lanes<double>) || lower;
+NEURALINV_INLINE bool certify_lanes(const Vector<float>* a, Vector<float>* x, int any_n, double tolerance, double* bounds) {
+    const int n = fixed_n > 0 ? fixed_n : any_n;
+    Vector<float> r[room<fixed_n> * room<fixed_n>], take;
+    const bool lower = certify_half<0, fixed_n>(a, x, n, tolerance, bounds, r, take);
+    const bool upper = certify_half<1, fixed_n>(a, x, n, tolerance, bounds + lanes<double>, r, take);
+    if (!(lower || upper)) return false;
+    int i = 0;
+    for (; i + 2 <= n; i += 2) correct_rows<fixed_n, 2>(x, r, n, i, take);
+    if (i < n) correct_rows<fixed_n, 1>(x, r, n, i, take);
+    return true;
 }
 
 template <int fixed_n>

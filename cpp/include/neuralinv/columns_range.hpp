@@ -251,11 +251,8 @@ FirstFailure solve_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Stru
     constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
         return solve_sized_columns<T, 0, Pivots::diagonal, fused>(A, B, structure, begin, end, X, info);
-    switch (height_of<T>(int(A.n))) {
-        case 1: return solve_sized_columns<T, 1, largest, fused>(A, B, structure, begin, end, X, info);
-        case 2: return solve_sized_columns<T, 2, largest, fused>(A, B, structure, begin, end, X, info);
-        default: return solve_sized_columns<T, 0, largest, fused>(A, B, structure, begin, end, X, info);
-    }
+    if (height_of<T>(int(A.n)) == 2) return solve_sized_columns<T, 2, largest, fused>(A, B, structure, begin, end, X, info);
+    return solve_sized_columns<T, 0, largest, fused>(A, B, structure, begin, end, X, info);
 }
 
 // ---- determinants --------------------------------------------------------------------------------------------------
@@ -308,10 +305,9 @@ FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::
     constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
         return slogdet_sized_columns<T, 0, Pivots::diagonal, fused>(A, structure, begin, end, sign, logabsdet, info);
-    switch (height_of<T>(int(A.n))) {
-        case 1: return slogdet_sized_columns<T, 1, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
-        default: return slogdet_sized_columns<T, 0, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
-    }
+    if (height_of<T>(int(A.n)) == 2)
+        return slogdet_sized_columns<T, 2, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+    return slogdet_sized_columns<T, 0, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -54,6 +54,7 @@ template <class V>
 struct Residual {
     V rho;
     V delta;
+    V inverse_norm;  // ‖X‖_F
 };
 
 // From the squares of the norms of R̂, A and X. tiny: t.
@@ -64,7 +65,7 @@ NEURALINV_INLINE Residual<V> bound_residual(int n, V residual, V size, V inverse
     const V delta = round_up(gamma * (norm * inverse_norm + __builtin_sqrt(double(n))) + n * tiny * inverse_norm, n);
     const V rho = round_up(root_above(residual) + delta, n);
     const auto proved = (norm <= huge) & (inverse_norm <= huge) & (norm >= 1 / huge) & (inverse_norm >= 1 / huge) & (rho < 1.0);
-    return {infinite_unless(proved, rho), delta};
+    return {infinite_unless(proved, rho), delta, inverse_norm};
 }
 
 // Of X' from the squares of ‖X' − W‖_F and ‖W‖_F, where W was made with the residual given.
@@ -72,6 +73,21 @@ template <class V>
 NEURALINV_INLINE V bound_corrected(int n, Residual<V> before, V distance, V size) {
     const V rho = round_up(before.delta + before.rho * before.rho + before.delta * (1.0 + before.rho), n);
     const V bound = round_up(rho + (1.0 + rho) * root_above(V(distance / size)), n);
+    return infinite_unless((rho < 1.0) & (bound < __builtin_inf()), bound);
+}
+
+// Of X' = fl(X + fl(X R̂)) in floats, where R̂ is the residual given, rounded to floats: W = X + X R̂ leaves
+// I − A W = (R − R̂) + R R̂, and with the unit roundoff v of floats and the smallest of them, t,
+//
+//     ‖X' − W‖_F ≤ v ‖X + X R̂‖_F + γ_{n+2} ‖X‖_F ‖R̂‖_F + 2 n² t ≤ (v (1 + ρ) + γ_{n+2} ρ + 2 n² t / ‖X‖_F) ‖X‖_F,
+//
+// where ‖W‖_F ≥ (1 − ρ) ‖X‖_F.
+template <class V>
+NEURALINV_INLINE V bound_corrected_float(int n, Residual<V> before) {
+    const double v = 0x1p-24, gamma = (n + 2) * v / (1 - (n + 2) * v), tiny = 2.0 * n * n * double(Traits<float>::smallest_normal);
+    const V rho = round_up(before.delta + before.rho * before.rho, n);
+    const V distance = (v * (1.0 + before.rho) + gamma * before.rho + tiny / before.inverse_norm) / (1.0 - before.rho);
+    const V bound = round_up(rho + (1.0 + rho) * distance, n);
     return infinite_unless((rho < 1.0) & (bound < __builtin_inf()), bound);
 }
 

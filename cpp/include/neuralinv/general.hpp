@@ -12,7 +12,7 @@ namespace neuralinv::NEURALINV_TARGET {
 
 // Sizes up to this one are unrolled completely. A complex number takes two registers.
 template <class S>
-inline constexpr int largest_unrolled_lu = Field<S>::parts == 1 ? 6 : 4;
+inline constexpr int largest_unrolled_lu = !unrolls_factors ? 0 : Field<S>::parts == 1 ? 6 : 4;
 
 // A tile once it has been factored: L and U in a.
 template <class S, int room>
@@ -54,24 +54,6 @@ __attribute__((noinline, cold)) LaneMask<S> eliminate_carefully(Rows<const S> fr
     load_entries<S>(from, n * n, factors.a);
     factor_general<S, true>(factors.a, n, factors.pivot, factors.pivot_row);
     return first_zero_pivot<S>(factors.pivot, n);
-}
-
-// run(Fixed<n>{}) for the sizes that are unrolled, else run(n).
-template <class S, class Run>
-NEURALINV_INLINE auto with_lu_size(std::int64_t n, const Run& run) {
-    switch (n) {
-        case 1: return run(Fixed<1>{});
-        case 2: return run(Fixed<2>{});
-        case 3: return run(Fixed<3>{});
-        case 4: return run(Fixed<4>{});
-    }
-    if constexpr (largest_unrolled_lu<S> == 6) {
-        switch (n) {
-            case 5: return run(Fixed<5>{});
-            case 6: return run(Fixed<6>{});
-        }
-    }
-    return run(int(n));
 }
 
 // ---- solutions -----------------------------------------------------------------------------------------------------
@@ -128,7 +110,7 @@ template <class S>
 inline FirstFailure solve_range(const MatrixBatch<S>& A, const RightSides<S>& B, std::int64_t begin, std::int64_t end,
                                 S* X, Status* info) {
     if (B.columns == 1)
-        return with_lu_size<S>(A.n, [&](auto n) { return solve_sized<S, true>(n, A, B, begin, end, X, info); });
+        return with_size<largest_unrolled_lu<S>>(A.n, [&](auto n) { return solve_sized<S, true>(n, A, B, begin, end, X, info); });
     return solve_sized<S, false>(int(A.n), A, B, begin, end, X, info);
 }
 
@@ -174,7 +156,7 @@ inline FirstFailure invert_general_sized(N n, const MatrixBatch<S>& A, std::int6
 template <class S>
 inline FirstFailure invert_general_range(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* X,
                                          Status* info) {
-    return with_lu_size<S>(A.n, [&](auto n) { return invert_general_sized<S>(n, A, begin, end, X, info); });
+    return with_size<largest_unrolled_lu<S>>(A.n, [&](auto n) { return invert_general_sized<S>(n, A, begin, end, X, info); });
 }
 
 // ---- determinants --------------------------------------------------------------------------------------------------
@@ -233,7 +215,7 @@ inline void slogdet_sized(N n, const MatrixBatch<S>& A, std::int64_t begin, std:
 template <class S>
 inline void slogdet_range(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* sign,
                           RealOf<S>* logabsdet) {
-    with_lu_size<S>(A.n, [&](auto n) { return slogdet_sized<S>(n, A, begin, end, sign, logabsdet); });
+    with_size<largest_unrolled_lu<S>>(A.n, [&](auto n) { return slogdet_sized<S>(n, A, begin, end, sign, logabsdet); });
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -42,6 +42,24 @@ inline constexpr bool is_fixed = false;
 template <int i>
 inline constexpr bool is_fixed<Fixed<i>> = true;
 
+// run(Fixed<n>{}) for n = first..largest, else run(n).
+template <int largest, int first = 1, class Run>
+NEURALINV_INLINE auto with_size(std::int64_t n, const Run& run) {
+    if constexpr (first > largest) {
+        return run(int(n));
+    } else {
+        if (n == first) return run(Fixed<first>{});
+        return with_size<largest, first + 1>(n, run);
+    }
+}
+
+// Machines that lack AVX2 are few and slow: they share the kernels of run-time size, which saves half a minute of every build.
+#ifdef NEURALINV_FEW_UNROLLED
+inline constexpr bool unrolls_factors = false;
+#else
+inline constexpr bool unrolls_factors = true;
+#endif
+
 inline constexpr Fixed<0> zero{};
 inline constexpr Fixed<1> one{};
 

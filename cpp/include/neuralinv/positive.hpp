@@ -12,7 +12,7 @@
 namespace neuralinv::NEURALINV_TARGET {
 
 // Sizes up to this one are unrolled completely.
-inline constexpr int largest_unrolled_positive = 6;
+inline constexpr int largest_unrolled_positive = unrolls_factors ? 6 : 0;
 
 // Entries to make room for: n, or the largest where n is known at run time only.
 template <class N>
@@ -118,21 +118,6 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
     });
 }
 
-// run(Fixed<n>{}) for the sizes that are unrolled, else run(n).
-template <class Run>
-NEURALINV_INLINE auto with_positive_size(std::int64_t n, const Run& run) {
-    static_assert(largest_unrolled_positive == 6);
-    switch (n) {
-        case 1: return run(Fixed<1>{});
-        case 2: return run(Fixed<2>{});
-        case 3: return run(Fixed<3>{});
-        case 4: return run(Fixed<4>{});
-        case 5: return run(Fixed<5>{});
-        case 6: return run(Fixed<6>{});
-        default: return run(int(n));
-    }
-}
-
 // Inverses of matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size. Only lower triangles are read.
 //
 // X: (count, n, n), row by row without gaps. info: (count) or null; 0, or k ≥ 1 where the k-th leading minor is the
@@ -140,7 +125,7 @@ NEURALINV_INLINE auto with_positive_size(std::int64_t n, const Run& run) {
 template <class T>
 inline FirstFailure invert_positive_range(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
                                           Status* info) {
-    return with_positive_size(A.n, [&](auto n) { return invert_positive_sized<T>(n, A, begin, end, X, info); });
+    return with_size<largest_unrolled_positive>(A.n, [&](auto n) { return invert_positive_sized<T>(n, A, begin, end, X, info); });
 }
 
 // ---- solutions -----------------------------------------------------------------------------------------------------
@@ -195,7 +180,7 @@ template <class T>
 inline FirstFailure solve_positive_range(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin,
                                          std::int64_t end, T* X, Status* info) {
     if (B.columns == 1 && A.n <= largest_unrolled_positive)
-        return with_positive_size(
+        return with_size<largest_unrolled_positive>(
             A.n, [&](auto n) { return solve_positive_sized<T, is_fixed<decltype(n)>>(n, A, B, begin, end, X, info); });
     return solve_positive_sized<T, false>(int(A.n), A, B, begin, end, X, info);
 }
@@ -245,7 +230,7 @@ inline FirstFailure slogdet_positive_sized(N n, const MatrixBatch<T>& A, std::in
 template <class T>
 inline FirstFailure slogdet_positive_range(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign,
                                            T* logabsdet, Status* info) {
-    return with_positive_size(
+    return with_size<largest_unrolled_positive>(
         A.n, [&](auto n) { return slogdet_positive_sized<T>(n, A, begin, end, sign, logabsdet, info); });
 }
 

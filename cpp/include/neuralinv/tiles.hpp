@@ -87,9 +87,9 @@ __attribute__((noinline)) bool invert_lanes_shared(Vector<T>* a, Ahead ahead) {
     return invert_unrolled<T, n>(a, ahead);
 }
 
-template <class T, int n>
+template <class T, int n, bool often = true>
 NEURALINV_INLINE bool invert_lanes(Vector<T>* a, TileAhead<n> ahead) {
-    if constexpr (n < 6)
+    if constexpr (n < 4 || (n < 6 && often))
         return invert_unrolled<T, n>(a, ahead);
     else
         return invert_lanes_shared<T, n>(a, ahead);
@@ -102,7 +102,7 @@ __attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride,
                                            TileAhead<n> ahead) {
     Vector<T> a[n * n];
     load_unrolled<T, n, by_columns>(source, stride, a);
-    if (__builtin_expect(!invert_lanes<T, n>(a, ahead), 0)) return false;
+    if (__builtin_expect(!(invert_lanes<T, n, !by_columns>(a, ahead)), 0)) return false;
     store_unrolled<T, n>(a, target, target_stride);
     return true;
 }
