@@ -126,13 +126,15 @@ def test_whatever_the_matrix_and_the_proposal_no_proof_is_wrong(A: np.ndarray, l
 
 
 @settings(max_examples=200, deadline=None)
-@given(hnp.arrays(np.float64, st.integers(1, 4).map(lambda n: (n, n)), elements=entries), st.sampled_from([1e-12, 1e-15]))
+@given(
+    hnp.arrays(np.float64, st.integers(1, 4).map(lambda n: (n, n)), elements=entries), st.sampled_from([1e-12, 1e-15])
+)
 def test_no_proof_of_the_kernels_is_wrong(A: np.ndarray, rtol: float) -> None:
     for matrix in (A, A.astype(np.float32)):
         result = ni.certified_inv(matrix, on_singular="nan", rtol=rtol)
         if is_singular(matrix):
             assert result.status == Status.SINGULAR
-        elif result.status != Status.SINGULAR:
+        elif np.isfinite(result.error_bound):  # not so for inverses that overflow
             assert exact_relative_error(matrix, result.inverse) <= result.error_bound
 
 

@@ -134,20 +134,17 @@ def certified_inv(
     elif proposer is not None and isinstance(size, int) and size != n:
         proposer = SchurProposer(proposer, size)
     # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
-    flat = tensor.detach().reshape(batch.numel(), n, n)
+    flat = tensor.detach()
+    if tensor.ndim != 3:
+        flat = flat.reshape(batch.numel(), n, n)
     if odds is None and proposer is None and native.certifies(flat):
         outcome = _by_kernel(flat, rtol, on_singular, progress)
     else:
         outcome = _by_chunks(flat, proposer, rtol, on_singular, progress, odds)
 
-    result: InverseResult[Any] = InverseResult(
-        outcome.inverse.reshape(tensor.shape),
-        outcome.error_bound.reshape(batch),
-        outcome.status.reshape(batch),
-        outcome.source.reshape(batch),
-        rtol,
-        0.0 if odds is None else odds.failure_probability,
-    )
+    result: InverseResult[Any] = InverseResult(*outcome, rtol, 0.0 if odds is None else odds.failure_probability)
+    if tensor.ndim != 3:
+        result = result.map(lambda field: field.reshape(tensor.shape if field.ndim == 3 else batch))
     if on_singular == "raise":
         raise_if_singular(result, A)
     if tensor.requires_grad:
@@ -198,11 +195,10 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-    zeros = torch.zeros(len(A), dtype=torch.int8)  # Status.CERTIFIED, Source.EXACT
-    result = Outcome(inverse, error_bound, zeros, zeros.clone())
-    certified = error_bound <= rtol
-    if not certified.all():
-        left = (~certified).nonzero().squeeze(1)
+    status, source = (torch.zeros(len(A), dtype=torch.int8) for _ in range(2))  # Status.CERTIFIED, Source.EXACT
+    result = Outcome(inverse, error_bound, status, source)
+    if float(error_bound.max()) > rtol:  # what is mostly true costs one pass; no bound of the kernels is NaN
+        left = (error_bound > rtol).nonzero().squeeze(1)
         for whole, piece in zip(result, _by_chunks(A[left], None, rtol, on_singular, None), strict=True):
             whole[left] = piece
     return result
