@@ -19,9 +19,9 @@ namespace neuralinv::NEURALINV_TARGET {
 
 // x y − p, exact for p = fl(x y) unless it underflows.
 NEURALINV_INLINE Vector<double> product_error(Vector<double> x, Vector<double> y, Vector<double> p) {
-#if defined(__AVX512F__)
+#if NEURALINV_VECTOR_BYTES == 64
     return Vector<double>(_mm512_fmsub_pd(x, y, p));
-#elif defined(__FMA__)
+#elif NEURALINV_VECTOR_BYTES == 32
     return Vector<double>(_mm256_fmsub_pd(x, y, p));
 #else
     Vector<double> error{};

@@ -199,8 +199,14 @@ FirstFailure invert_columns(const MatrixBatch<T>& A, Structure structure, std::i
                             Status* info) {
     constexpr Pivots largest = Pivots::largest, diagonal = Pivots::diagonal;
     constexpr Rounding fused = Rounding::fused;
-    if (structure == Structure::positive)
+    if (structure == Structure::positive) {
+        if constexpr (sizeof(T) == 4) {  // heights that lanes leave over, where they are known
+            const int height = height_of<T>(int(A.n));
+            if (height == 3) return invert_sized_columns<T, 3, diagonal, fused, 1>(A, structure, begin, end, X, info);
+            if (height == 4) return invert_sized_columns<T, 4, diagonal, fused, 1>(A, structure, begin, end, X, info);
+        }
         return invert_sized_columns<T, 0, diagonal, fused, 1>(A, structure, begin, end, X, info);
+    }
     switch (height_of<T>(int(A.n))) {
         case 1: return invert_sized_columns<T, 1, largest, fused, 4>(A, structure, begin, end, X, info);
         case 2: return invert_sized_columns<T, 2, largest, fused, 2>(A, structure, begin, end, X, info);

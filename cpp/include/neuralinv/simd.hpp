@@ -5,6 +5,7 @@
 // is called: the linker keeps one copy of such a function, perhaps one with instructions that the machine lacks.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__x86_64__)
