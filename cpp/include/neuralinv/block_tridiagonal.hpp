@@ -87,9 +87,10 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
     return 0;
 }
 
-template <bool careful, class Size, class T>
-NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C,
-                                           T* scratch) {
+// `finished(t)` hears that L_t and C_t are in memory: one step late, when they have arrived there.
+template <bool careful, class Size, class T, class Finished>
+NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
+                                           const Finished& finished) {
     const int stride = size.stride();
     T* const l = scratch;
     T* const scaled = l + size.padded();
@@ -112,24 +113,28 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
         T* const swap = c;
         c = c_before;
         c_before = swap;
+        if (t > 0) finished(t - 1);
     }
+    finished(steps - 1);
     return 0;
 }
 
-template <class T>
+template <class T, class Finished>
 __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
-                                                              T* C, T* scratch) {
-    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch);
+                                                              T* C, T* scratch, const Finished& finished) {
+    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch, finished);
 }
 
 // Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
 // for the dense matrix): pivot (k − 1) mod n of step (k − 1) / n is not a positive finite number. NaN and infinity
-// anywhere in what is read end there, too.
-template <class Size, class T>
-inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
-    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch);
-    return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
-                                                        : status;
+// anywhere in what is read end there, too. `finished`: see `factor_steps`; extreme pivots make it hear of steps again.
+template <class Size, class T, class Finished>
+inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
+                                    const Finished& finished) {
+    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, finished);
+    return __builtin_expect(status == extreme_pivot, 0)
+               ? factor_carefully(size.n(), steps, D, B, L, C, scratch, finished)
+               : status;
 }
 
 // ---- solves with the factor ------------------------------------------------------------------------------------------
@@ -273,25 +278,31 @@ NEURALINV_INLINE void step_backward(Size size, std::int64_t k, const T* L, const
     }
 }
 
-// Solve F x = b, or Fᵀ x = b. b, x: (steps, n, k); x may be b.
+// One step of F x = b, or of Fᵀ x = b. b, x: (steps, n, k); x may be b.
+template <class Size, class T>
+NEURALINV_INLINE void solve_step(Size size, std::int64_t steps, std::int64_t k, bool transposed, std::int64_t t,
+                                 const T* L, const T* C, const T* b, T* x) {
+    const std::int64_t entries = size.n() * k, block = size.block();
+    const bool first = t == (transposed ? steps - 1 : 0);
+    const T* const l = L + t * block;
+    const T* const c = first ? nullptr : C + (transposed ? t : t - 1) * block;
+    const T* const neighbour = x + (transposed ? t + 1 : t - 1) * entries;
+    const T* const rhs = b + t * entries;
+    T* const result = x + t * entries;
+    if (k == 1)
+        transposed ? step_backward(size, l, c, rhs, neighbour, result)
+                   : step_forward(size, l, c, rhs, neighbour, result);
+    else
+        transposed ? step_backward(size, k, l, c, rhs, neighbour, result)
+                   : step_forward(size, k, l, c, rhs, neighbour, result);
+}
+
+// All steps of F x = b, or of Fᵀ x = b.
 template <class Size, class T>
 inline void solve_sequence(Size size, std::int64_t steps, std::int64_t k, bool transposed, const T* L, const T* C,
                            const T* b, T* x) {
-    const std::int64_t entries = size.n() * k, block = size.block();
-    for (std::int64_t step = 0; step < steps; ++step) {
-        const std::int64_t t = transposed ? steps - 1 - step : step;
-        const T* const l = L + t * block;
-        const T* const c = step == 0 ? nullptr : C + (transposed ? t : t - 1) * block;
-        const T* const neighbour = x + (transposed ? t + 1 : t - 1) * entries;
-        const T* const rhs = b + t * entries;
-        T* const result = x + t * entries;
-        if (k == 1)
-            transposed ? step_backward(size, l, c, rhs, neighbour, result)
-                       : step_forward(size, l, c, rhs, neighbour, result);
-        else
-            transposed ? step_backward(size, k, l, c, rhs, neighbour, result)
-                       : step_forward(size, k, l, c, rhs, neighbour, result);
-    }
+    for (std::int64_t step = 0; step < steps; ++step)
+        solve_step(size, steps, k, transposed, transposed ? steps - 1 - step : step, L, C, b, x);
 }
 
 // ---- blocks of the inverse -------------------------------------------------------------------------------------------
@@ -300,40 +311,58 @@ inline void solve_sequence(Size size, std::int64_t steps, std::int64_t k, bool t
 // state-space models the smoother of Rauch, Tung & Striebel 1965). From Σ = F⁻ᵀ F⁻¹, i.e. Fᵀ Σ = F⁻¹, whose part above
 // the diagonal is zero:
 //     Σ_{t+1,t} = −Σ_{t+1,t+1} C_t L_t⁻¹      Σ_tt = L_t⁻ᵀ (I + C_tᵀ Σ_{t+1,t+1} C_t) L_t⁻¹.
+// The recursion goes one step back at a time.
+template <class Size, class T>
+struct InverseRecursion {
+    Size size;
+    T* sigma;           // Σ_{t+1,t+1}, after `step` Σ_tt: columns, symmetric
+    T* const negative;  // after `step` −Σ_{t+1,t}: columns
+    T* const rows;      // of C_t
+    T* inner;
+    T* const work;
+    T* const reciprocal;
+
+    NEURALINV_INLINE InverseRecursion(Size size_, T* scratch)
+        : size(size_), sigma(scratch), negative(sigma + size.padded()), rows(negative + size.padded()),
+          inner(rows + size.padded()), work(inner + size.padded()), reciprocal(work + size.padded()) {
+        clear(size, sigma);
+        clear(size, rows);
+        clear(size, work);
+    }
+
+    // l: L_t; c: C_t, null in the last step.
+    NEURALINV_INLINE void step(const T* l, const T* c) {
+        const int n = size.n(), stride = size.stride();
+        reciprocals(size, l, reciprocal);
+        clear(size, inner);
+        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
+        if (c) {
+            clear(size, negative);
+            add_product<1>(size, negative, sigma, c, n, 1);
+            load_rows(size, c, rows);
+            add_product<1>(size, inner, rows, negative, 1, stride);
+            solve_from_right(size, negative, l, reciprocal);
+        }
+        solve_from_both_sides(size, inner, l, reciprocal, work);
+        T* const swap = inner;
+        inner = sigma;
+        sigma = swap;
+    }
+};
+
 // diagonal: (steps, n, n), symmetric; below: (steps − 1, n, n).
 template <class Size, class T>
 inline void inverse_blocks_sequence(Size size, std::int64_t steps, const T* L, const T* C, T* diagonal, T* below,
                                     T* scratch) {
-    const int n = size.n(), stride = size.stride();
-    T* sigma = scratch;
-    T* const product = sigma + size.padded();  // Σ_{t+1,t+1} C_t
-    T* const rows = product + size.padded();   // of C_t
-    T* inner = rows + size.padded();
-    T* const work = inner + size.padded();
-    T* const reciprocal = work + size.padded();
-    clear(size, sigma);
-    clear(size, rows);
-    clear(size, work);
+    InverseRecursion<Size, T> recursion(size, scratch);
     for (std::int64_t t = steps - 1; t >= 0; --t) {
-        const T* const l = L + t * size.block();
-        reciprocals(size, l, reciprocal);
-        clear(size, inner);
-        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
-        if (t + 1 < steps) {
-            const T* const c = C + t * size.block();
-            clear(size, product);
-            add_product<1>(size, product, sigma, c, n, 1);
-            load_rows(size, c, rows);
-            add_product<1>(size, inner, rows, product, 1, stride);
-            solve_from_right(size, product, l, reciprocal);
-            for (int j = 0; j < n; ++j) scale_column(size, product, j, T(-1));
-            store_columns(size, product, below + t * size.block());
-        }
-        solve_from_both_sides(size, inner, l, reciprocal, work);
-        store_rows(size, inner, diagonal + t * size.block());
-        T* const swap = inner;
-        inner = sigma;
-        sigma = swap;
+        const std::int64_t at = t * size.block();
+        const bool last = t + 1 == steps;
+        recursion.step(L + at, last ? nullptr : C + at);
+        store_rows(size, recursion.sigma, diagonal + at);
+        if (last) continue;
+        for (int j = 0; j < size.n(); ++j) scale_column(size, recursion.negative, j, T(-1));
+        store_columns(size, recursion.negative, below + at);
     }
 }
 

@@ -24,8 +24,8 @@ def _ours_factor(diag: Tensor, lower: Tensor) -> ni.BlockBidiagonal:
 
 
 def _ours(diag: Tensor, lower: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    factor = _ours_factor(diag, lower)
-    return factor.solve_transpose(factor.solve(b)), 2 * factor.logdet()
+    x, logdet = ni.BlockTridiagonal(diag, lower).solve_logdet(b)
+    return x, logdet
 
 
 def _dense_factor(diag: Tensor, lower: Tensor) -> Tensor:
