@@ -10,6 +10,10 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "block_tridiagonal_kernels.hpp"
 #include "neuralinv/dispatch.hpp"
 #include "thread_pool.hpp"
@@ -58,6 +62,18 @@ struct Release {
     void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(alignment)); }
 };
 
+// Large memory that nobody has touched yet comes in pages of 2 MiB, where the system has them: on virtual machines a page
+// of 4 KiB can take longer to come than to fill. Advice, and no more: what is in memory already stays as it is.
+template <class T>
+void prefer_large_pages(const T* memory, std::int64_t entries) {
+#if defined(__linux__)
+    constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
+    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+    const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(memory + entries) / page * page;
+    if (memory && end > begin + page) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 // Scratch memory for as many pieces of work as run at once.
 template <class T>
 class Scratch {
@@ -66,6 +82,7 @@ class Scratch {
         : slots_(slots), each_((std::size_t(entries) + line - 1) / line * line), busy_(new std::atomic<bool>[slots]),
           memory_(static_cast<T*>(::operator new(std::size_t(slots) * each_ * sizeof(T), std::align_val_t(alignment)))) {
         for (std::int64_t s = 0; s < slots; ++s) busy_[s].store(false);
+        prefer_large_pages(memory_.get(), slots * std::int64_t(each_));
     }
 
     std::int64_t take() {
@@ -197,6 +214,8 @@ std::int64_t factor(const Problem& problem, const T* D, const T* B, T* L, T* C, 
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), below = blocks_below(problem);
+    prefer_large_pages(L, problem.sequences * size);
+    prefer_large_pages(C, problem.sequences * below);
     const auto spoil_failed = [&](std::int64_t s) {
         if (info[s] == 0) return;
         for (std::int64_t e = 0; e < size; ++e) L[s * size + e] = std::numeric_limits<T>::quiet_NaN();
@@ -337,6 +356,7 @@ std::int64_t solve_system(const Problem& problem, std::int64_t k, const T* D, co
     // Factors that nobody will ask for lie behind the scratch memory.
     const std::int64_t entries = (system_scratch_entries<T>(problem, k) + 15) / 16 * 16;
     const std::int64_t width = problem.sequences < least_in_lanes<T>(problem) ? 1 : kernel.in_lanes.lanes;
+    if (factors) prefer_large_pages(factors, factor_entries<T>(problem));
     const auto factors_at = [&](std::int64_t s, T* scratch) {
         return factors ? factors + s * factors_of_one(problem) : scratch + entries;
     };
@@ -362,6 +382,10 @@ void solve_system_rev(const Problem& problem, std::int64_t k, const T* factors, 
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), below = blocks_below(problem), rhs = problem.steps * problem.n * k;
+    if (D_bar) {
+        prefer_large_pages(D_bar, problem.sequences * size);
+        prefer_large_pages(B_bar, problem.sequences * below);
+    }
     const auto gradient = [&](std::int64_t s) { return logs_bar ? logs_bar + s : nullptr; };
     const auto diagonal = [&](std::int64_t s) { return D_bar ? D_bar + s * size : nullptr; };
     for_each_sequence<T>(

@@ -43,7 +43,7 @@ constexpr BlockTridiagonalKernels<T> block_tridiagonal_kernels() {
     return {
         [](int n) { return with_size<T>(n, [](auto size) { return scratch_entries(size); }); },
         [](int n, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
-            return with_size<T>(n, [=](auto size) { return factor_sequence(size, steps, D, B, L, C, scratch, [](std::int64_t) {}); });
+            return with_size<T>(n, [=](auto size) { return factor_sequence(size, steps, D, B, L, C, scratch); });
         },
         [](int n, std::int64_t steps, const T* L, const T* C, const T* L_bar, const T* C_bar, T* D_bar, T* B_bar,
            T* scratch) {

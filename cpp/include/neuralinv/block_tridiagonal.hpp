@@ -87,11 +87,13 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
     return 0;
 }
 
-// `finished(t)` hears that L_t and C_t are in memory: one step late, when they have arrived there.
-template <bool careful, class Size, class T, class Finished>
+// F y = b is solved on the way for k right-hand sides b, y (steps, n, k), if n + k ≤ stride: they ride along in the padding,
+// as more rows below L_t. With yᵀ_{t−1} below C_{t−1}, what the blocks lose is what bᵀ_t has to lose, and (bᵀ − yᵀ Cᵀ) L⁻ᵀ
+// is what becomes of rows below L_t.
+template <bool careful, class Size, class T>
 NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
-                                           const Finished& finished) {
-    const int stride = size.stride();
+                                           int k, const T* b, T* y) {
+    const int n = size.n(), stride = size.stride();
     T* const l = scratch;
     T* const scaled = l + size.padded();
     T* c = scaled + size.padded();
@@ -103,76 +105,135 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
     for (std::int64_t t = 0; t < steps; ++t) {
         const bool last = t + 1 == steps;
         load_columns(size, D + t * size.block(), l);
+        for (int j = 0; j < n; ++j)
+            for (int r = 0; r < k; ++r) l[j * stride + n + r] = b[(t * n + j) * k + r];
         if (t > 0) add_product<-1>(size, l, c_before, c_before, stride, 1);
         if (!last) load_columns(size, B + t * size.block(), c);
         const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
-        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * size.n() + status;
+        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * n + status;
         store_columns(size, l, L + t * size.block());
         clear_above_diagonal(size, L + t * size.block());
         if (!last) store_columns(size, c, C + t * size.block());
+        for (int j = 0; j < n; ++j)
+            for (int r = 0; r < k; ++r)
+                y[(t * n + j) * k + r] = c[j * stride + n + r] = l[j * stride + n + r];
         T* const swap = c;
         c = c_before;
         c_before = swap;
-        if (t > 0) finished(t - 1);
     }
-    finished(steps - 1);
     return 0;
 }
 
-template <class T, class Finished>
+template <class T>
 __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
-                                                              T* C, T* scratch, const Finished& finished) {
-    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch, finished);
+                                                              T* C, T* scratch) {
+    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch, 0, D, L);
 }
 
 // Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
 // for the dense matrix): pivot (k − 1) mod n of step (k − 1) / n is not a positive finite number. NaN and infinity
-// anywhere in what is read end there, too. `finished`: see `factor_steps`; extreme pivots make it hear of steps again.
-template <class Size, class T, class Finished>
-inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
-                                    const Finished& finished) {
-    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, finished);
-    return __builtin_expect(status == extreme_pivot, 0)
-               ? factor_carefully(size.n(), steps, D, B, L, C, scratch, finished)
-               : status;
+// anywhere in what is read end there, too.
+template <class Size, class T>
+inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
+    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, 0, D, L);
+    return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
+                                                        : status;
 }
 
 // ---- solves with the factor ------------------------------------------------------------------------------------------
 
-// The sum of all lanes, halves to halves: one lane after another would be a long chain.
-template <class T, class V>
-NEURALINV_INLINE T sum_of_lanes(V sum) {
-    constexpr int count = int(sizeof(V) / sizeof(T));
-    T part[count];
-    __builtin_memcpy(part, &sum, sizeof(part));
-    for (int half = count / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; ++l) part[l] += part[l + half];
-    return part[0];
-}
+// Groups of `piece` rows are what the vectors of a single right-hand side go by.
 
-// The sum of a[k] b[k] for k from `from` on, as far as whole Vs go; `from` moves on.
-template <class V, class T>
-NEURALINV_INLINE T dot_of_vectors(const T* a, const T* b, int& from, int count) {
-    constexpr int width = int(sizeof(V) / sizeof(T));
-    if (from + width > count) return T(0);
-    V sum{};
-    for (; from + width <= count; from += width) {
-        V left, right;
-        __builtin_memcpy(&left, a + from, sizeof(V));
-        __builtin_memcpy(&right, b + from, sizeof(V));
-        sum = sum + left * right;
-    }
-    return sum_of_lanes<T>(sum);
-}
-
-// x − Σ_k a[k] b[k], `count` terms.
+// The sum of the pieces of 16 bytes that a vector consists of.
 template <class T>
-NEURALINV_INLINE T subtract_dot(T x, const T* a, const T* b, int count) {
-    int k = 0;
-    x -= dot_of_vectors<Vector<T>>(a, b, k, count);
-    if constexpr (lanes<T> > piece<T>) x -= dot_of_vectors<Piece<T>>(a, b, k, count);
-    for (; k < count; ++k) x -= a[k] * b[k];
-    return x;
+NEURALINV_INLINE Piece<T> sum_of_pieces(Vector<T> v) {
+#if NEURALINV_VECTOR_BYTES == 16
+    return v;
+#elif NEURALINV_VECTOR_BYTES == 32
+    return Piece<T>(lower(Half256(v))) + Piece<T>(upper(Half256(v)));
+#else
+    const Half256 a = lower(Half512(v)), b = upper(Half512(v));
+    return (Piece<T>(lower(a)) + Piece<T>(upper(a))) + (Piece<T>(lower(b)) + Piece<T>(upper(b)));
+#endif
+}
+
+// Entry r is the sum of all entries of p[r].
+NEURALINV_INLINE Piece<float> sums_of_entries(const Piece<float> (&p)[4]) {
+    const Piece<float> a = __builtin_shufflevector(p[0], p[1], 0, 4, 1, 5) + __builtin_shufflevector(p[0], p[1], 2, 6, 3, 7);
+    const Piece<float> b = __builtin_shufflevector(p[2], p[3], 0, 4, 1, 5) + __builtin_shufflevector(p[2], p[3], 2, 6, 3, 7);
+    return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+}
+
+NEURALINV_INLINE Piece<double> sums_of_entries(const Piece<double> (&p)[2]) {
+    return __builtin_shufflevector(p[0], p[1], 0, 2) + __builtin_shufflevector(p[0], p[1], 1, 3);
+}
+
+// sum[r] gets Σ_{k < count} rows[r·n + k] x[k] as vectors, pieces and, `rest`, scalars.
+template <class T>
+struct RowSums {
+    Vector<T> wide[piece<T>] = {};
+    Piece<T> narrow[piece<T>] = {};
+    Piece<T> rest = {};
+
+    NEURALINV_INLINE void add(const T* rows, int n, const T* x, int count) {
+        int k = 0;
+        for (; k + lanes<T> <= count; k += lanes<T>) add_to(wide, rows + k, n, x + k);
+        if constexpr (lanes<T> > piece<T>)
+            for (; k + piece<T> <= count; k += piece<T>) add_to(narrow, rows + k, n, x + k);
+        for (; k < count; ++k)
+            static_for<0, piece<T>>([&](auto r_) NEURALINV_LAMBDA {
+                constexpr int r = decltype(r_)::value;
+                rest[r] += rows[r * n + k] * x[k];
+            });
+    }
+
+    NEURALINV_INLINE Piece<T> totals() const {
+        Piece<T> sums[piece<T>];
+        static_for<0, piece<T>>([&](auto r_) NEURALINV_LAMBDA {
+            constexpr int r = decltype(r_)::value;
+            sums[r] = sum_of_pieces<T>(wide[r]) + narrow[r];
+        });
+        return sums_of_entries(sums) + rest;
+    }
+
+   private:
+    template <class V>
+    NEURALINV_INLINE static void add_to(V (&sum)[piece<T>], const T* rows, int n, const T* x) {
+        V factor;
+        __builtin_memcpy(&factor, x, sizeof(V));
+        static_for<0, piece<T>>([&](auto r_) NEURALINV_LAMBDA {
+            constexpr int r = decltype(r_)::value;
+            V row;
+            __builtin_memcpy(&row, rows + r * n, sizeof(V));
+            sum[r] = sum[r] + row * factor;
+        });
+    }
+};
+
+// x[i] −= Σ_{r < count} rows[r·n + i] values[r] for i < end.
+template <int count, class V, class T>
+NEURALINV_INLINE int subtract_rows_as(T* __restrict x, const T* __restrict rows, int n, const T* values, int i, int end) {
+    constexpr int width = int(sizeof(V) / sizeof(T));
+    for (; i + width <= end; i += width) {
+        V sum;
+        __builtin_memcpy(&sum, x + i, sizeof(V));
+        static_for<0, count>([&](auto r_) NEURALINV_LAMBDA {
+            constexpr int r = decltype(r_)::value;
+            V row;
+            __builtin_memcpy(&row, rows + r * n + i, sizeof(V));
+            sum = sum - row * values[r];
+        });
+        __builtin_memcpy(x + i, &sum, sizeof(V));
+    }
+    return i;
+}
+
+template <int count, class T>
+NEURALINV_INLINE void subtract_rows(T* __restrict x, const T* __restrict rows, int n, const T* values, int end) {
+    int i = subtract_rows_as<count, Vector<T>>(x, rows, n, values, 0, end);
+    if constexpr (lanes<T> > piece<T>) i = subtract_rows_as<count, Piece<T>>(x, rows, n, values, i, end);
+    for (; i < end; ++i)
+        for (int r = 0; r < count; ++r) x[i] -= rows[r * n + i] * values[r];
 }
 
 // One step of F x = b for one right-hand side: x = L⁻¹ (b − C x_before). C is null in the first step.
@@ -200,8 +261,25 @@ NEURALINV_INLINE void step_forward(Size size, const T* __restrict L, const T* __
                 [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= L[decltype(i)::value * m + k] * value; });
         });
     } else {
-        for (int i = 0; i < n; ++i) x[i] = C ? subtract_dot(b[i], C + i * n, x_before, n) : b[i];
-        for (int i = 0; i < n; ++i) x[i] = subtract_dot(x[i], L + i * n, x, i) / L[i * n + i];
+        int i = 0;
+        for (; i + piece<T> <= n; i += piece<T>) {
+            RowSums<T> sums;
+            if (C) sums.add(C + i * n, n, x_before, n);
+            sums.add(L + i * n, n, x, i);
+            const Piece<T> totals = sums.totals();
+            for (int r = i; r < i + piece<T>; ++r) {
+                T value = b[r] - totals[r - i];
+                for (int k = i; k < r; ++k) value -= L[r * n + k] * x[k];
+                x[r] = value * (T(1) / L[r * n + r]);
+            }
+        }
+        for (; i < n; ++i) {
+            T value = b[i];
+            if (C)
+                for (int k = 0; k < n; ++k) value -= C[i * n + k] * x_before[k];
+            for (int k = 0; k < i; ++k) value -= L[i * n + k] * x[k];
+            x[i] = value * (T(1) / L[i * n + i]);
+        }
     }
 }
 
@@ -230,12 +308,25 @@ NEURALINV_INLINE void step_backward(Size size, const T* __restrict L, const T* _
         });
     } else {
         for (int i = 0; i < n; ++i) x[i] = b[i];
-        if (C)
-            for (int k = 0; k < n; ++k)
-                for (int i = 0; i < n; ++i) x[i] -= C[k * n + i] * x_after[k];
-        for (int k = n - 1; k >= 0; --k) {
-            const T value = x[k] /= L[k * n + k];
-            for (int i = 0; i < k; ++i) x[i] -= L[k * n + i] * value;
+        if (C) {
+            int k = 0;
+            for (; k + piece<T> <= n; k += piece<T>) subtract_rows<piece<T>>(x, C + k * n, n, x_after + k, n);
+            for (; k < n; ++k) subtract_rows<1>(x, C + k * n, n, x_after + k, n);
+        }
+        int end = n;
+        for (; end % piece<T> != 0; --end) {
+            const T value = x[end - 1] *= T(1) / L[(end - 1) * n + end - 1];
+            subtract_rows<1>(x, L + (end - 1) * n, n, &value, end - 1);
+        }
+        for (; end > 0; end -= piece<T>) {
+            const int begin = end - piece<T>;
+            T values[piece<T>];
+            for (int k = end - 1; k >= begin; --k) {
+                T value = x[k];
+                for (int r = k + 1; r < end; ++r) value -= L[r * n + k] * values[r - begin];
+                values[k - begin] = x[k] = value * (T(1) / L[k * n + k]);
+            }
+            subtract_rows<piece<T>>(x, L + begin * n, n, values, begin);
         }
     }
 }

@@ -10,11 +10,14 @@ namespace neuralinv::NEURALINV_TARGET {
 template <class Size, class T>
 inline std::int64_t solve_system_sequence(Size size, std::int64_t steps, std::int64_t k, const T* D, const T* B,
                                           const T* b, T* L, T* C, T* x, T* scratch) {
-    const std::int64_t status = factor_sequence(size, steps, D, B, L, C, scratch, [&](std::int64_t t) NEURALINV_LAMBDA {
-        if (k > 0) solve_step(size, steps, k, false, t, L, C, b, x);
-    });
-    if (status == 0 && k > 0) solve_sequence(size, steps, k, true, L, C, x, x);
-    return status;
+    const bool along = k > 0 && size.n() + k <= size.stride();
+    std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, along ? int(k) : 0, b, x);
+    const bool again = status == extreme_pivot;
+    if (__builtin_expect(again, 0)) status = factor_carefully(size.n(), steps, D, B, L, C, scratch);
+    if (status != 0 || k == 0) return status;
+    if (!along || again) solve_sequence(size, steps, k, false, L, C, b, x);
+    solve_sequence(size, steps, k, true, L, C, x, x);
+    return 0;
 }
 
 // Columns of k right-hand sides (n, k) as padded vectors, `stride` apart.

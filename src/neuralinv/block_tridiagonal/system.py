@@ -1,9 +1,9 @@
 """``M x = b`` and ``log det M`` together, with gradients that need no gradient of the Cholesky factor.
 
-With ``w = M⁻¹ x̄`` and ``g`` the gradient of ``log det M``, the gradient of a symmetric ``M`` is ``g M⁻¹ − ½ (w xᵀ + x wᵀ)``
-on the blocks that ``M`` has: one more solve, and the blocks of the inverse. The compiled kernels do it in one call each
-way (block_tridiagonal_system.hpp); other methods, function transforms and second derivatives compose it of factor, solves
-and log-determinant.
+With ``w = M⁻¹ x̄`` and ``g`` the gradient of ``log det M``, the gradient of a symmetric ``M`` is
+``g M⁻¹ − ½ (w xᵀ + x wᵀ)`` on the blocks that ``M`` has: one more solve, and the blocks of the inverse. The compiled
+kernels do it in one call each way (block_tridiagonal_system.hpp); other methods, function transforms and second
+derivatives compose it of factor, solves and log-determinant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def solve_system(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor
         If a matrix is not positive definite.
     """
     given = (D, B) if b is None else (D, B, b)
-    if implementation is not native or not native.takes_directly(*given):  # type: ignore[comparison-overlap]
+    if implementation is not native or not native.takes_directly(*given):
         return _composed(implementation, D, B, b, logdet)
     D, B, b = D.contiguous(), B.contiguous(), None if b is None else b.contiguous()
     if torch.is_grad_enabled() and any(x.requires_grad for x in given):
@@ -63,6 +63,8 @@ class _System(Function):
     def forward(ctx: Any, D: Tensor, B: Tensor, b: Tensor | None, logdet: bool) -> Solution:
         x, logs, factors = _solve_or_raise(D, B, b, logdet, keep_factors=True)
         ctx.set_materialize_grads(False)
+        if logs is not None and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
+            ctx.mark_non_differentiable(logs)
         ctx.save_for_backward(D, B, b, factors, x)
         return x, logs
 
