@@ -5,6 +5,7 @@
 #include "neuralinv/block_tridiagonal.hpp"
 #include "neuralinv/block_tridiagonal_lanes.hpp"
 #include "neuralinv/block_tridiagonal_rev.hpp"
+#include "neuralinv/block_tridiagonal_solve.hpp"
 #include "neuralinv/block_tridiagonal_system.hpp"
 #include "neuralinv/block_tridiagonal_system_lanes.hpp"
 

@@ -2,7 +2,7 @@
 // their reverse passes one by one, for the gradient needs blocks of the inverse instead of gradients of the factor.
 #pragma once
 
-#include "block_tridiagonal.hpp"
+#include "block_tridiagonal_solve.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
