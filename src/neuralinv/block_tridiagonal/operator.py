@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -219,8 +217,10 @@ class BlockTridiagonal:
         blocks = self._blocks
         D = self._diagonal(jitter)
         method = dispatch.implementation(self.method, D)
-        with _errors_of(blocks):
+        try:
             L, C, info = method.factor(D, blocks.lower, check=check)
+        except torch.linalg.LinAlgError as error:
+            raise _in_kind(error, blocks) from None
         factor = BlockBidiagonal._of(Blocks(L, C, blocks.is_numpy), self.method)
         return CholeskyResult(factor, blocks.restore(info))
 
@@ -232,8 +232,11 @@ class BlockTridiagonal:
             x = factor._solve(factor._solve(rhs, transposed=False), transposed=True)
             return x, 2 * factor._log_determinant() if logdet else None
         D = self._diagonal(jitter)
-        with _errors_of(blocks):
-            return solve_system(dispatch.implementation(self.method, D), D, blocks.lower, rhs, logdet=logdet)
+        method = dispatch.implementation(self.method, D)
+        try:
+            return solve_system(method, D, blocks.lower, rhs, logdet=logdet)
+        except torch.linalg.LinAlgError as error:
+            raise _in_kind(error, blocks) from None
 
     def _diagonal(self, jitter: float) -> Tensor:
         D = self._blocks.diag
@@ -351,15 +354,9 @@ class BlockBidiagonal:
         return method.solve(L, C, rhs, transposed=transposed)
 
 
-@contextmanager
-def _errors_of(blocks: Blocks) -> Iterator[None]:
-    """Raise NumPy's LinAlgError for blocks that came as NumPy arrays."""
-    try:
-        yield
-    except torch.linalg.LinAlgError as error:
-        if not blocks.is_numpy:
-            raise
-        raise np.linalg.LinAlgError(str(error)) from None
+def _in_kind(error: torch.linalg.LinAlgError, blocks: Blocks) -> Exception:
+    """Return the error as NumPy's for blocks that came as NumPy arrays."""
+    return np.linalg.LinAlgError(str(error)) if blocks.is_numpy else error
 
 
 def _is_scalar(value: object) -> bool:
