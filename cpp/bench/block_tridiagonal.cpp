@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "check.hpp"
 #include "neuralinv/block_tridiagonal_dispatch.hpp"
@@ -56,8 +57,18 @@ void measure(std::int64_t sequences, std::int64_t steps, std::int64_t n) {
     std::printf(" solve_rev %8.2f", per * least([&] {
                     bt::solve_rev<T>(p, 1, false, L.data(), C.data(), x.data(), b.data(), D2.data(), B2.data(), y.data());
                 }));
-    std::printf(" inverse_blocks %8.2f\n",
-                per * least([&] { bt::inverse_blocks<T>(p, L.data(), C.data(), D2.data(), B2.data()); }));
+    std::printf(" inverse_blocks %8.2f", per * least([&] {
+                    bt::inverse_blocks<T>(p, L.data(), C.data(), D2.data(), B2.data());
+                }));
+    std::unique_ptr<T, decltype(&std::free)> factors(
+        static_cast<T*>(std::aligned_alloc(64, (std::size_t(bt::factor_entries<T>(p)) * sizeof(T) + 63) / 64 * 64)), &std::free);
+    std::vector<T> logs(std::size_t(sequences), T(1));
+    std::printf(" system %8.2f", per * least([&] {
+                    bt::solve_system<T>(p, 1, D.data(), B.data(), b.data(), x.data(), logs.data(), info.data(), factors.get());
+                }));
+    std::printf(" system_rev %8.2f\n", per * least([&] {
+                    bt::solve_system_rev<T>(p, 1, factors.get(), x.data(), b.data(), logs.data(), D2.data(), B2.data(), y.data());
+                }));
 }
 
 }  // namespace

@@ -73,6 +73,29 @@ void inverse_blocks_rev(Size sequences, Size steps, Size n, int threads, Address
 }
 
 template <class T>
+Size factor_entries(Size sequences, Size steps, Size n, int threads) {
+    return bt::factor_entries<T>(problem(sequences, steps, n, threads));
+}
+
+template <class T>
+Size solve_system(Size sequences, Size steps, Size n, int threads, Size k, Address D, Address B, Address b, Address x,
+                  Address logs, Address info, Address factors) {
+    const bt::Problem p = problem(sequences, steps, n, threads);
+    nb::gil_scoped_release release;
+    return bt::solve_system<T>(p, k, at<T>(D), at<T>(B), at<T>(b), at<T>(x), at<T>(logs), at<std::int64_t>(info),
+                               at<T>(factors));
+}
+
+template <class T>
+void solve_system_rev(Size sequences, Size steps, Size n, int threads, Size k, Address factors, Address x, Address x_bar,
+                      Address logs_bar, Address D_bar, Address B_bar, Address b_bar) {
+    const bt::Problem p = problem(sequences, steps, n, threads);
+    nb::gil_scoped_release release;
+    bt::solve_system_rev<T>(p, k, at<T>(factors), at<T>(x), at<T>(x_bar), at<T>(logs_bar), at<T>(D_bar), at<T>(B_bar),
+                            at<T>(b_bar));
+}
+
+template <class T>
 void log_diagonal(Size sequences, Size steps, Size n, int threads, Address L, Address result) {
     const bt::Problem p = problem(sequences, steps, n, threads);
     nb::gil_scoped_release release;
@@ -94,6 +117,9 @@ void bind(nb::module_ m) {
     m.def("solve_rev", &solve_rev<T>);
     m.def("inverse_blocks", &inverse_blocks<T>);
     m.def("inverse_blocks_rev", &inverse_blocks_rev<T>);
+    m.def("factor_entries", &factor_entries<T>);
+    m.def("solve_system", &solve_system<T>);
+    m.def("solve_system_rev", &solve_system_rev<T>);
     m.def("log_diagonal", &log_diagonal<T>);
     m.def("log_diagonal_rev", &log_diagonal_rev<T>);
 }

@@ -4,13 +4,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 
 #include "block_tridiagonal_kernels.hpp"
 #include "neuralinv/dispatch.hpp"
+#include "scratch.hpp"
 #include "thread_pool.hpp"
 
 namespace neuralinv {
@@ -51,12 +50,6 @@ const BlockTridiagonalKernels<T>& kernels() {
         return chosen->f64;
 }
 
-constexpr std::size_t alignment = 64;
-
-struct Release {
-    void operator()(void* memory) const { ::operator delete(memory, std::align_val_t(alignment)); }
-};
-
 // Waking a thread costs some microseconds: below this many multiplications one thread does the work.
 constexpr double work_for_threads = 1 << 16;
 
@@ -69,7 +62,7 @@ int least_in_lanes(std::int64_t n, int lanes) {
 }
 
 // Call one(sequence, scratch) for every sequence, or several(first, count, scratch) for every vector of them. Each piece
-// of the work has `entries` of scratch memory of its own.
+// of the work has `entries` of scratch memory to itself while it runs.
 template <class T, class One, class Several>
 void for_each_sequence(const Problem& problem, std::int64_t entries, double work_per_step, int least, const One& one,
                        const Several& several) {
@@ -78,17 +71,15 @@ void for_each_sequence(const Problem& problem, std::int64_t entries, double work
     const std::int64_t width = in_lanes ? kernel.lanes : 1, tiles = (problem.sequences + width - 1) / width;
     const double work = double(problem.sequences) * double(problem.steps) * work_per_step;
     const int threads = work < work_for_threads ? 1 : problem.threads;
-    // Few pieces, for each takes scratch memory, but several for each thread, so that an interrupted one holds up nobody.
+    // Several pieces for each thread, so that an interrupted one holds up nobody.
     const std::int64_t most = threads <= 1 ? 1 : std::int64_t(threads) * 8;
     const std::int64_t pieces = tiles < most ? tiles : most;
     if (pieces == 0) return;
-    const std::size_t line = alignment / sizeof(T);
-    const std::size_t each = (std::size_t(entries) + line - 1) / line * line;
-    const std::unique_ptr<T, Release> memory(
-        static_cast<T*>(::operator new(std::size_t(pieces) * each * sizeof(T), std::align_val_t(alignment))));
+    Scratch<T> memory(pieces < threads ? pieces : threads < 1 ? 1 : threads, entries);
     auto run_piece = [&](std::int64_t piece) {
         const std::int64_t begin = tiles * piece / pieces, end = tiles * (piece + 1) / pieces;
-        T* const scratch = memory.get() + std::size_t(piece) * each;
+        const std::int64_t slot = memory.take();
+        T* const scratch = memory.at(slot);
         for (std::int64_t tile = begin; tile < end; ++tile) {
             const std::int64_t first = tile * width, left = problem.sequences - first;
             const std::int64_t count = left < width ? left : width;
@@ -97,6 +88,7 @@ void for_each_sequence(const Problem& problem, std::int64_t entries, double work
             else
                 for (std::int64_t s = first; s < first + count; ++s) one(s, scratch);
         }
+        memory.give_back(slot);
     };
     parallel_for(threads, pieces, run_piece);
 }
@@ -125,6 +117,41 @@ std::int64_t blocks(const Problem& problem) { return problem.steps * problem.n *
 
 std::int64_t blocks_below(const Problem& problem) { return (problem.steps - 1) * problem.n * problem.n; }
 
+// Of the diagonals of L (steps, n, n). Logarithms are dear: multiply the mantissas, count the exponents apart, and take one
+// logarithm in a while.
+template <class T>
+double sum_of_logarithms(std::int64_t steps, std::int64_t n, const T* L) {
+    double logarithms = 0, product = 1;
+    std::int64_t exponents = 0;
+    for (std::int64_t t = 0; t < steps; ++t)
+        for (std::int64_t i = 0; i < n; ++i) {
+            const double value = double(L[(t * n + i) * n + i]);
+            std::uint64_t bits;
+            std::memcpy(&bits, &value, sizeof(bits));
+            const std::uint64_t exponent = bits >> 52;
+            if (exponent - 1 >= 0x7fe) {  // zero, subnormal, infinite, negative, not a number
+                logarithms += std::log(value);
+                continue;
+            }
+            exponents += std::int64_t(exponent) - 1023;
+            bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;  // from 1 to 2
+            double mantissa;
+            std::memcpy(&mantissa, &bits, sizeof(mantissa));
+            product *= mantissa;
+            if (product > 0x1p900) {
+                logarithms += std::log(product);
+                product = 1;
+            }
+        }
+    return logarithms + std::log(product) + double(exponents) * 0.69314718055994530942;
+}
+
+std::int64_t first_failure(const Problem& problem, const std::int64_t* info) {
+    for (std::int64_t s = 0; s < problem.sequences; ++s)
+        if (info[s] != 0) return s;
+    return -1;
+}
+
 double cube(const Problem& problem) { return double(problem.n) * double(problem.n) * double(problem.n); }
 
 double square(const Problem& problem) { return double(problem.n) * double(problem.n); }
@@ -136,6 +163,8 @@ std::int64_t factor(const Problem& problem, const T* D, const T* B, T* L, T* C, 
     const auto& kernel = kernels<T>();
     const int n = int(problem.n);
     const std::int64_t size = blocks(problem), below = blocks_below(problem);
+    prefer_large_pages(L, problem.sequences * size);
+    prefer_large_pages(C, problem.sequences * below);
     const auto spoil_failed = [&](std::int64_t s) {
         if (info[s] == 0) return;
         for (std::int64_t e = 0; e < size; ++e) L[s * size + e] = std::numeric_limits<T>::quiet_NaN();
@@ -152,9 +181,7 @@ std::int64_t factor(const Problem& problem, const T* D, const T* B, T* L, T* C, 
                                    info + s, scratch);
             for (int i = 0; i < count; ++i) spoil_failed(s + i);
         });
-    for (std::int64_t s = 0; s < problem.sequences; ++s)
-        if (info[s] != 0) return s;
-    return -1;
+    return first_failure(problem, info);
 }
 
 template <class T>
@@ -232,32 +259,9 @@ void inverse_blocks_rev(const Problem& problem, const T* L, const T* C, const T*
 
 template <class T>
 void log_diagonal(const Problem& problem, const T* L, T* result) {
-    const std::int64_t n = problem.n, size = blocks(problem);
-    for_each_sequence<T>(problem, 0, double(n), [&](std::int64_t s, T*) {
-        // Logarithms are dear: multiply the mantissas, count the exponents apart, and take one logarithm in a while.
-        double logarithms = 0, product = 1;
-        std::int64_t exponents = 0;
-        for (std::int64_t t = 0; t < problem.steps; ++t)
-            for (std::int64_t i = 0; i < n; ++i) {
-                const double value = double(L[s * size + (t * n + i) * n + i]);
-                std::uint64_t bits;
-                std::memcpy(&bits, &value, sizeof(bits));
-                const std::uint64_t exponent = bits >> 52;
-                if (exponent - 1 >= 0x7fe) {  // zero, subnormal, infinite, negative, not a number
-                    logarithms += std::log(value);
-                    continue;
-                }
-                exponents += std::int64_t(exponent) - 1023;
-                bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;  // from 1 to 2
-                double mantissa;
-                std::memcpy(&mantissa, &bits, sizeof(mantissa));
-                product *= mantissa;
-                if (product > 0x1p900) {
-                    logarithms += std::log(product);
-                    product = 1;
-                }
-            }
-        result[s] = T(logarithms + std::log(product) + double(exponents) * 0.69314718055994530942);
+    const std::int64_t size = blocks(problem);
+    for_each_sequence<T>(problem, 0, double(problem.n), [&](std::int64_t s, T*) {
+        result[s] = T(sum_of_logarithms(problem.steps, problem.n, L + s * size));
     });
 }
 
@@ -274,6 +278,79 @@ void log_diagonal_rev(const Problem& problem, const T* L, const T* result_bar, T
     });
 }
 
+// A sequence has 2 steps blocks among the factors: L and C one after the other or, in a tile of lanes, as the kernel likes.
+std::int64_t factors_of_one(const Problem& problem) { return 2 * blocks(problem); }
+
+template <class T>
+std::int64_t factor_entries(const Problem& problem) {
+    const std::int64_t lanes = problem.sequences < least_in_lanes<T>(problem) ? 1 : kernels<T>().in_lanes.lanes;
+    return (problem.sequences + lanes - 1) / lanes * lanes * factors_of_one(problem);  // the last tile is whole in memory
+}
+
+template <class T>
+std::int64_t system_scratch_entries(const Problem& problem, std::int64_t k) {
+    const auto& kernel = kernels<T>();
+    const std::int64_t one = kernel.system_scratch_entries(int(problem.n), k);
+    if (problem.sequences < least_in_lanes<T>(problem)) return one;
+    const std::int64_t several = kernel.in_lanes.system_scratch_entries(int(problem.n), problem.steps, k);
+    return one > several ? one : several;
+}
+
+template <class T>
+std::int64_t solve_system(const Problem& problem, std::int64_t k, const T* D, const T* B, const T* b, T* x, T* logs,
+                          std::int64_t* info, T* factors) {
+    const auto& kernel = kernels<T>();
+    const int n = int(problem.n);
+    const std::int64_t size = blocks(problem), below = blocks_below(problem), rhs = problem.steps * problem.n * k;
+    // Factors that nobody will ask for lie behind the scratch memory.
+    const std::int64_t entries = (system_scratch_entries<T>(problem, k) + 15) / 16 * 16;
+    const std::int64_t width = problem.sequences < least_in_lanes<T>(problem) ? 1 : kernel.in_lanes.lanes;
+    if (factors) prefer_large_pages(factors, factor_entries<T>(problem));
+    const auto factors_at = [&](std::int64_t s, T* scratch) {
+        return factors ? factors + s * factors_of_one(problem) : scratch + entries;
+    };
+    for_each_sequence<T>(
+        problem, entries + (factors ? 0 : width * factors_of_one(problem)), cube(problem) / 4, least_in_lanes<T>(problem),
+        [&](std::int64_t s, T* scratch) {
+            T* const L = factors_at(s, scratch);
+            info[s] = kernel.solve_system(n, problem.steps, k, D + s * size, B + s * below, b + s * rhs, L, L + size,
+                                          x + s * rhs, scratch);
+            if (logs && info[s] == 0) logs[s] = T(2 * sum_of_logarithms(problem.steps, problem.n, L));
+        },
+        [&](std::int64_t s, int count, T* scratch) {
+            kernel.in_lanes.solve_system(n, problem.steps, k, count, D + s * size, B + s * below, b + s * rhs,
+                                         x + s * rhs, logs ? logs + s : nullptr, info + s,
+                                         factors_at(s, scratch), scratch);
+        });
+    return first_failure(problem, info);
+}
+
+template <class T>
+void solve_system_rev(const Problem& problem, std::int64_t k, const T* factors, const T* x, const T* x_bar,
+                      const T* logs_bar, T* D_bar, T* B_bar, T* b_bar) {
+    const auto& kernel = kernels<T>();
+    const int n = int(problem.n);
+    const std::int64_t size = blocks(problem), below = blocks_below(problem), rhs = problem.steps * problem.n * k;
+    if (D_bar) {
+        prefer_large_pages(D_bar, problem.sequences * size);
+        prefer_large_pages(B_bar, problem.sequences * below);
+    }
+    const auto gradient = [&](std::int64_t s) { return logs_bar ? logs_bar + s : nullptr; };
+    const auto diagonal = [&](std::int64_t s) { return D_bar ? D_bar + s * size : nullptr; };
+    for_each_sequence<T>(
+        problem, system_scratch_entries<T>(problem, k), cube(problem), least_in_lanes<T>(problem),
+        [&](std::int64_t s, T* scratch) {
+            const T* const L = factors + s * factors_of_one(problem);
+            kernel.solve_system_rev(n, problem.steps, k, L, L + size, x + s * rhs, x_bar + s * rhs, gradient(s),
+                                    diagonal(s), B_bar + s * below, b_bar + s * rhs, scratch);
+        },
+        [&](std::int64_t s, int count, T* scratch) {
+            kernel.in_lanes.solve_system_rev(n, problem.steps, k, count, factors + s * factors_of_one(problem),
+                                             x + s * rhs, x_bar + s * rhs, gradient(s), diagonal(s), B_bar + s * below,
+                                             b_bar + s * rhs, scratch);
+        });
+}
+
 #define NEURALINV_INSTANTIATE(T)                                                                                     \
     template std::int64_t factor<T>(const Problem&, const T*, const T*, T*, T*, std::int64_t*);                      \
     template void factor_rev<T>(const Problem&, const T*, const T*, const T*, const T*, T*, T*);                     \
@@ -283,6 +360,11 @@ void log_diagonal_rev(const Problem& problem, const T* L, const T* result_bar, T
     template void inverse_blocks<T>(const Problem&, const T*, const T*, T*, T*);                                     \
     template void inverse_blocks_rev<T>(const Problem&, const T*, const T*, const T*, const T*, const T*, const T*,  \
                                         T*, T*);                                                                     \
+    template std::int64_t factor_entries<T>(const Problem&);                                                         \
+    template std::int64_t solve_system<T>(const Problem&, std::int64_t, const T*, const T*, const T*, T*, T*,        \
+                                          std::int64_t*, T*);                                                        \
+    template void solve_system_rev<T>(const Problem&, std::int64_t, const T*, const T*, const T*, const T*, T*, T*,  \
+                                      T*);                                                                           \
     template void log_diagonal<T>(const Problem&, const T*, T*);                                                     \
     template void log_diagonal_rev<T>(const Problem&, const T*, const T*, T*);
 

@@ -17,6 +17,11 @@ struct BlockTridiagonalKernels {
     void (*solve_rev)(int n, std::int64_t steps, std::int64_t k, const T* u, const T* v, T* L_bar, T* C_bar,
                       T* scratch);
     void (*inverse_blocks)(int n, std::int64_t steps, const T* L, const T* C, T* diagonal, T* below, T* scratch);
+    std::int64_t (*system_scratch_entries)(int n, std::int64_t k);
+    std::int64_t (*solve_system)(int n, std::int64_t steps, std::int64_t k, const T* D, const T* B, const T* b, T* L, T* C,
+                                 T* x, T* scratch);
+    void (*solve_system_rev)(int n, std::int64_t steps, std::int64_t k, const T* L, const T* C, const T* x,
+                             const T* x_bar, const T* log_bar, T* D_bar, T* B_bar, T* b_bar, T* scratch);
 
     // For `count` ≤ lanes sequences, one after the other in memory, each in a SIMD lane.
     struct InLanes {
@@ -31,6 +36,11 @@ struct BlockTridiagonalKernels {
         void (*inverse_blocks_rev)(int n, std::int64_t steps, int count, const T* L, const T* C, const T* diagonal,
                                    const T* below, const T* diagonal_bar, const T* below_bar, T* L_bar, T* C_bar,
                                    T* scratch);
+        std::int64_t (*system_scratch_entries)(int n, std::int64_t steps, std::int64_t k);
+        void (*solve_system)(int n, std::int64_t steps, std::int64_t k, int count, const T* D, const T* B, const T* b,
+                             T* x, T* logs, std::int64_t* info, T* factors, T* scratch);
+        void (*solve_system_rev)(int n, std::int64_t steps, std::int64_t k, int count, const T* factors, const T* x,
+                                 const T* x_bar, const T* log_bar, T* D_bar, T* B_bar, T* b_bar, T* scratch);
     } in_lanes;
 };
 

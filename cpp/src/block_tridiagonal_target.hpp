@@ -5,6 +5,9 @@
 #include "neuralinv/block_tridiagonal.hpp"
 #include "neuralinv/block_tridiagonal_lanes.hpp"
 #include "neuralinv/block_tridiagonal_rev.hpp"
+#include "neuralinv/block_tridiagonal_solve.hpp"
+#include "neuralinv/block_tridiagonal_system.hpp"
+#include "neuralinv/block_tridiagonal_system_lanes.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -60,8 +63,20 @@ constexpr BlockTridiagonalKernels<T> block_tridiagonal_kernels() {
                 inverse_blocks_sequence(size, steps, L, C, diagonal, below, scratch);
             });
         },
+        [](int n, std::int64_t k) { return with_size<T>(n, [=](auto size) { return system_scratch_entries(size, k); }); },
+        [](int n, std::int64_t steps, std::int64_t k, const T* D, const T* B, const T* b, T* L, T* C, T* x, T* scratch) {
+            return with_size<T>(n, [=](auto size) { return solve_system_sequence(size, steps, k, D, B, b, L, C, x, scratch); });
+        },
+        [](int n, std::int64_t steps, std::int64_t k, const T* L, const T* C, const T* x, const T* x_bar,
+           const T* log_bar, T* D_bar, T* B_bar, T* b_bar, T* scratch) {
+            with_size<T>(n, [=](auto size) {
+                solve_system_sequence_rev(size, steps, k, L, C, x, x_bar, log_bar, D_bar, B_bar, b_bar, scratch);
+            });
+        },
         {lanes<T>, [](int n) { return in_lanes::workspace_vectors(n) * lanes<T>; }, in_lanes::factor<T>,
-         in_lanes::factor_rev<T>, in_lanes::inverse_blocks<T>, in_lanes::inverse_blocks_rev<T>},
+         in_lanes::factor_rev<T>, in_lanes::inverse_blocks<T>, in_lanes::inverse_blocks_rev<T>,
+         [](int n, std::int64_t steps, std::int64_t k) { return in_lanes::system_vectors(n, steps, k) * lanes<T>; },
+         in_lanes::solve_system<T>, in_lanes::solve_system_rev<T>},
     };
 }
 

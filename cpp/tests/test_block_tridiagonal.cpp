@@ -3,7 +3,9 @@
 #include "neuralinv/block_tridiagonal_dispatch.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
+#include <memory>
 
 #include "check.hpp"
 #include "neuralinv/dispatch.hpp"
@@ -124,6 +126,61 @@ void check_size(std::int64_t n, std::int64_t steps, std::int64_t sequences, int 
     for (std::int64_t t = 0; t < steps; ++t)
         for (std::int64_t i = 0; i < n; ++i) expected += std::log(double(x.L[t * x.block + i * n + i]));
     CHECK(std::fabs(double(logarithm[0]) - expected) <= tolerance * double(steps * n), "n %ld", long(n));
+}
+
+// A system in one pass, forwards and backwards, gives what its steps give one by one.
+template <class T>
+void check_system(std::int64_t n, std::int64_t steps, std::int64_t sequences, std::int64_t k) {
+    Example<T> x(sequences, steps, n, 2);
+    x.factor();
+    const bt::Problem& p = x.problem;
+    const Vec<T> b = uniform<T>(sequences * steps * n * k, 1, 8), x_bar = uniform<T>(sequences * steps * n * k, 1, 9);
+    const Vec<T> logs_bar = uniform<T>(sequences, 1, 10);
+    const T *L = x.L.data(), *C = x.C.data();
+    Vec<T> y(b.size()), solution(b.size()), logs(std::size_t(sequences), T(0));
+    bt::solve<T>(p, k, false, L, C, b.data(), y.data());
+    bt::solve<T>(p, k, true, L, C, y.data(), solution.data());
+    bt::log_diagonal<T>(p, L, logs.data());
+    // log det M is twice the sum of logarithms.
+    Vec<T> L_bar(x.D.size()), C_bar(x.B.size()), twice(logs_bar), y_bar(b.size()), b_bar(b.size());
+    for (T& value : twice) value *= 2;
+    for (T& value : logs) value *= 2;
+    bt::log_diagonal_rev<T>(p, L, twice.data(), L_bar.data());
+    for (bool transposed : {true, false}) {
+        Vec<T> l(L_bar.size()), c(C_bar.size());
+        bt::solve_rev<T>(p, k, transposed, L, C, transposed ? solution.data() : y.data(),
+                         transposed ? x_bar.data() : y_bar.data(), l.data(), c.data(),
+                         transposed ? y_bar.data() : b_bar.data());
+        for (std::size_t e = 0; e < l.size(); ++e) L_bar[e] += l[e];
+        for (std::size_t e = 0; e < c.size(); ++e) C_bar[e] += c[e];
+    }
+    Vec<T> D_bar(x.D.size()), B_bar(x.B.size());
+    bt::factor_rev<T>(p, L, C, L_bar.data(), C_bar.data(), D_bar.data(), B_bar.data());
+
+    const auto check = [&](const char* name, const Vec<T>& ours, const Vec<T>& theirs) {
+        double worst = 0, largest = 0;
+        for (std::size_t e = 0; e < ours.size(); ++e) {
+            worst = std::fmax(worst, std::fabs(double(ours[e]) - double(theirs[e])));
+            largest = std::fmax(largest, std::fabs(double(theirs[e])));
+        }
+        CHECK(worst <= 100 * double(n) * std::numeric_limits<T>::epsilon() * largest, "%s: n %ld T %ld of %ld, k %ld: %g of %g",
+              name, long(n), long(steps), long(sequences), long(k), worst, largest);
+    };
+    std::unique_ptr<T, decltype(&std::free)> factors(
+        static_cast<T*>(std::aligned_alloc(64, (std::size_t(bt::factor_entries<T>(p)) * sizeof(T) + 63) / 64 * 64)), &std::free);
+    for (T* kept : {static_cast<T*>(nullptr), factors.get()}) {
+        Vec<T> found(b.size()), found_logs(logs.size());
+        CHECK(bt::solve_system<T>(p, k, x.D.data(), x.B.data(), b.data(), found.data(), found_logs.data(), x.info.data(), kept) == -1,
+              "n %ld", long(n));
+        check("x", found, solution);
+        check("log det", found_logs, logs);
+    }
+    Vec<T> D_found(x.D.size()), B_found(x.B.size()), b_found(b.size());
+    bt::solve_system_rev<T>(p, k, factors.get(), solution.data(), x_bar.data(), logs_bar.data(), D_found.data(), B_found.data(),
+                            b_found.data());
+    check("D_bar", D_found, D_bar);
+    check("B_bar", B_found, B_bar);
+    check("b_bar", b_found, b_bar);
 }
 
 // The reverse pass against central differences in float64.
@@ -256,6 +313,8 @@ void check_all() {
         check_size<T>(n, 5, 9, 3);
         check_failures<T>(n);
         check_batches<T>(n, 3, 2 * 16 + 7, 2);
+        check_system<T>(n, 3, 1, 1);
+        check_system<T>(n, 2, 2 * 16 + 7, n == 5 ? 20 : 2);
     }
     for (std::int64_t sequences : {1, 2, 3, 4, 5, 8, 9, 16, 17}) check_batches<T>(6, 1, sequences, 1);
 }

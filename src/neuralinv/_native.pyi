@@ -139,6 +139,40 @@ class block_tridiagonal_f32:  # noqa: N801 - a submodule, and so is the one belo
         /,
     ) -> None: ...
     @staticmethod
+    def factor_entries(sequences: int, steps: int, n: int, threads: int, /) -> int: ...
+    @staticmethod
+    def solve_system(
+        sequences: int,
+        steps: int,
+        n: int,
+        threads: int,
+        k: int,
+        D: int,
+        B: int,
+        b: int,
+        x: int,
+        logs: int,
+        info: int,
+        factors: int,
+        /,
+    ) -> int: ...
+    @staticmethod
+    def solve_system_rev(
+        sequences: int,
+        steps: int,
+        n: int,
+        threads: int,
+        k: int,
+        factors: int,
+        x: int,
+        x_bar: int,
+        logs_bar: int,
+        D_bar: int,
+        B_bar: int,
+        b_bar: int,
+        /,
+    ) -> None: ...
+    @staticmethod
     def log_diagonal(sequences: int, steps: int, n: int, threads: int, L: int, result: int, /) -> None: ...
     @staticmethod
     def log_diagonal_rev(

@@ -19,7 +19,8 @@ def results(D: Tensor, B: Tensor, b: Tensor, method: str = "native") -> tuple[An
     """Everything that an operator computes, for D made symmetric."""
     M = ni.BlockTridiagonal((D + D.mT) / 2, B, method=method)
     F = M.cholesky()
-    return F.diag, F.lower, F.solve(b), F.solve_transpose(b), M.logdet(), *F.inverse_blocks()
+    factored = F.diag, F.lower, F.solve(b), F.solve_transpose(b), *F.inverse_blocks()
+    return *factored, M.solve(b), M.logdet(), *M.solve_logdet(b)
 
 
 def total(D: Tensor, B: Tensor, b: Tensor, method: str = "native") -> Tensor:

@@ -1,4 +1,5 @@
-// Symmetric positive definite block-tridiagonal matrices: the Cholesky factor and solves with it, one sequence at a time.
+// Symmetric positive definite block-tridiagonal matrices: the Cholesky factor and blocks of the inverse, one sequence at a
+// time. Solves with the factor: block_tridiagonal_solve.hpp.
 //
 //     M = [ D₀  B₀ᵀ            ]     F = [ L₀              ]     M = F Fᵀ
 //         [ B₀  D₁  B₁ᵀ        ]         [ C₀  L₁          ]
@@ -87,10 +88,13 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
     return 0;
 }
 
+// F y = b is solved on the way for k right-hand sides b, y (steps, n, k), if n + k ≤ stride: they ride along in the padding,
+// as more rows below L_t. With yᵀ_{t−1} below C_{t−1}, what the blocks lose is what bᵀ_t has to lose, and (bᵀ − yᵀ Cᵀ) L⁻ᵀ
+// is what becomes of rows below L_t.
 template <bool careful, class Size, class T>
-NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C,
-                                           T* scratch) {
-    const int stride = size.stride();
+NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
+                                           int k, const T* b, T* y) {
+    const int n = size.n(), stride = size.stride();
     T* const l = scratch;
     T* const scaled = l + size.padded();
     T* c = scaled + size.padded();
@@ -102,13 +106,18 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
     for (std::int64_t t = 0; t < steps; ++t) {
         const bool last = t + 1 == steps;
         load_columns(size, D + t * size.block(), l);
+        for (int j = 0; j < n; ++j)
+            for (int r = 0; r < k; ++r) l[j * stride + n + r] = b[(t * n + j) * k + r];
         if (t > 0) add_product<-1>(size, l, c_before, c_before, stride, 1);
         if (!last) load_columns(size, B + t * size.block(), c);
         const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
-        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * size.n() + status;
+        if (status != 0) return status == extreme_pivot ? extreme_pivot : t * n + status;
         store_columns(size, l, L + t * size.block());
         clear_above_diagonal(size, L + t * size.block());
         if (!last) store_columns(size, c, C + t * size.block());
+        for (int j = 0; j < n; ++j)
+            for (int r = 0; r < k; ++r)
+                y[(t * n + j) * k + r] = c[j * stride + n + r] = l[j * stride + n + r];
         T* const swap = c;
         c = c_before;
         c_before = swap;
@@ -119,7 +128,7 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
 template <class T>
 __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
                                                               T* C, T* scratch) {
-    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch);
+    return factor_steps<true>(BlockSize<T, 0, 1>{n}, steps, D, B, L, C, scratch, 0, D, L);
 }
 
 // Factor one sequence. Returns 0, or the order k ≥ 1 of the first leading minor of M that is not positive (LAPACK's info
@@ -127,171 +136,9 @@ __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_
 // anywhere in what is read end there, too.
 template <class Size, class T>
 inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
-    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch);
+    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, 0, D, L);
     return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
                                                         : status;
-}
-
-// ---- solves with the factor ------------------------------------------------------------------------------------------
-
-// The sum of all lanes, halves to halves: one lane after another would be a long chain.
-template <class T, class V>
-NEURALINV_INLINE T sum_of_lanes(V sum) {
-    constexpr int count = int(sizeof(V) / sizeof(T));
-    T part[count];
-    __builtin_memcpy(part, &sum, sizeof(part));
-    for (int half = count / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; ++l) part[l] += part[l + half];
-    return part[0];
-}
-
-// The sum of a[k] b[k] for k from `from` on, as far as whole Vs go; `from` moves on.
-template <class V, class T>
-NEURALINV_INLINE T dot_of_vectors(const T* a, const T* b, int& from, int count) {
-    constexpr int width = int(sizeof(V) / sizeof(T));
-    if (from + width > count) return T(0);
-    V sum{};
-    for (; from + width <= count; from += width) {
-        V left, right;
-        __builtin_memcpy(&left, a + from, sizeof(V));
-        __builtin_memcpy(&right, b + from, sizeof(V));
-        sum = sum + left * right;
-    }
-    return sum_of_lanes<T>(sum);
-}
-
-// x − Σ_k a[k] b[k], `count` terms.
-template <class T>
-NEURALINV_INLINE T subtract_dot(T x, const T* a, const T* b, int count) {
-    int k = 0;
-    x -= dot_of_vectors<Vector<T>>(a, b, k, count);
-    if constexpr (lanes<T> > piece<T>) x -= dot_of_vectors<Piece<T>>(a, b, k, count);
-    for (; k < count; ++k) x -= a[k] * b[k];
-    return x;
-}
-
-// One step of F x = b for one right-hand side: x = L⁻¹ (b − C x_before). C is null in the first step.
-template <class Size, class T>
-NEURALINV_INLINE void step_forward(Size size, const T* __restrict L, const T* __restrict C, const T* b,
-                                   const T* x_before, T* x) {
-    const int n = size.n();
-    if constexpr (Size::fixed) {  // the vector stays in registers
-        constexpr int m = Size{}.n();
-        T s[m];
-        static_for<0, m>([&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] = b[decltype(i)::value]; });
-        if (C)
-            static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
-                constexpr int k = decltype(k_)::value;
-                const T value = x_before[k];
-                static_for<0, m>(
-                    [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= C[decltype(i)::value * m + k] * value; });
-            });
-        static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
-            constexpr int k = decltype(k_)::value;
-            // The quotient of ones does not depend on x: it is ready when s[k] is.
-            const T value = s[k] * (T(1) / L[k * m + k]);
-            x[k] = value;
-            static_for<k + 1, m>(
-                [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= L[decltype(i)::value * m + k] * value; });
-        });
-    } else {
-        for (int i = 0; i < n; ++i) x[i] = C ? subtract_dot(b[i], C + i * n, x_before, n) : b[i];
-        for (int i = 0; i < n; ++i) x[i] = subtract_dot(x[i], L + i * n, x, i) / L[i * n + i];
-    }
-}
-
-// One step of Fᵀ x = b for one right-hand side: x = L⁻ᵀ (b − Cᵀ x_after). C is null in the last step.
-template <class Size, class T>
-NEURALINV_INLINE void step_backward(Size size, const T* __restrict L, const T* __restrict C, const T* b,
-                                    const T* x_after, T* __restrict x) {
-    const int n = size.n();
-    if constexpr (Size::fixed) {  // the vector stays in registers
-        constexpr int m = Size{}.n();
-        T s[m];
-        static_for<0, m>([&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] = b[decltype(i)::value]; });
-        if (C)
-            static_for<0, m>([&](auto k_) NEURALINV_LAMBDA {
-                constexpr int k = decltype(k_)::value;
-                const T value = x_after[k];
-                static_for<0, m>(
-                    [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= C[k * m + decltype(i)::value] * value; });
-            });
-        static_for<0, m>([&](auto step) NEURALINV_LAMBDA {
-            constexpr int k = m - 1 - decltype(step)::value;
-            const T value = s[k] * (T(1) / L[k * m + k]);
-            x[k] = value;
-            static_for<0, k>(
-                [&](auto i) NEURALINV_LAMBDA { s[decltype(i)::value] -= L[k * m + decltype(i)::value] * value; });
-        });
-    } else {
-        for (int i = 0; i < n; ++i) x[i] = b[i];
-        if (C)
-            for (int k = 0; k < n; ++k)
-                for (int i = 0; i < n; ++i) x[i] -= C[k * n + i] * x_after[k];
-        for (int k = n - 1; k >= 0; --k) {
-            const T value = x[k] /= L[k * n + k];
-            for (int i = 0; i < k; ++i) x[i] -= L[k * n + i] * value;
-        }
-    }
-}
-
-// target −= s · source for rows of k right-hand sides.
-template <class T>
-NEURALINV_INLINE void subtract_row(T* __restrict target, const T* __restrict source, T s, std::int64_t k) {
-    for (std::int64_t r = 0; r < k; ++r) target[r] -= s * source[r];
-}
-
-template <class T>
-NEURALINV_INLINE void divide_row(T* target, T divisor, std::int64_t k) {
-    for (std::int64_t r = 0; r < k; ++r) target[r] /= divisor;
-}
-
-// The same two steps for k right-hand sides, which fill the vectors.
-template <class Size, class T>
-NEURALINV_INLINE void step_forward(Size size, std::int64_t k, const T* L, const T* C, const T* b, const T* x_before,
-                                   T* x) {
-    const int n = size.n();
-    for (std::int64_t e = 0; e < n * k; ++e) x[e] = b[e];
-    for (int i = 0; i < n; ++i) {
-        if (C)
-            for (int m = 0; m < n; ++m) subtract_row(x + i * k, x_before + m * k, C[i * n + m], k);
-        for (int m = 0; m < i; ++m) subtract_row(x + i * k, x + m * k, L[i * n + m], k);
-        divide_row(x + i * k, L[i * n + i], k);
-    }
-}
-
-template <class Size, class T>
-NEURALINV_INLINE void step_backward(Size size, std::int64_t k, const T* L, const T* C, const T* b, const T* x_after,
-                                    T* x) {
-    const int n = size.n();
-    for (std::int64_t e = 0; e < n * k; ++e) x[e] = b[e];
-    for (int i = n - 1; i >= 0; --i) {
-        if (C)
-            for (int m = 0; m < n; ++m) subtract_row(x + i * k, x_after + m * k, C[m * n + i], k);
-        for (int m = i + 1; m < n; ++m) subtract_row(x + i * k, x + m * k, L[m * n + i], k);
-        divide_row(x + i * k, L[i * n + i], k);
-    }
-}
-
-// Solve F x = b, or Fᵀ x = b. b, x: (steps, n, k); x may be b.
-template <class Size, class T>
-inline void solve_sequence(Size size, std::int64_t steps, std::int64_t k, bool transposed, const T* L, const T* C,
-                           const T* b, T* x) {
-    const std::int64_t entries = size.n() * k, block = size.block();
-    for (std::int64_t step = 0; step < steps; ++step) {
-        const std::int64_t t = transposed ? steps - 1 - step : step;
-        const T* const l = L + t * block;
-        const T* const c = step == 0 ? nullptr : C + (transposed ? t : t - 1) * block;
-        const T* const neighbour = x + (transposed ? t + 1 : t - 1) * entries;
-        const T* const rhs = b + t * entries;
-        T* const result = x + t * entries;
-        if (k == 1)
-            transposed ? step_backward(size, l, c, rhs, neighbour, result)
-                       : step_forward(size, l, c, rhs, neighbour, result);
-        else
-            transposed ? step_backward(size, k, l, c, rhs, neighbour, result)
-                       : step_forward(size, k, l, c, rhs, neighbour, result);
-    }
 }
 
 // ---- blocks of the inverse -------------------------------------------------------------------------------------------
@@ -300,40 +147,58 @@ inline void solve_sequence(Size size, std::int64_t steps, std::int64_t k, bool t
 // state-space models the smoother of Rauch, Tung & Striebel 1965). From Σ = F⁻ᵀ F⁻¹, i.e. Fᵀ Σ = F⁻¹, whose part above
 // the diagonal is zero:
 //     Σ_{t+1,t} = −Σ_{t+1,t+1} C_t L_t⁻¹      Σ_tt = L_t⁻ᵀ (I + C_tᵀ Σ_{t+1,t+1} C_t) L_t⁻¹.
+// The recursion goes one step back at a time.
+template <class Size, class T>
+struct InverseRecursion {
+    Size size;
+    T* sigma;           // Σ_{t+1,t+1}, after `step` Σ_tt: columns, symmetric
+    T* const negative;  // after `step` −Σ_{t+1,t}: columns
+    T* const rows;      // of C_t
+    T* inner;
+    T* const work;
+    T* const reciprocal;
+
+    NEURALINV_INLINE InverseRecursion(Size size_, T* scratch)
+        : size(size_), sigma(scratch), negative(sigma + size.padded()), rows(negative + size.padded()),
+          inner(rows + size.padded()), work(inner + size.padded()), reciprocal(work + size.padded()) {
+        clear(size, sigma);
+        clear(size, rows);
+        clear(size, work);
+    }
+
+    // l: L_t; c: C_t, null in the last step.
+    NEURALINV_INLINE void step(const T* l, const T* c) {
+        const int n = size.n(), stride = size.stride();
+        reciprocals(size, l, reciprocal);
+        clear(size, inner);
+        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
+        if (c) {
+            clear(size, negative);
+            add_product<1>(size, negative, sigma, c, n, 1);
+            load_rows(size, c, rows);
+            add_product<1>(size, inner, rows, negative, 1, stride);
+            solve_from_right(size, negative, l, reciprocal);
+        }
+        solve_from_both_sides(size, inner, l, reciprocal, work);
+        T* const swap = inner;
+        inner = sigma;
+        sigma = swap;
+    }
+};
+
 // diagonal: (steps, n, n), symmetric; below: (steps − 1, n, n).
 template <class Size, class T>
 inline void inverse_blocks_sequence(Size size, std::int64_t steps, const T* L, const T* C, T* diagonal, T* below,
                                     T* scratch) {
-    const int n = size.n(), stride = size.stride();
-    T* sigma = scratch;
-    T* const product = sigma + size.padded();  // Σ_{t+1,t+1} C_t
-    T* const rows = product + size.padded();   // of C_t
-    T* inner = rows + size.padded();
-    T* const work = inner + size.padded();
-    T* const reciprocal = work + size.padded();
-    clear(size, sigma);
-    clear(size, rows);
-    clear(size, work);
+    InverseRecursion<Size, T> recursion(size, scratch);
     for (std::int64_t t = steps - 1; t >= 0; --t) {
-        const T* const l = L + t * size.block();
-        reciprocals(size, l, reciprocal);
-        clear(size, inner);
-        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
-        if (t + 1 < steps) {
-            const T* const c = C + t * size.block();
-            clear(size, product);
-            add_product<1>(size, product, sigma, c, n, 1);
-            load_rows(size, c, rows);
-            add_product<1>(size, inner, rows, product, 1, stride);
-            solve_from_right(size, product, l, reciprocal);
-            for (int j = 0; j < n; ++j) scale_column(size, product, j, T(-1));
-            store_columns(size, product, below + t * size.block());
-        }
-        solve_from_both_sides(size, inner, l, reciprocal, work);
-        store_rows(size, inner, diagonal + t * size.block());
-        T* const swap = inner;
-        inner = sigma;
-        sigma = swap;
+        const std::int64_t at = t * size.block();
+        const bool last = t + 1 == steps;
+        recursion.step(L + at, last ? nullptr : C + at);
+        store_rows(size, recursion.sigma, diagonal + at);
+        if (last) continue;
+        for (int j = 0; j < size.n(); ++j) scale_column(size, recursion.negative, j, T(-1));
+        store_columns(size, recursion.negative, below + at);
     }
 }
 

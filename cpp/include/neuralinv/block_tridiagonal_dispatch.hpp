@@ -40,6 +40,23 @@ template <class T>
 void inverse_blocks_rev(const Problem& problem, const T* L, const T* C, const T* diagonal, const T* below,
                         const T* diagonal_bar, const T* below_bar, T* L_bar, T* C_bar);
 
+// Entries that `solve_system` wants for the factors.
+template <class T>
+std::int64_t factor_entries(const Problem& problem);
+
+// M x = b and log det M in one pass. b, x: (sequences, steps, n, k), not the same; k may be 0. logs: (sequences), null if
+// not wanted. info: as of `factor`; of a sequence that failed, x and log mean nothing. factors: aligned to 64 bytes, for
+// `solve_system_rev`, in a form of the kernels' own; null if nobody will ask. Returns what `factor` does.
+template <class T>
+std::int64_t solve_system(const Problem& problem, std::int64_t k, const T* D, const T* B, const T* b, T* x, T* logs,
+                          std::int64_t* info, T* factors);
+
+// From gradients of x (k = 0: none) and of the logarithms (null: none) to those of D, B and b; D_bar may be null, and B_bar
+// is not touched then.
+template <class T>
+void solve_system_rev(const Problem& problem, std::int64_t k, const T* factors, const T* x, const T* x_bar,
+                      const T* logs_bar, T* D_bar, T* B_bar, T* b_bar);
+
 // result: (sequences), the sum of the logarithms of the diagonals of all L_t: half the log-determinant of M.
 template <class T>
 void log_diagonal(const Problem& problem, const T* L, T* result);

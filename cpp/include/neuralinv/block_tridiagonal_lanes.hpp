@@ -13,6 +13,7 @@ namespace neuralinv::NEURALINV_TARGET::in_lanes {
 template <class T>
 struct Workspace {
     using V = Vector<T>;
+    static constexpr std::int64_t buffer_entries = 64;
 
     int n, direction;
     std::int64_t steps;
@@ -21,8 +22,8 @@ struct Workspace {
 
     // direction: 1 where time runs forwards, −1 backwards.
     Workspace(int n_, std::int64_t steps_, int direction_, int count, T* scratch)
-        : n(n_), direction(direction_), steps(steps_), tile{count, scratch},
-          free(reinterpret_cast<V*>(scratch) + entries()) {}
+        : n(n_), direction(direction_), steps(steps_), tile{count, scratch, buffer_entries},
+          free(reinterpret_cast<V*>(scratch) + buffer_entries) {}
 
     View<V> take(std::int64_t rows, std::int64_t row) {
         V* const data = free;
@@ -38,11 +39,10 @@ struct Workspace {
     std::int64_t stride_below() const { return (steps - 1) * entries(); }
 
     void load(const T* source, std::int64_t t, View<V> x) const {
-        tile.load(source + t * entries(), stride(), int(entries()), x.data, direction * int(entries()));
+        tile.load(source + t * entries(), stride(), entries(), x.data, direction * entries());
     }
     void load_below(const T* source, std::int64_t t, View<V> x) const {
-        tile.load(source + t * entries(), stride_below(), int(entries()), x.data,
-                  direction * int(entries()));
+        tile.load(source + t * entries(), stride_below(), entries(), x.data, direction * entries());
     }
     // L_t, zero above the diagonal, and the reciprocals of its diagonal.
     void load_factor(const T* L, std::int64_t t, View<V> l, View<V> reciprocal) const {
@@ -51,15 +51,15 @@ struct Workspace {
         for (int j = 0; j < n; ++j) reciprocal(j, 0) = broadcast<T>(T(1)) / l(j, j);
     }
     void store(View<V> x, T* target, std::int64_t t) const {
-        tile.store(x.data, int(entries()), target + t * entries(), stride());
+        tile.store(x.data, entries(), target + t * entries(), stride());
     }
     void store_below(View<V> x, T* target, std::int64_t t) const {
-        tile.store(x.data, int(entries()), target + t * entries(), stride_below());
+        tile.store(x.data, entries(), target + t * entries(), stride_below());
     }
 };
 
 // Of a kernel that takes nine blocks and a vector, and the tile's buffer.
-inline std::int64_t workspace_vectors(std::int64_t n) { return 10 * n * n + n; }
+inline std::int64_t workspace_vectors(std::int64_t n) { return 9 * n * n + n + Workspace<float>::buffer_entries; }
 
 // ---- factor ----------------------------------------------------------------------------------------------------------
 
@@ -94,6 +94,15 @@ NEURALINV_INLINE void factor_block(View<Vector<T>> l, View<Vector<T>> c, bool la
     }
 }
 
+// The lower triangle of l ← l − c cᵀ.
+template <class V>
+NEURALINV_INLINE void subtract_square(View<V> l, View<V> c, int n) {
+    for (int begin = 0; begin < n; begin += panel_columns) {
+        const int end = begin + panel_columns < n ? begin + panel_columns : n;
+        add_product<-1>(l, c, c.transposed(), {begin, n}, {begin, end}, {0, n});
+    }
+}
+
 // info: (count), see `factor_sequence`.
 template <class T>
 void factor(int n, std::int64_t steps, int count, const T* D, const T* B, T* L, T* C, std::int64_t* info, T* scratch) {
@@ -105,11 +114,7 @@ void factor(int n, std::int64_t steps, int count, const T* D, const T* B, T* L, 
     for (std::int64_t t = 0; t < steps; ++t) {
         const bool last = t + 1 == steps;
         w.load(D, t, l);
-        if (t > 0)
-            for (int begin = 0; begin < n; begin += panel_columns) {  // the lower triangle
-                const int end = begin + panel_columns < n ? begin + panel_columns : n;
-                add_product<-1>(l, before, before.transposed(), {begin, n}, {begin, end}, {0, n});
-            }
+        if (t > 0) subtract_square(l, before, n);
         if (!last) w.load_below(B, t, c);
         factor_block<T>(l, c, last, reciprocal, n, [&](int j, Mask<T> good) {
             for (int lane = 0; lane < count; ++lane)
@@ -165,29 +170,44 @@ void factor_rev(int n, std::int64_t steps, int count, const T* L, const T* C, co
 
 // ---- blocks of the inverse -------------------------------------------------------------------------------------------
 
+// One step back: sigma holds Σ_{t+1,t+1} and gets Σ_tt, negative gets −Σ_{t+1,t}, and g holds C_t and gets G = C_t L_t⁻¹.
+//     −Σ_{t+1,t} = Σ_{t+1,t+1} G      Σ_tt = L_t⁻ᵀ L_t⁻¹ + Gᵀ Σ_{t+1,t+1} G
+// Of the symmetric sum the lower triangle is computed. inverse: a block.
+template <class V>
+NEURALINV_INLINE void inverse_step(View<V> sigma, View<V> negative, View<V> g, View<V> l, View<V> reciprocal,
+                                   View<V> inverse, bool last, int n) {
+    invert_triangle(l, reciprocal, inverse, n);
+    if (!last) {
+        solve_from_right(g, l, reciprocal, n, n);
+        fill(negative, n, V{});
+        add_product<1>(negative, sigma, g, n);
+    }
+    fill(sigma, n, V{});
+    for (int begin = 0; begin < n; begin += panel_columns) {
+        const int end = begin + panel_columns < n ? begin + panel_columns : n;
+        add_product<1>(sigma, inverse.transposed(), inverse, {begin, end}, {0, end}, {begin, n});
+        if (!last) add_product<1>(sigma, g.transposed(), negative, {begin, end}, {0, end}, {0, n});
+    }
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < i; ++j) sigma(j, i) = sigma(i, j);
+}
+
 template <class T>
 void inverse_blocks(int n, std::int64_t steps, int count, const T* L, const T* C, T* diagonal, T* below, T* scratch) {
     using V = Vector<T>;
     Workspace<T> w(n, steps, -1, count, scratch);
-    const View<V> l = w.block(), c = w.block(), product = w.block(), reciprocal = w.vector();
-    View<V> sigma = w.block(), inner = w.block();
+    const View<V> l = w.block(), g = w.block(), negative = w.block(), sigma = w.block(), inverse = w.block();
+    const View<V> reciprocal = w.vector();
     for (std::int64_t t = steps - 1; t >= 0; --t) {
+        const bool last = t + 1 == steps;
         w.load_factor(L, t, l, reciprocal);
-        fill(inner, n, V{});
-        for (int j = 0; j < n; ++j) inner(j, j) = broadcast<T>(T(1));
-        if (t + 1 < steps) {
-            w.load_below(C, t, c);
-            fill(product, n, V{});
-            add_product<-1>(product, sigma, c, n);
-            add_product<-1>(inner, c.transposed(), product, n);
-            solve_from_right(product, l, reciprocal, n, n);
-            w.store_below(product, below, t);
-        }
-        solve_from_both_sides(inner, l, reciprocal, n);
-        w.store(inner, diagonal, t);
-        const View<V> swap = inner;
-        inner = sigma;
-        sigma = swap;
+        if (!last) w.load_below(C, t, g);
+        inverse_step(sigma, negative, g, l, reciprocal, inverse, last, n);
+        w.store(sigma, diagonal, t);
+        if (last) continue;
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j < n; ++j) negative(i, j) = V{} - negative(i, j);
+        w.store_below(negative, below, t);
     }
 }
 

@@ -161,6 +161,18 @@ NEURALINV_INLINE void solve_from_both_sides(View<V> x, View<V> l, View<V> recipr
         for (int j = 0; j < i; ++j) x(j, i) = x(i, j);
 }
 
+// k = l⁻¹, with zeros above the diagonal.
+template <class V>
+__attribute__((noinline)) void invert_triangle(View<V> l, View<V> reciprocal, View<V> k, int n) {
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < n; ++j) k(i, j) = i == j ? V{} + 1 : V{};
+    for (int end = n; end > 0; end -= panel_columns) {
+        const int begin = end > panel_columns ? end - panel_columns : 0;
+        add_product<-1>(k, k, l, {end, n}, {begin, end}, {end, n});
+        solve_panel(k.from(begin, begin), l.from(begin, begin), reciprocal.from(begin, 0), n - begin, end - begin);
+    }
+}
+
 template <class V>
 NEURALINV_INLINE void fill(View<V> x, int n, V value) {
     for (int i = 0; i < n; ++i)
@@ -208,28 +220,44 @@ NEURALINV_INLINE Vector<double> square_roots(Vector<double> x) {
 
 // ---- between the caller's memory and lanes ---------------------------------------------------------------------------
 
-// `count` ≤ lanes sequences whose entries lie `stride` apart; lanes without one repeat the last. buffer: as many entries
-// as the largest block has, for every lane.
+// `count` ≤ lanes sequences whose entries lie `stride` apart; lanes without one repeat the last. buffer: `room` entries for
+// every lane.
 template <class T>
 struct Tile {
     static constexpr int line = 64 / int(sizeof(T));
 
     int count;
     T* buffer;
+    std::int64_t room;
 
     // `entries` consecutive entries of every sequence, from `source` on for the first one. So many streams are more than the
     // hardware foresees: it is told of what lies `ahead` entries further, the block of the next step.
-    __attribute__((noinline)) void load(const T* source, std::int64_t stride, int entries, Vector<T>* target,
-                                        int ahead) const {
-        if (count < lanes<T>) {
+    void load(const T* source, std::int64_t stride, std::int64_t entries, Vector<T>* target, std::int64_t ahead) const {
+        if (count == lanes<T>) return load_all(source, stride, entries, target, ahead);
+        for (std::int64_t at = 0; at < entries; at += room) {
+            const std::int64_t part = entries - at < room ? entries - at : room;
             for (int lane = 0; lane < lanes<T>; ++lane) {
-                const T* const from = source + (lane < count ? lane : count - 1) * stride;
-                for (int e = 0; e < entries; ++e) buffer[lane * std::int64_t(entries) + e] = from[e];
+                const T* const from = source + (lane < count ? lane : count - 1) * stride + at;
+                for (std::int64_t e = 0; e < part; ++e) buffer[lane * part + e] = from[e];
             }
-            source = buffer;
-            stride = entries;
+            load_all(buffer, part, part, target + at, 0);
         }
-        int e = 0;
+    }
+
+    void store(const Vector<T>* source, std::int64_t entries, T* target, std::int64_t stride) const {
+        if (count == lanes<T>) return store_all(source, entries, target, stride);
+        for (std::int64_t at = 0; at < entries; at += room) {
+            const std::int64_t part = entries - at < room ? entries - at : room;
+            store_all(source + at, part, buffer, part);
+            for (int lane = 0; lane < count; ++lane)
+                for (std::int64_t e = 0; e < part; ++e) target[lane * stride + at + e] = buffer[lane * part + e];
+        }
+    }
+
+   private:
+    __attribute__((noinline)) static void load_all(const T* source, std::int64_t stride, std::int64_t entries,
+                                                   Vector<T>* target, std::int64_t ahead) {
+        std::int64_t e = 0;
         for (; e + piece<T> <= entries; e += piece<T>) {
             if (e % line == 0)
                 for (int lane = 0; lane < lanes<T>; ++lane) __builtin_prefetch(source + lane * stride + e + ahead);
@@ -247,22 +275,17 @@ struct Tile {
         }
     }
 
-    __attribute__((noinline)) void store(const Vector<T>* source, int entries, T* target, std::int64_t stride) const {
-        const bool all = count == lanes<T>;
-        T* const to = all ? target : buffer;
-        const std::int64_t step = all ? stride : entries;
-        int e = 0;
-        for (; e + piece<T> <= entries; e += piece<T>) store_chunk<T>(source + e, to + e, step);
+    __attribute__((noinline)) static void store_all(const Vector<T>* source, std::int64_t entries, T* target,
+                                                    std::int64_t stride) {
+        std::int64_t e = 0;
+        for (; e + piece<T> <= entries; e += piece<T>) store_chunk<T>(source + e, target + e, stride);
         if (e < entries && entries >= piece<T>) {
             e = entries - piece<T>;
-            store_chunk<T>(source + e, to + e, step);
+            store_chunk<T>(source + e, target + e, stride);
         } else {
             for (; e < entries; ++e)
-                for (int lane = 0; lane < lanes<T>; ++lane) to[lane * step + e] = source[e][lane];
+                for (int lane = 0; lane < lanes<T>; ++lane) target[lane * stride + e] = source[e][lane];
         }
-        if (all) return;
-        for (int lane = 0; lane < count; ++lane)
-            for (int i = 0; i < entries; ++i) target[lane * stride + i] = buffer[lane * std::int64_t(entries) + i];
     }
 };
 

@@ -115,6 +115,62 @@ def log_diagonal_backward(L: Tensor, result_bar: Tensor) -> Tensor:
     return L_bar
 
 
+def solve_system(
+    D: Tensor, B: Tensor, b: Tensor | None, logdet: bool, keep_factors: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor, int, Tensor | None]:
+    """Return ``x`` (None without ``b``), ``log det M`` if wanted, ``info``, the first that failed, and the factors.
+
+    The factors, if they are to be kept, have a form that :func:`solve_system_backward` alone understands.
+    """
+    module, problem = _MODULES[D.dtype], _problem(D)
+    x = None if b is None else torch.empty_like(b)
+    logs = D.new_empty(D.shape[:-3]) if logdet else None
+    info = D.new_empty(D.shape[:-3], dtype=torch.int64)
+    factors = D.new_empty(module.factor_entries(*problem)) if keep_factors else None
+    failed = module.solve_system(
+        *problem,
+        0 if b is None else b.shape[-1],
+        D.data_ptr(),
+        B.data_ptr(),
+        _address(b),
+        _address(x),
+        _address(logs),
+        info.data_ptr(),
+        _address(factors),
+    )
+    return x, logs, info, failed, factors
+
+
+def solve_system_backward(
+    D: Tensor,
+    B: Tensor,
+    factors: Tensor,
+    x: Tensor | None,
+    x_bar: Tensor | None,
+    logs_bar: Tensor | None,
+    blocks_needed: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return ``D_bar`` and ``B_bar``, if needed, and ``b_bar``, if ``x_bar`` is given."""
+    D_bar, B_bar = (torch.empty_like(D), torch.empty_like(B)) if blocks_needed else (None, None)
+    b_bar = None if x_bar is None else torch.empty_like(x_bar)
+    _MODULES[D.dtype].solve_system_rev(
+        *_problem(D),
+        0 if x_bar is None else x_bar.shape[-1],
+        factors.data_ptr(),
+        _address(x),
+        _address(x_bar),
+        _address(logs_bar),
+        _address(D_bar),
+        _address(B_bar),
+        _address(b_bar),
+    )
+    return D_bar, B_bar, b_bar
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
 def _problem(L: Tensor) -> tuple[int, int, int, int]:
     shape = L.shape
     n = shape[-1]

@@ -29,7 +29,7 @@ def available(*tensors: Tensor) -> bool:
 
 def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Factor as :func:`neuralinv.block_tridiagonal.reference.factor` does."""
-    if _direct(D, B):
+    if takes_directly(D, B):
         D, B = D.contiguous(), B.contiguous()
         if _differentiated(D, B):
             return _Factor.apply(D, B, check)
@@ -42,7 +42,7 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
 
 def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
     """Solve ``F x = b``, or ``Fᵀ x = b``, for ``b (*batch, T, n, k)``."""
-    if _direct(L, C, b):
+    if takes_directly(L, C, b):
         L, C, b = L.contiguous(), C.contiguous(), b.contiguous()
         if _differentiated(L, C, b):
             return _Solve.apply(L, C, b, transposed)
@@ -54,7 +54,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
 
 def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return the diagonal and the sub-diagonal blocks of the inverse."""
-    if _direct(L, C):
+    if takes_directly(L, C):
         L, C = L.contiguous(), C.contiguous()
         return _InverseBlocks.apply(L, C) if _differentiated(L, C) else kernels.inverse_blocks(L, C)
     return cyclic_reduction.inverse_blocks(L, C)
@@ -62,13 +62,13 @@ def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
 
 def log_diagonal(L: Tensor) -> Tensor:
     """Sum the logarithms of the diagonals of all ``L_t``."""
-    if _direct(L):
+    if takes_directly(L):
         L = L.contiguous()
         return _LogDiagonal.apply(L) if _differentiated(L) else kernels.log_diagonal(L)
     return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
 
 
-def _direct(*tensors: Tensor) -> bool:
+def takes_directly(*tensors: Tensor) -> bool:
     """Tell whether these are plain memory that nobody traces, maps or differentiates forwards."""
     return (
         not torch.compiler.is_compiling()

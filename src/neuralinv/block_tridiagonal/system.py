@@ -1,0 +1,100 @@
+"""``M x = b`` and ``log det M`` together, with gradients that need no gradient of the Cholesky factor.
+
+With ``w = M⁻¹ x̄`` and ``g`` the gradient of ``log det M``, the gradient of a symmetric ``M`` is
+``g M⁻¹ − ½ (w xᵀ + x wᵀ)`` on the blocks that ``M`` has: one more solve, and the blocks of the inverse. The compiled
+kernels do it in one call each way (block_tridiagonal_system.hpp); other methods, function transforms and second
+derivatives compose it of factor, solves and log-determinant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+
+from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction, kernels, native
+from neuralinv.block_tridiagonal.dispatch import Implementation
+from neuralinv.block_tridiagonal.errors import raise_if_failed
+
+Solution = tuple[Tensor | None, Tensor | None]
+"""``x`` and ``log det M``; None for what was not asked for."""
+
+
+def solve_system(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor | None, *, logdet: bool) -> Solution:
+    """Solve ``M x = b`` for ``b (*batch, T, n, k)`` of the same batch as the blocks, and find ``log det M (*batch,)``.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        If a matrix is not positive definite.
+    """
+    given = (D, B) if b is None else (D, B, b)
+    if implementation is not native or not native.takes_directly(*given):
+        return _composed(implementation, D, B, b, logdet)
+    D, B, b = D.contiguous(), B.contiguous(), None if b is None else b.contiguous()
+    if torch.is_grad_enabled() and any(x.requires_grad for x in given):
+        x, logs = _System.apply(D, B, b, logdet)
+        return x, logs
+    x, logs, _ = _solve_or_raise(D, B, b, logdet, keep_factors=False)
+    return x, logs
+
+
+def _solve_or_raise(
+    D: Tensor, B: Tensor, b: Tensor | None, logdet: bool, *, keep_factors: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    x, logs, info, failed, factors = kernels.solve_system(D, B, b, logdet, keep_factors)
+    if failed >= 0:
+        raise_if_failed(info, D.shape[-1])
+    return x, logs, factors
+
+
+def _composed(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor | None, logdet: bool) -> Solution:
+    L, C, _ = implementation.factor(D, B, check=True)
+    x = None
+    if b is not None:
+        x = implementation.solve(L, C, implementation.solve(L, C, b, transposed=False), transposed=True)
+    return x, 2 * implementation.log_diagonal(L) if logdet else None
+
+
+class _System(Function):
+    @staticmethod
+    def forward(ctx: Any, D: Tensor, B: Tensor, b: Tensor | None, logdet: bool) -> Solution:
+        x, logs, factors = _solve_or_raise(D, B, b, logdet, keep_factors=True)
+        ctx.set_materialize_grads(False)
+        if logs is not None and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
+            ctx.mark_non_differentiable(logs)
+        ctx.save_for_backward(D, B, b, factors, x)
+        return x, logs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        D, B, b, factors, x = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable_gradients(D, B, b, grads), None
+        x_bar, logs_bar = (None if g is None else g.contiguous() for g in grads)
+        if x_bar is None and logs_bar is None:
+            return None, None, None, None
+        needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        return *kernels.solve_system_backward(D, B, factors, x, x_bar, logs_bar, needed), None
+
+
+def _differentiable_gradients(
+    D: Tensor, B: Tensor, b: Tensor | None, grads: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of ``D``, ``B`` and ``b`` as differentiable functions, by way of cyclic reduction."""
+    asked = [i for i, grad in enumerate(grads) if grad is not None]
+    inputs = tuple(x for x in (D, B, b) if x is not None)
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
+        L, C, _ = cyclic_reduction.factor(inputs[0], inputs[1], check=False)
+        x = None
+        if len(inputs) > 2:
+            x = cyclic_reduction.solve(L, C, inputs[2], transposed=False)
+            x = cyclic_reduction.solve(L, C, x, transposed=True)
+        both = (x, 2 * cyclic_reduction.log_diagonal(L))
+        return tuple(value for i in asked if (value := both[i]) is not None)
+
+    found = custom_ops.vjp(outputs, inputs, tuple(g for g in grads if g is not None), create_graph=True)
+    return (*found, None)[:3]
