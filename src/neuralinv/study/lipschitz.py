@@ -33,6 +33,8 @@ _ROUNDING = 1e-9
 """Relative allowance for the rounding of singular values in float64, far above it."""
 _SMALLEST_STEP = 1e-6
 """Shorter secants would measure rounding errors."""
+_FLAT = 1e-30
+"""A quotient below this has no logarithm worth climbing."""
 
 
 def inverse_constant(delta: float) -> float:
@@ -143,22 +145,26 @@ def observed_constant(
         distance = _lengths(x - y)
         quotient = _lengths(function(x) - function(y)) / distance.clamp(min=_SMALLEST_STEP)
         valid = torch.where(distance >= _SMALLEST_STEP, quotient, 0.0).detach()
-        best = torch.maximum(best, valid.amax(1))
-        gradients = torch.autograd.grad(quotient.clamp(min=1e-300).log().sum(), (x, y))
+        best = torch.maximum(best, valid.nan_to_num(nan=0.0).amax(1))
+        gradients = torch.autograd.grad(quotient.clamp(min=_FLAT).log().sum(), (x, y))
         stride = 0.1 * distance.detach().clamp(min=10 * _SMALLEST_STEP)[..., None, None]
         x, y = (
-            _into_ball(point.detach() + stride * _unit(gradient), radius)
+            _into_ball(point.detach() + stride * _unit(gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)), radius)
             for point, gradient in zip((x, y), gradients, strict=True)
         )
     return best
 
 
 def _steepest_directions(function: Callable[[Tensor], Tensor], x: Tensor, rounds: int = 8) -> Tensor:
-    v = _unit(torch.ones_like(x) + x)
+    start = _unit(torch.ones_like(x) + x)
+    v = start
+    pull: Callable[[Tensor], tuple[Tensor, ...]]
     for _ in range(rounds):
-        _, forward = torch.func.jvp(function, (x,), (v,))
-        _, pull = torch.func.vjp(function, x)
-        v = _unit(pull(forward)[0])
+        forward: Tensor = torch.func.jvp(function, (x,), (v,))[1]
+        pull = torch.func.vjp(function, x)[1]
+        pulled = pull(forward)[0]
+        # Where all units are off, the map is constant, and no direction is better than another.
+        v = torch.where(_lengths(pulled)[..., None, None] > _FLAT, _unit(pulled), start)
     return v.detach()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.families import from_pool
 from neuralinv.study.experiments.fitting import Recipe, fit, relative_errors
@@ -93,7 +93,7 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     return {"methods": rows, "winners": winners(rows)}
 
 
-def _cell(name: str, held: Mapping[str, float], n: int, settings: Settings, seed: int) -> list[Row]:
+def _cell(name: str, held: dict[str, Any], n: int, settings: Settings, seed: int) -> list[Row]:
     family, random = FAMILIES[name], torch.Generator().manual_seed(seed)
     count = max(4, settings.elements // n**2)
     thetas: Tensor | None = None
@@ -235,28 +235,29 @@ def judge(tables: Tables) -> Judgement:
     learned = [c for c in cells if c["proved"] in (_PARAMETRIC, _ITERATION)]
     slower = [c["network_ratio"] for c in cells]
     because = (
-        f"of {len(cells)} cells a direct network wins {len(by_network)} (its time is {min(slower):.1f} to {max(slower):.0f} "
-        f"times that of the exact kernel, without proof); parametric inverses and iterations for a known spectrum are the fastest with "
-        f"a proof in {len(learned)}"
+        f"of {len(cells)} cells a direct network wins {len(by_network)} (its time is {min(slower):.1f} to "
+        f"{max(slower):.0f} times that of the exact kernel, without proof); parametric inverses and iterations for a "
+        f"known spectrum are the fastest with a proof in {len(learned)}"
     )
-    if by_network:
-        outcome = Outcome.NOT_SUPPORTED
-    else:
-        outcome = Outcome.SUPPORTED if learned else Outcome.INCONCLUSIVE
+    outcome = decide(contradicted=bool(by_network), supported=bool(learned))
     findings = []
     if learned:
-        names = sorted({f"{c['family']} from n = {min(d['n'] for d in learned if d['family'] == c['family'])}" for c in learned})
+        names = sorted(
+            {f"{c['family']} from n = {min(d['n'] for d in learned if d['family'] == c['family'])}" for c in learned}
+        )
         gains = [c["proved_speedup"] for c in learned]
         findings.append(
             Finding(
-                f"Learning pays with a proof for {', '.join(names)}: {min(gains):.2f} to {max(gains):.2f} times the speed "
-                "of the exact kernel with a proof.",
+                f"Learning pays with a proof for {', '.join(names)}: {min(gains):.2f} to {max(gains):.2f} times the "
+                "speed of the exact kernel with a proof.",
                 "winners",
             )
         )
     rough = sum(c["rough"] == _EXACT for c in cells)
     findings.append(
-        Finding(f"Where 1 % will do, the exact kernel is still the fastest in {rough} of {len(cells)} cells.", "winners")
+        Finding(
+            f"Where 1 % will do, the exact kernel is still the fastest in {rough} of {len(cells)} cells.", "winners"
+        )
     )
     return Judgement(outcome, because, tuple(findings))
 
@@ -274,23 +275,31 @@ def draw(tables: Tables) -> Figure:
             alpha=0.7,
             label=method,
         )
-    scatter.set(xscale="log", yscale="log", xlabel="time as a multiple of the exact kernel's", ylabel="relative error, 99 %")
+    scatter.set(
+        xscale="log", yscale="log", xlabel="time as a multiple of the exact kernel's", ylabel="relative error, 99 %"
+    )
     scatter.legend(frameon=False, fontsize="x-small")
     cells = winners(tables["methods"])
     names = sorted(dict.fromkeys((c["family"], c["condition"]) for c in cells), key=lambda key: _dimension(cells, key))
     lines = list(dict.fromkeys(family if family != "conditioned" else f"{family} {c:.0f}" for family, c in names))
     sizes = sorted({c["n"] for c in cells})
     methods = list(_COLOURS)
-    for axes, key, title in ((rough, "rough", "fastest, right to 1e-2"), (proved, "proved", "fastest that proves 1e-5")):
+    for axes, key, title in (
+        (rough, "rough", "fastest, right to 1e-2"),
+        (proved, "proved", "fastest that proves 1e-5"),
+    ):
         grid = np.full((len(lines), len(sizes)), -1)
         for c in cells:
             line = c["family"] if c["family"] != "conditioned" else f"{c['family']} {c['condition']:.0f}"
             if c[key] is not None:
                 grid[lines.index(line), sizes.index(c["n"])] = methods.index(c[key])
         axes.imshow(
-            np.ma.masked_less(grid, 0), cmap=ListedColormap(list(_COLOURS.values())), vmin=-0.5, vmax=len(methods) - 0.5,
+            np.ma.masked_less(grid, 0),
+            cmap=ListedColormap(list(_COLOURS.values())),
+            vmin=-0.5,
+            vmax=len(methods) - 0.5,
             aspect="auto",
-        )  # fmt: skip
+        )
         for i, _ in enumerate(lines):
             for j, _ in enumerate(sizes):
                 if grid[i, j] >= 0:

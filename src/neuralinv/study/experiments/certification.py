@@ -23,11 +23,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.families import from_pool, unit_scale
 from neuralinv.study.experiments.fitting import Recipe, answers, fit
@@ -73,7 +73,7 @@ def judge_case(case: Case) -> Row:
     result = ni.certified_inv(A, proposer=case.proposals, rtol=rtol, on_singular="nan")
     finite = torch.isfinite(A).flatten(1).all(1).numpy()
     reference = reference_inverse(A.numpy()[finite])
-    raw_low, raw_high = reference.errors(case.proposals.numpy()[finite])
+    _, raw_high = reference.errors(case.proposals.numpy()[finite])
     raw_wrong = np.ones(len(A), bool)
     raw_wrong[finite] = ~(raw_high <= rtol)
     certified = _numpy(result.certified)
@@ -131,7 +131,7 @@ def _cases(settings: Settings, seed: int) -> Iterator[Case]:
         depth = 2 if architecture == "mlp" else 1
         model = ModelConfig(architecture, n, 64, depth, newton_schulz_steps=0)
         matrices = SpectralSet(n, delta)
-        trained = fit(model, lambda c, g: matrices.draw(c, generator=g), recipe)
+        trained = fit(model, matrices.source(), recipe)
         return lambda A: answers(trained, A)[0].to(A.dtype)
 
     def case(experiment: str, what: str, propose: Callable[[Tensor], Tensor], A: Tensor) -> Case:
@@ -206,10 +206,7 @@ def judge(tables: Tables) -> Judgement:
         f"{slipped} wrong answers slipped through, of {total:,} in {len(rows)} cases ({judged:,} of them judged by the "
         f"referee); {raw:,.0f} proposals were wrong as they came, of which refinement turned {turned:,} right"
     )
-    if slipped:
-        outcome = Outcome.NOT_SUPPORTED
-    else:
-        outcome = Outcome.SUPPORTED if judged >= total / 2 else Outcome.INCONCLUSIVE
+    outcome = decide(contradicted=slipped > 0, supported=judged >= total / 2)
     names = dict.fromkeys(row["experiment"] for row in rows)
     rescued = {
         name: sum(row["refined"] * row["count"] for row in rows if row["experiment"] == name)
@@ -218,11 +215,14 @@ def judge(tables: Tables) -> Judgement:
     }
     most, least = max(rescued, key=lambda n: rescued[n]), min(rescued, key=lambda n: rescued[n])
     findings = (
-        Finding(f"Wrong answers that slipped through: {slipped}. The largest error is "
-                f"{max(row['error_over_bound'] for row in rows):.3g} of its proved bound.", "cases"),
         Finding(
-            f"Refinement makes proposals right for {rescued[most]:.0%} of the matrices of {most} and {rescued[least]:.0%} of "
-            f"those of {least}; the exact kernel serves the rest.",
+            f"Wrong answers that slipped through: {slipped}. The largest error is "
+            f"{max(row['error_over_bound'] for row in rows):.4f} of its proved bound.",
+            "cases",
+        ),
+        Finding(
+            f"Refinement makes proposals right for {rescued[most]:.0%} of the matrices of {most} and "
+            f"{rescued[least]:.0%} of those of {least}; the exact kernel serves the rest.",
             "cases",
         ),
     )

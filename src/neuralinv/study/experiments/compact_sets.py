@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from neuralinv.learned.architectures import Architecture
 from neuralinv.learned import schulz
+from neuralinv.learned.architectures import Architecture
 from neuralinv.learned.config import ModelConfig
 from neuralinv.study.experiments.experiment import (
     Column,
@@ -18,11 +18,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, parameter_count, relative_errors
 from neuralinv.study.experiments.near_singular import double_function
@@ -111,7 +111,7 @@ def _cases(settings: Settings, architecture: str) -> Iterator[tuple[str, int, in
 
 def _source(matrices: SpectralSet, samples: int | None, seed: int) -> Draw:
     if samples is None:
-        return lambda count, generator: matrices.draw(count, generator=generator)
+        return matrices.source()
     A, inverse = matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2))
 
     def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -202,19 +202,18 @@ def judge(tables: Tables) -> Judgement:
     because = (
         f"median errors at κ ≤ {easy:g} and κ ≤ {hard:g}: "
         + ", ".join(f"{a} {best[a, easy]:.1e} and {best[a, hard]:.1e}" for a in networks)
-        + f"; at κ ≤ {easy:g} the exponent in training steps is negative beyond doubt for {sum(helped)} of {len(helped)}"
+        + f"; at κ ≤ {easy:g} the exponent in steps is negative beyond doubt for {sum(helped)} of {len(helped)}"
     )
-    if all(reached) and all(harder) and all(helped):
-        outcome = Outcome.SUPPORTED
-    else:
-        outcome = Outcome.INCONCLUSIVE if any(reached) and any(harder) else Outcome.NOT_SUPPORTED
+    outcome = decide(
+        contradicted=not (any(reached) and any(harder)), supported=all(reached) and all(harder) and all(helped)
+    )
+    products = max(row["depth"] for row in rows if (row["architecture"], row["condition"]) == (_ITERATION, hard))
     winner = min(networks, key=lambda a: best[a, hard])
     findings = [
         Finding(
             f"At κ ≤ {hard:g} the best network is {winner}, with a median error of {best[winner, hard]:.1e}; "
-            f"unrolled Newton–Schulz steps reach {best[_ITERATION, hard]:.1e} in "
-            f"{max(row['depth'] for row in rows if row['architecture'] == _ITERATION and row['condition'] == hard)} products "
-            "of matrices, for any n.",
+            f"unrolled Newton–Schulz steps reach {best[_ITERATION, hard]:.1e} in {products} "
+            "products of matrices, for any n.",
             "runs",
         )
     ]
@@ -247,8 +246,17 @@ def draw(tables: Tables) -> Figure:
                     if row["axis"] in (axis, "base") and row["architecture"] == name and row["condition"] == condition
                 )
                 if line:
-                    ax.plot(*zip(*line, strict=True), MARKERS[k] + style, color=PALETTE[k], label=f"{name}, κ ≤ {condition:g}")
-        ax.set(xscale="log", yscale="log", xlabel={"steps": "training steps", "samples": "distinct matrices"}.get(axis, axis))
+                    ax.plot(
+                        *zip(*line, strict=True),
+                        MARKERS[k] + style,
+                        color=PALETTE[k],
+                        label=f"{name}, κ ≤ {condition:g}",
+                    )
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel={"steps": "training steps", "samples": "distinct matrices"}.get(axis, axis),
+        )
         ax.set_ylabel("relative error, median")
     cost, outside = axes[4], axes[5]
     for k, name in enumerate(names):
@@ -257,11 +265,20 @@ def draw(tables: Tables) -> Figure:
             for c in conditions
         ]
         cost.plot(*zip(*best, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
-        line = [(r["scale"], r["median"]) for r in tables["unbounded"] if (r["architecture"], r["condition"]) == (name, conditions[0])]
+        line = [
+            (r["scale"], r["median"])
+            for r in tables["unbounded"]
+            if (r["architecture"], r["condition"]) == (name, conditions[0])
+        ]
         if line:
             outside.plot(*zip(*line, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
     cost.set(xscale="log", yscale="log", xlabel="largest condition number", ylabel="best relative error, median")
-    outside.set(xscale="log", yscale="log", xlabel=f"scale s of the matrices (trained at 1, κ ≤ {conditions[0]:g})", ylabel="relative error, median")
+    outside.set(
+        xscale="log",
+        yscale="log",
+        xlabel=f"scale s of the matrices (trained at 1, κ ≤ {conditions[0]:g})",
+        ylabel="relative error, median",
+    )
     cost.legend(frameon=False, fontsize="small")
     axes[0].legend(frameon=False, fontsize="x-small")
     return figure
@@ -285,7 +302,7 @@ COMPACT_SETS = Experiment(
     draw=draw,
     shown={
         "runs": TableSpec(
-            "Relative errors around the base networks, 3×3 matrices; the first of the repetitions",
+            "Relative errors of the base networks and of the iteration, 3×3 matrices; the first of the repetitions",
             (
                 Column("architecture", "network"),
                 Column("condition", "κ ≤", "g"),
@@ -298,7 +315,7 @@ COMPACT_SETS = Experiment(
                 Column("worst", "worst error", ".2g"),
                 Column("multiplications", "multiplications", ","),
             ),
-            where=lambda row: row["member"] == 0,
+            where=lambda row: row["member"] == 0 and row["axis"] in ("base", "products"),
         ),
         "rates": TableSpec(
             "Rates: error ≈ c · (quantity)ᵇ",

@@ -34,6 +34,13 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+def decide(*, contradicted: bool, supported: bool) -> Outcome:
+    """Return the outcome; what is neither contradicted nor supported is inconclusive."""
+    if contradicted:
+        return Outcome.NOT_SUPPORTED
+    return Outcome.SUPPORTED if supported else Outcome.INCONCLUSIVE
+
+
 @dataclass(frozen=True)
 class Finding:
     """One sentence with numbers, and the table that they come from."""

@@ -22,11 +22,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, relative_errors
 from neuralinv.study.experiments.statistics import rank_correlation
@@ -101,7 +101,7 @@ def _measure(family: Family, settings: Settings, seed: int) -> Row:
     errors = relative_errors(X, inverse[test])
     best = int(errors.median(1).values.argmin())
     proposal = X[best]
-    result = ni.certified_inv(A[test], proposer=lambda _: proposal, rtol=_RTOL, on_singular="nan")
+    result = ni.certified_inv(A[test], proposer=proposal, rtol=_RTOL, on_singular="nan")
     fallback = result.source == int(Source.FALLBACK)
     residual = torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A[test] @ proposal)
     return {
@@ -145,10 +145,7 @@ def judge(tables: Tables) -> Judgement:
         f"over {len(rows)} families the rank correlation of the median error with the intrinsic dimension is "
         f"{by_dimension}, with the spread of the condition numbers {by_spread}"
     )
-    if by_dimension.low > 0:
-        outcome = Outcome.SUPPORTED
-    else:
-        outcome = Outcome.NOT_SUPPORTED if by_dimension.value <= 0 else Outcome.INCONCLUSIVE
+    outcome = decide(contradicted=by_dimension.value <= 0, supported=by_dimension.low > 0)
     ranked = sorted(rows, key=lambda row: row["median"])
     served = [row["family"] for row in rows if row["certified"] >= 0.99]
     told = [row for row in rows if row["parametric"] is not None]
@@ -186,7 +183,12 @@ def draw(tables: Tables) -> Figure:
         left.errorbar(
             [row["dimension"] for row in mine],
             [row["median"] for row in mine],
-            xerr=np.array([[max(0.0, r["dimension"] - r["dimension_low"]), max(0.0, r["dimension_high"] - r["dimension"])] for r in mine]).T
+            xerr=np.array(
+                [
+                    [max(0.0, r["dimension"] - r["dimension_low"]), max(0.0, r["dimension_high"] - r["dimension"])]
+                    for r in mine
+                ]
+            ).T
             if mine
             else None,
             fmt=marker,
@@ -195,11 +197,18 @@ def draw(tables: Tables) -> Figure:
         )
     for row in rows:
         left.annotate(row["family"], (row["dimension"], row["median"]), (4, 4), textcoords="offset points", fontsize=7)
-    left.set(xscale="log", yscale="log", xlabel="intrinsic dimension (two nearest neighbours)", ylabel="relative error, median")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="intrinsic dimension (two nearest neighbours)",
+        ylabel="relative error, median",
+    )
     left.legend(frameon=False, fontsize="small")
     y = np.arange(len(rows))
     right.barh(y - 0.2, [100 * row["certified"] for row in rows], 0.4, color=BLUE, label="network")
-    right.barh(y + 0.2, [100 * (row["parametric"] or 0) for row in rows], 0.4, color=GREEN, label="parametric inverse, told θ")
+    right.barh(
+        y + 0.2, [100 * (row["parametric"] or 0) for row in rows], 0.4, color=GREEN, label="parametric inverse, told θ"
+    )
     right.set_yticks(y, [row["family"] for row in rows], fontsize="small")
     right.set(xlabel="certified without fallback, %", xlim=(0, 100))
     right.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

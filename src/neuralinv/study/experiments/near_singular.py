@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,11 +19,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.fitting import Draw, Recipe, absolute_error, answers, fit
 from neuralinv.study.experiments.sets import SpectralSet, compose
@@ -155,10 +156,7 @@ def judge(tables: Tables) -> Judgement:
         f"its exponent in 1/δ is {'; '.join(fits)}; the floor lies above the measured error in {len(broken)} of "
         f"{len(rows)} cases"
     )
-    if broken or min(last) < _LEARNED:
-        outcome = Outcome.NOT_SUPPORTED
-    else:
-        outcome = Outcome.SUPPORTED if min(last) >= _FAILED and all(grows) else Outcome.INCONCLUSIVE
+    outcome = decide(contradicted=bool(broken) or min(last) < _LEARNED, supported=min(last) >= _FAILED and all(grows))
     effective = [row for row in rows if row["floor_relative"] > 0]
     findings = []
     if effective:
@@ -192,7 +190,7 @@ def draw(tables: Tables) -> Figure:
         x, colour = [row["delta"] for row in rows], PALETTE[k]
         label = f"{architecture}, n = {n}"
         left.plot(x, [row["worst_relative"] for row in rows], MARKERS[k] + "-", color=colour, label=label)
-        left.plot(x, [row["floor_relative"] or None for row in rows], MARKERS[k] + ":", color=colour, mfc="none")
+        left.plot(x, [row["floor_relative"] or math.nan for row in rows], MARKERS[k] + ":", color=colour, mfc="none")
         right.plot(x, [row["observed"] for row in rows], MARKERS[k] + "-", color=colour, label=label)
         right.plot(x, [row["certified"] for row in rows], MARKERS[k] + ":", color=colour, mfc="none")
     deltas = sorted({row["delta"] for row in tables["networks"]})

@@ -88,7 +88,7 @@ def load_result(folder: Path, experiment: Experiment[Any]) -> Result:
             tables,
             experiment.judge(tables),
             float(document["seconds"]),
-            float(document["cpu_seconds"]),
+            float(document.get("cpu_seconds") or 0.0),
             bool(document["loaded"]),
             {str(k): str(v) for k, v in document["versions"].items()},
         )

@@ -7,6 +7,7 @@ taken from a pool drawn once, every pair anew: as many matrices as a study asks 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -48,6 +49,10 @@ class SpectralSet:
     def draw(self, count: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``count`` matrices and their inverses, each ``(count, n, n)``, float64."""
         return compose(self.singular_values(count, generator=generator), *self.factors(count, generator=generator))
+
+    def source(self) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+        """Return :meth:`draw` as the training loop calls it."""
+        return lambda count, generator: self.draw(count, generator=generator)
 
     def singular_values(self, count: int, *, generator: torch.Generator) -> Tensor:
         """Draw ``(count, n)``: the first 1, the last δ or above, the others between, evenly in logarithm."""

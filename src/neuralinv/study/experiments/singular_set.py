@@ -17,14 +17,14 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
     Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.fitting import Recipe, answers, fit, relative_error, relative_errors
-from neuralinv.study.experiments.sets import SpectralSet, compose
+from neuralinv.study.experiments.sets import Side, SpectralSet, compose
 from neuralinv.study.experiments.statistics import power_law
 from neuralinv.study.lipschitz import certified_constant
 from neuralinv.study.plots import MARKERS, PALETTE, panels
@@ -32,6 +32,7 @@ from neuralinv.study.plots import MARKERS, PALETTE, panels
 _HALF = 0.5
 _TRAINED_DOWN_TO = 1e-3
 _SMALLEST = 1e-6
+_SIDES: tuple[Side, ...] = ("both", "positive")
 _CONTINUOUS = ("mlp", "resnet")
 
 
@@ -59,15 +60,20 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     path: list[Row] = []
     crossing: list[Row] = []
     for architecture, n, hidden, depth in settings.networks:
-        for side in ("both", "positive"):
+        for side in _SIDES:
             model = ModelConfig(architecture, n, hidden, depth, newton_schulz_steps=0, members=settings.members)
-            matrices = SpectralSet(n, _TRAINED_DOWN_TO, side=side)  # type: ignore[arg-type]
+            matrices = SpectralSet(n, _TRAINED_DOWN_TO, side=side)
             loss = None if architecture == "gated" else relative_error
-            network = fit(model, lambda c, g, m=matrices: m.draw(c, generator=g), Recipe(settings.steps, seed=seed), loss=loss)
+            network = fit(model, matrices.source(), Recipe(settings.steps, seed=seed), loss=loss)
             rows = _walk(network, matrices, settings, seed)
             path += [{"architecture": architecture, "n": n, "trained_on": side, **row} for row in rows]
             crossing.append(
-                {"architecture": architecture, "n": n, "trained_on": side, **_summarise(rows, _constant(network), side, n)}
+                {
+                    "architecture": architecture,
+                    "n": n,
+                    "trained_on": side,
+                    **_summarise(rows, _constant(network), side, n),
+                }
             )
             counter.done()
     return {"crossing": crossing, "path": path}
@@ -149,10 +155,7 @@ def judge(tables: Tables) -> Judgement:
         f"(exponents {min(exponents):.3f} to {max(exponents):.3f}), up to a relative error of "
         f"{min(row['nearest'] for row in rows):.2f} or more at |t| = {_SMALLEST:g}"
     )
-    if escaped:
-        outcome = Outcome.NOT_SUPPORTED
-    else:
-        outcome = Outcome.SUPPORTED if all(like_pole) else Outcome.INCONCLUSIVE
+    outcome = decide(contradicted=bool(escaped), supported=all(like_pole))
     both = [row for row in rows if row["trained_on"] == "both"]
     findings = [
         Finding(
@@ -165,12 +168,13 @@ def judge(tables: Tables) -> Judgement:
     ]
     gated = [row for row in tables["crossing"] if row["architecture"] == "gated" and row["trained_on"] == "both"]
     if gated:
+        signs = [row["sign_at_training_edge"] for row in gated]
+        nearest = [row["nearest"] for row in gated]
         findings.append(
             Finding(
                 f"Networks whose scale has a pole (gated) are discontinuous, and keep the right sign at "
-                f"|t| = {_TRAINED_DOWN_TO:g} for {min(row['sign_at_training_edge'] for row in gated):.0%} to "
-                f"{max(row['sign_at_training_edge'] for row in gated):.0%} of the paths; nearer by they fail, too: relative error "
-                f"{min(row['nearest'] for row in gated):.2g} to {max(row['nearest'] for row in gated):.2g} at {_SMALLEST:g}.",
+                f"|t| = {_TRAINED_DOWN_TO:g} for {min(signs):.0%} to {max(signs):.0%} of the paths; nearer by they "
+                f"fail, too: relative error {min(nearest):.2g} to {max(nearest):.2g} at {_SMALLEST:g}.",
                 "crossing",
             )
         )
@@ -183,7 +187,9 @@ def draw(tables: Tables) -> Figure:
     names = list(dict.fromkeys((row["architecture"], row["n"]) for row in tables["path"]))
     for side, ax in zip(("both", "positive"), axes, strict=True):
         for k, (architecture, n) in enumerate(names):
-            rows = [r for r in tables["path"] if (r["architecture"], r["n"], r["trained_on"]) == (architecture, n, side)]
+            rows = [
+                r for r in tables["path"] if (r["architecture"], r["n"], r["trained_on"]) == (architecture, n, side)
+            ]
             ax.plot(
                 [row["t"] for row in rows],
                 [row["relative"] for row in rows],

@@ -14,10 +14,11 @@ from neuralinv.study.experiments.experiment import (
     Experiment,
     Finding,
     Judgement,
-    Outcome,
     Progress,
+    Row,
     Tables,
     TableSpec,
+    decide,
 )
 from neuralinv.study.experiments.fitting import Recipe, answers, fit, parameter_count, relative_errors
 from neuralinv.study.experiments.sets import SpectralSet
@@ -45,12 +46,12 @@ class Settings:
 def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     """Train networks of the same number of weights for every size; one row for each repetition."""
     counter = Counter(len(settings.architectures) * len(settings.sizes), progress)
-    rows = []
+    rows: list[Row] = []
     for architecture in settings.architectures:
         for n in settings.sizes:
             model = with_parameters(architecture, n, settings.parameters, settings.members)
             matrices = SpectralSet(n, 1 / settings.condition)
-            network = fit(model, lambda c, g, m=matrices: m.draw(c, generator=g), Recipe(settings.steps, seed=seed))
+            network = fit(model, matrices.source(), Recipe(settings.steps, seed=seed))
             A, inverse = matrices.draw(settings.test, generator=torch.Generator().manual_seed(seed + 1))
             # The best multiple of the transpose needs no learning: a network that is no better has learned nothing.
             c = (A.mT * inverse).sum() / A.square().sum()
@@ -84,15 +85,15 @@ def with_parameters(architecture: str, n: int, parameters: int, members: int) ->
     return ModelConfig(architecture, n, low, depth, newton_schulz_steps=0, members=members)
 
 
-def _fits(rows: list[dict[str, float]]) -> list[dict[str, object]]:
-    fits: list[dict[str, object]] = []
+def _fits(rows: list[Row]) -> list[Row]:
+    fits: list[Row] = []
     for name in dict.fromkeys(row["architecture"] for row in rows):
         mine = [row for row in rows if row["architecture"] == name]
         learned = [row for row in mine if row["n"] > 1 and row["median"] < _SATURATED * row["baseline"]]
         least = min(
             (row["n"] for row in mine if row["n"] > 1 and row["median"] >= _SATURATED * row["baseline"]), default=None
         )
-        entry: dict[str, object] = {"architecture": name, "nothing_learned_from": least, "points": len(learned)}
+        entry: Row = {"architecture": name, "nothing_learned_from": least, "points": len(learned)}
         if len({row["n"] for row in learned}) >= 3:
             fit_ = power_law([row["n"] for row in learned], [row["median"] for row in learned])
             entry |= {"exponent": fit_.value, "low": fit_.low, "high": fit_.high}
@@ -113,17 +114,23 @@ def judge(tables: Tables) -> Judgement:
         growth = medians[sizes[-1]] / medians[sizes[0]]
         rising.append(growth >= 10)
         exponent = (
-            f", like n^{fit_['exponent']:.2f} [{fit_['low']:.2f}, {fit_['high']:.2f}]" if fit_["exponent"] is not None else ""
+            f", like n^{fit_['exponent']:.2f} [{fit_['low']:.2f}, {fit_['high']:.2f}]"
+            if fit_["exponent"] is not None
+            else ""
         )
-        parts.append(f"{name}: median error {medians[sizes[0]]:.1e} at n = {sizes[0]}, {medians[sizes[-1]]:.2f} at n = {sizes[-1]}{exponent}")
+        parts.append(
+            f"{name}: median error {medians[sizes[0]]:.1e} at n = {sizes[0]}, {medians[sizes[-1]]:.2f} at "
+            f"n = {sizes[-1]}{exponent}"
+        )
         if fit_["nothing_learned_from"] is not None:
             findings.append(
                 Finding(
-                    f"From n = {fit_['nothing_learned_from']} on, {name} is hardly better than the best multiple of the transpose.",
+                    f"From n = {fit_['nothing_learned_from']} on, {name} is hardly better than the best multiple of "
+                    "the transpose.",
                     "fits",
                 )
             )
-    outcome = Outcome.SUPPORTED if all(rising) else Outcome.INCONCLUSIVE if any(rising) else Outcome.NOT_SUPPORTED
+    outcome = decide(contradicted=not any(rising), supported=all(rising))
     return Judgement(outcome, "; ".join(parts), tuple(findings))
 
 
@@ -156,9 +163,8 @@ SIZE = Experiment(
     name="size",
     title="Cannot: by size",
     hypothesis=(
-        "At a fixed condition number, number of weights and number of samples, the error of a network that maps entries "
-        "to entries rises with n by at least a factor of ten from n = 2 to the largest, until nothing is "
-        "learned."
+        "At a fixed condition number, number of weights and number of samples, the error of a network that maps "
+        "entries to entries rises with n by at least a factor of ten from n = 2 to the largest, until nothing is learned."
     ),
     settings={
         "small": Settings(("mlp", "gated"), (1, 2, 4), parameters=3000, steps=80, members=2, test=256),

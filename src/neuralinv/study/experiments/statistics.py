@@ -68,9 +68,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Interval:
     return Interval(correlation(np.arange(len(u))), low, high, len(u))
 
 
-def bootstrap(
-    count: int, statistic: Callable[[NDArray[np.intp]], float], *, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(count: int, statistic: Callable[[NDArray[np.intp]], float], *, seed: int = 0) -> tuple[float, float]:
     """Return the percentile interval of ``statistic``, a function of indices into ``count`` observations."""
     random = np.random.default_rng(seed)
     values = [statistic(random.integers(0, count, count)) for _ in range(_RESAMPLES)]
