@@ -144,7 +144,7 @@ def observed_constant(
         x, y = (point.detach().requires_grad_(True) for point in (x, y))
         distance = _lengths(x - y)
         quotient = _lengths(function(x) - function(y)) / distance.clamp(min=_SMALLEST_STEP)
-        valid = torch.where(distance >= _SMALLEST_STEP, quotient, 0.0).detach()
+        valid = torch.where((distance >= _SMALLEST_STEP) & (quotient > _FLAT), quotient, 0.0).detach()
         best = torch.maximum(best, valid.nan_to_num(nan=0.0).amax(1))
         gradients = torch.autograd.grad(quotient.clamp(min=_FLAT).log().sum(), (x, y))
         stride = 0.1 * distance.detach().clamp(min=10 * _SMALLEST_STEP)[..., None, None]

@@ -330,7 +330,7 @@ BREAK_EVEN = Experiment(
         "only where it knows parameters or a spectrum, and then with a proof."
     ),
     settings={
-        "small": Settings((("rbf", "", 0.0), ("conditioned", "cond", 10.0)), (2, 8), 1 << 10, 30, 256, 64, 0.01),
+        "small": Settings((("rbf", "", 0.0), ("conditioned", "cond", 10.0)), (2, 8), 1 << 9, 20, 128, 32, 0.003),
         "full": Settings(),
     },
     measure=measure,

@@ -263,7 +263,7 @@ CERTIFICATION = Experiment(
         "Whatever a network proposes, no wrong answer is certified: every proved bound holds against an independent "
         "reference in extended precision."
     ),
-    settings={"small": Settings(100, 40, ("rbf",)), "full": Settings()},
+    settings={"small": Settings(60, 20, ("rbf",)), "full": Settings()},
     measure=measure,
     judge=judge,
     draw=draw,

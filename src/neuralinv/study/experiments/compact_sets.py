@@ -27,7 +27,7 @@ from neuralinv.study.experiments.experiment import (
 from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, parameter_count, relative_errors
 from neuralinv.study.experiments.near_singular import double_function
 from neuralinv.study.experiments.sets import SpectralSet
-from neuralinv.study.experiments.statistics import power_law
+from neuralinv.study.experiments.statistics import geometric_mean, power_law
 from neuralinv.study.lipschitz import observed_constant
 from neuralinv.study.plots import MARKERS, PALETTE, panels
 
@@ -47,7 +47,7 @@ class Settings:
     base_steps: int = 250
     widths: tuple[int, ...] = (12, 24)
     depths: tuple[int, ...] = (1, 3)
-    steps: tuple[int, ...] = (30, 90)
+    steps: tuple[int, ...] = (30, 90, 1000)
     samples: tuple[int, ...] = (100, 1000)
     tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-4)
     members: int = 2
@@ -231,6 +231,16 @@ def judge(tables: Tables) -> Judgement:
     return Judgement(outcome, because, tuple(findings))
 
 
+def _averaged(tables: Tables, architecture: str, condition: float, axis: str) -> dict[float, float]:
+    """Median errors along an axis, averaged geometrically over the repetitions."""
+    line: dict[float, list[float]] = {}
+    for row in tables["runs"]:
+        mine = (row["architecture"], row["condition"]) == (architecture, condition) and row["axis"] in (axis, "base")
+        if mine and row[axis] is not None:
+            line.setdefault(row[axis], []).append(row["median"])
+    return {x: geometric_mean(values) for x, values in sorted(line.items())}
+
+
 def draw(tables: Tables) -> Figure:
     """Draw the error against each axis at two condition numbers, against cost, and outside the set."""
     figure, axes = panels(3, rows=2, width=4.6)
@@ -240,24 +250,15 @@ def draw(tables: Tables) -> Figure:
     for axis, ax in zip(_AXES, axes, strict=False):
         for k, name in enumerate(names):
             for style, condition in zip(("-", ":"), shown, strict=False):
-                line = sorted(
-                    (row[axis], row["median"])
-                    for row in tables["runs"]
-                    if row["axis"] in (axis, "base") and row["architecture"] == name and row["condition"] == condition
-                )
-                if line:
-                    ax.plot(
-                        *zip(*line, strict=True),
-                        MARKERS[k] + style,
-                        color=PALETTE[k],
-                        label=f"{name}, κ ≤ {condition:g}",
-                    )
-        ax.set(
-            xscale="log",
-            yscale="log",
-            xlabel={"steps": "training steps", "samples": "distinct matrices"}.get(axis, axis),
-        )
-        ax.set_ylabel("relative error, median")
+                line = _averaged(tables, name, condition, axis)
+                if len(line) > 1:
+                    label = f"{name}, κ ≤ {condition:g}"
+                    ax.plot(list(line), list(line.values()), MARKERS[k] + style, color=PALETTE[k], label=label)
+        label = {"steps": "training steps", "samples": "distinct matrices in training"}.get(axis, axis)
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="relative error, median")
+        ticks = sorted({x for name in names for x in _averaged(tables, name, shown[0], axis)})
+        ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize="small")
+        ax.minorticks_off()
     cost, outside = axes[4], axes[5]
     for k, name in enumerate(names):
         best = [
@@ -292,9 +293,7 @@ COMPACT_SETS = Experiment(
         "small, errors fall with training, and rise with the bound."
     ),
     settings={
-        "small": Settings(
-            ("mlp", "resnet", "gated"), (2.0, 100.0), 2, 24, 80, (12,), (1,), (20,), (100,), (1e-2,), 2, 256
-        ),
+        "small": Settings(("mlp", "gated"), (2.0, 100.0), 2, 16, 20, (8,), (), (5, 10), (100,), (1e-2,), 2, 128),
         "full": Settings(),
     },
     measure=measure,

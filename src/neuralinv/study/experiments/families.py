@@ -223,7 +223,7 @@ FAMILIES_EXPERIMENT = Experiment(
         "reaches on it: over the registry, error and intrinsic dimension are positively correlated in rank."
     ),
     settings={
-        "small": Settings(("gaussian", "wishart", "ar", "rbf", "mimo", "ridge"), 4, 512, 128, 400, 32, 2, 80, 2, 64),
+        "small": Settings(("gaussian", "wishart", "ar", "mimo"), 4, 256, 64, 200, 16, 1, 30, 1, 32),
         "full": Settings(),
     },
     measure=measure,

@@ -230,7 +230,7 @@ GENERALISATION = Experiment(
         "it, in scale as in condition, errors at least double."
     ),
     settings={
-        "small": Settings((1000, 4000), 2000, 60, 32, 2, 10.0, 80, (0.1, 1.0, 10.0), (3.0, 10.0, 100.0)),
+        "small": Settings((1000, 4000), 1000, 20, 16, 2, 10.0, 20, (0.1, 1.0, 10.0), (3.0, 10.0, 100.0)),
         "full": Settings(),
     },
     measure=measure,

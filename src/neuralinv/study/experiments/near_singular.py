@@ -214,7 +214,7 @@ NEAR_SINGULAR = Experiment(
         "below the floor that their own constant sets."
     ),
     settings={
-        "small": Settings((("mlp", 1, 32, 2), ("resnet", 2, 8, 1)), (1.0, 0.1, 1e-2, 1e-4), 60, 2, 512),
+        "small": Settings((("mlp", 1, 16, 2), ("resnet", 2, 4, 1)), (1.0, 1e-2, 1e-4), 25, 2, 128),
         "full": Settings(),
     },
     measure=measure,

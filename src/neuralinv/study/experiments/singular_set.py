@@ -217,7 +217,7 @@ SINGULAR_SET = Experiment(
         "A(t) = U diag(1, …, 1, t) V its error grows like 1/|t| as t → 0, and its relative error tends to 1."
     ),
     settings={
-        "small": Settings((("mlp", 1, 32, 2), ("gated", 2, 16, 1)), 60, 2, 16, 13),
+        "small": Settings((("mlp", 1, 16, 2), ("gated", 2, 16, 1)), 25, 2, 16, 13),
         "full": Settings(),
     },
     measure=measure,

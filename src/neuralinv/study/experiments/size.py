@@ -164,10 +164,11 @@ SIZE = Experiment(
     title="Cannot: by size",
     hypothesis=(
         "At a fixed condition number, number of weights and number of samples, the error of a network that maps "
-        "entries to entries rises with n by at least a factor of ten from n = 2 to the largest, until nothing is learned."
+        "entries to entries rises with n by at least a factor of ten from n = 2 to the largest, until nothing is "
+        "learned."
     ),
     settings={
-        "small": Settings(("mlp", "gated"), (1, 2, 4), parameters=3000, steps=80, members=2, test=256),
+        "small": Settings(("mlp", "gated"), (1, 2, 4), parameters=2000, steps=30, members=2, test=128),
         "full": Settings(),
     },
     measure=measure,
