@@ -10,7 +10,14 @@ from neuralinv.io import FileError
 from neuralinv.study.experiments import EXPERIMENTS, Result
 from neuralinv.study.pages import write_index, write_page
 
-_PAGE = "# Title\n\n<!-- measured: begin, written by `neuralinv study --pages` -->\nold\n<!-- measured: end -->\n\nThe end.\n"
+_PAGE = """# Title
+
+<!-- measured: begin, written by `neuralinv study --pages` -->
+old
+<!-- measured: end -->
+
+The end.
+"""
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,8 @@ def _show(console: Console, experiment: Experiment[Any], result: Result) -> None
     console.print(experiment.hypothesis, markup=False)
     for name, spec in experiment.shown.items():
         table = plain_table(*(column.heading for column in spec.columns))
+        for part in table.columns:
+            part.no_wrap = False  # headings of several words
         for cells in shown_rows(spec, result.tables[name]):
             table.add_row(*cells)
         console.print(Text(spec.title, style="italic"))
@@ -148,7 +150,9 @@ def _summarise(
     for name in chosen:
         if name in results:
             result = results[name]
-            table.add_row(name, result.judgement.outcome.value, f"{result.cpu_seconds:.0f} s")
+            table.add_row(
+                name, result.judgement.outcome.value, f"{result.cpu_seconds:.0f} s" if result.cpu_seconds else "–"
+            )
         else:
             table.add_row(name, "not run: the budget is spent", "–")
     console.print(table)

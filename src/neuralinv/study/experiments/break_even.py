@@ -253,6 +253,15 @@ def judge(tables: Tables) -> Judgement:
                 "winners",
             )
         )
+    else:
+        closest = max((c for c in cells if c["proved_speedup"] is not None), key=lambda c: c["proved_speedup"])
+        findings.append(
+            Finding(
+                f"Nothing that is learned beats the exact kernel with a proof; the closest comes to "
+                f"{closest['proved_speedup']:.2f} times its speed, for {closest['family']} at n = {closest['n']}.",
+                "winners",
+            )
+        )
     rough = sum(c["rough"] == _EXACT for c in cells)
     findings.append(
         Finding(

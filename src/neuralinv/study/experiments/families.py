@@ -196,7 +196,7 @@ def draw(tables: Tables) -> Figure:
             label="parametric" if parametric else "drawn anew",
         )
     for row in rows:
-        left.annotate(row["family"], (row["dimension"], row["median"]), (4, 4), textcoords="offset points", fontsize=7)
+        left.annotate(row["family"], (row["dimension"], row["median"]), (5, -2), textcoords="offset points", fontsize=7)
     left.set(
         xscale="log",
         yscale="log",

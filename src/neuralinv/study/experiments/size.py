@@ -119,7 +119,7 @@ def judge(tables: Tables) -> Judgement:
             else ""
         )
         parts.append(
-            f"{name}: median error {medians[sizes[0]]:.1e} at n = {sizes[0]}, {medians[sizes[-1]]:.2f} at "
+            f"{name} {medians[sizes[0]]:.1e} at n = {sizes[0]} and {medians[sizes[-1]]:.2f} at "
             f"n = {sizes[-1]}{exponent}"
         )
         if fit_["nothing_learned_from"] is not None:
@@ -131,7 +131,7 @@ def judge(tables: Tables) -> Judgement:
                 )
             )
     outcome = decide(contradicted=not any(rising), supported=all(rising))
-    return Judgement(outcome, "; ".join(parts), tuple(findings))
+    return Judgement(outcome, f"median errors: {'; '.join(parts)}", tuple(findings))
 
 
 def _by_size(tables: Tables, architecture: str) -> dict[int, float]:
