@@ -75,7 +75,7 @@ class Settings:
         ("conditioned", "cond", 1000.0),
     )
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    elements: int = 1 << 15
+    elements: int = 1 << 17
     steps: int = 100
     training: int = 1024
     snapshots: int = 256

@@ -266,13 +266,13 @@ def draw(tables: Tables) -> Figure:
             for c in conditions
         ]
         cost.plot(*zip(*best, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
-        line = [
+        away = [
             (r["scale"], r["median"])
             for r in tables["unbounded"]
             if (r["architecture"], r["condition"]) == (name, conditions[0])
         ]
-        if line:
-            outside.plot(*zip(*line, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
+        if away:
+            outside.plot(*zip(*away, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
     cost.set(xscale="log", yscale="log", xlabel="largest condition number", ylabel="best relative error, median")
     outside.set(
         xscale="log",
