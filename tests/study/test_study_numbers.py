@@ -42,6 +42,7 @@ def test_rank_correlation_sees_order_alone() -> None:
     up = rank_correlation(x, np.exp(x))
     assert up.value == pytest.approx(1)
     assert up.low > 0.9
+    assert rank_correlation(np.exp(x), x).value == pytest.approx(1)
     mixed = rank_correlation(x, np.where(x % 2 == 0, x, -x))
     assert mixed.low < 0 < mixed.high
     with pytest.raises(ValueError, match="at least four pairs"):
