@@ -191,7 +191,7 @@ def draw(tables: Tables) -> Figure:
         label = f"{architecture}, n = {n}"
         left.plot(x, [row["worst_relative"] for row in rows], MARKERS[k] + "-", color=colour, label=label)
         left.plot(x, [row["floor_relative"] or math.nan for row in rows], MARKERS[k] + ":", color=colour, mfc="none")
-        right.plot(x, [row["observed"] for row in rows], MARKERS[k] + "-", color=colour, label=label)
+        right.plot(x, [row["observed"] or math.nan for row in rows], MARKERS[k] + "-", color=colour, label=label)
         right.plot(x, [row["certified"] for row in rows], MARKERS[k] + ":", color=colour, mfc="none")
     deltas = sorted({row["delta"] for row in tables["networks"]})
     right.plot(deltas, [inverse_constant(d) for d in deltas], color=BLACK, linewidth=2, label="needed, 1/δ²")
