@@ -65,7 +65,7 @@ def load_note(result: Result) -> str:
     versions = [f"{name} {version}" for name, version in result.versions.items() if name in ("torch", "numpy")]
     spent = [f"{result.cpu_seconds:.0f} s of processor time"] if result.cpu_seconds else []
     text = "; ".join([f"Setting `{result.setting}`, seed {result.seed}", *spent, ", ".join(versions)])
-    if result.loaded and result.experiment == "break_even":
+    if _has_loaded_times(result):
         text += ". **The machine was busy with other work: times are ratios of interleaved runs, and indicative only**"
     return text + "."
 
@@ -92,7 +92,8 @@ def _index(experiments: Mapping[str, Experiment[Any]], results: Mapping[str, Res
         link = f"[{experiment.title}]({name}.md)"
         if name in results:
             judgement = results[name].judgement
-            rows.append([link, f"**{judgement.outcome.value}**", _sentence(judgement.because)])
+            caveat = " *Times from a busy machine: indicative only.*" if _has_loaded_times(results[name]) else ""
+            rows.append([link, f"**{judgement.outcome.value}**", _sentence(judgement.because) + caveat])
         else:
             rows.append([link, "not measured", "–"])
     yield from _markdown(["experiment", "hypothesis", "the figures that decided"], rows)
@@ -103,6 +104,10 @@ def _index(experiments: Mapping[str, Experiment[Any]], results: Mapping[str, Res
             for finding in results[name].judgement.findings:
                 yield f"- {finding.text} ([table]({name}.md#{_anchor(finding.table)}))"
             yield ""
+
+
+def _has_loaded_times(result: Result) -> bool:
+    return result.loaded and result.experiment == "break_even"  # the others measure no times
 
 
 def _markdown(headings: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
