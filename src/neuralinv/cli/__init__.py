@@ -14,6 +14,7 @@ from neuralinv.cli.evaluate import evaluate
 from neuralinv.cli.fit import fit
 from neuralinv.cli.generate import generate
 from neuralinv.cli.invert import invert
+from neuralinv.cli.study import study
 from neuralinv.cli.train import train
 from neuralinv.cli.verify import verify
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (generate, verify, train, fit, invert, evaluate):
+for command in (generate, verify, train, fit, invert, evaluate, study):
     app.command()(without_traceback(command))
 app.add_typer(demo.app, name="demo")
 app.add_typer(bench.app, name="bench")

@@ -255,7 +255,7 @@ class _Run:
             wide = Candidates(*(part.to(A.dtype) for part in candidates))
             loss = self.loss.function(scaled, wide, (inverse * scale).to(A.dtype)).mean(1)
         self.fabric.backward(loss.sum())  # members share no parameters: the sum trains each on its own loss
-        _clip_each_member(self.parameters, self.training.gradient_clip)
+        clip_each_member(self.parameters, self.training.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
@@ -320,7 +320,7 @@ def _batch_seed(seed: int, index: int) -> int:
     return (seed << 32) | (index % 2**32)
 
 
-def _clip_each_member(parameters: list[torch.nn.Parameter], limit: float) -> None:
+def clip_each_member(parameters: list[torch.nn.Parameter], limit: float) -> None:
     """Scale each member's gradient to a norm of at most ``limit``; drop one that is not finite."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0)

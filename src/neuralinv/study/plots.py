@@ -16,6 +16,9 @@ from neuralinv.study.evaluation import Evaluation
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # they tell lines apart without colour
 _STATUS_COLOURS = {Status.CERTIFIED: BLUE, Status.ILL_CONDITIONED: ORANGE}
 _MOST_POINTS = 20_000
 
@@ -155,13 +158,22 @@ def training_curve(steps: NDArray[Any], validation: NDArray[Any]) -> Figure:
     return figure
 
 
+def panels(columns: int, *, rows: int = 1, width: float = 4.4, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``rows × columns`` panels, in reading order, in the style of all figures here."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, [_style(figure.add_subplot(rows, columns, k + 1)) for k in range(rows * columns)]
+
+
 def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = panels(1, width=5.6, height=4.0)
+    return figure, axes
+
+
+def _style(axes: Axes) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E4E4E4", linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
+    return axes
 
 
 def _symmetric_powers_of_ten(smallest: float, largest: float) -> list[float]:

@@ -1,0 +1,343 @@
+"""Experiment 4: compact sets, where networks can: rates, architectures and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from neuralinv.learned import schulz
+from neuralinv.learned.architectures import Architecture
+from neuralinv.learned.config import ModelConfig
+from neuralinv.study.experiments.experiment import (
+    Column,
+    Counter,
+    Experiment,
+    Finding,
+    Judgement,
+    Progress,
+    Row,
+    Tables,
+    TableSpec,
+    decide,
+)
+from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, parameter_count, relative_errors
+from neuralinv.study.experiments.near_singular import double_function
+from neuralinv.study.experiments.sets import SpectralSet
+from neuralinv.study.experiments.statistics import geometric_mean, power_law
+from neuralinv.study.lipschitz import observed_constant
+from neuralinv.study.plots import MARKERS, PALETTE, panels
+
+_AXES = ("width", "depth", "steps", "samples")
+_RADII = (0.1, 1.0, 10.0, 100.0)
+_ITERATION = "iteration"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is varied, one at a time, around a base; ``samples`` are distinct matrices, None draws afresh."""
+
+    architectures: tuple[str, ...] = ("mlp", "resnet", "gated")
+    conditions: tuple[float, ...] = (2.0, 10.0, 100.0, 1000.0)
+    n: int = 3
+    base_width: int = 48
+    base_steps: int = 250
+    widths: tuple[int, ...] = (12, 24)
+    depths: tuple[int, ...] = (1, 3)
+    steps: tuple[int, ...] = (30, 90, 1000)
+    samples: tuple[int, ...] = (100, 1000)
+    tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-4)
+    members: int = 2
+    test: int = 2048
+
+
+def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
+    """Train along each axis for every condition number; then leave the compact set with the base networks."""
+    cases = [(a, c, *case) for a in settings.architectures for c in settings.conditions for case in _cases(settings, a)]
+    counter = Counter(len(cases) + len(settings.conditions), progress)
+    rows: list[Row] = []
+    unbounded: list[Row] = []
+    for architecture, condition, axis, width, depth, steps, samples in cases:
+        matrices = SpectralSet(settings.n, 1 / condition)
+        model = ModelConfig(architecture, settings.n, width, depth, newton_schulz_steps=0, members=settings.members)
+        network = fit(model, _source(matrices, samples, seed), Recipe(steps, seed=seed))
+        A, inverse = matrices.draw(settings.test, generator=torch.Generator().manual_seed(seed + 1))
+        errors = relative_errors(answers(network, A), inverse)
+        rows += [
+            {
+                "architecture": architecture,
+                "condition": condition,
+                "axis": axis,
+                "width": width,
+                "depth": depth,
+                "steps": steps,
+                "samples": samples or steps * Recipe(1).batch,
+                "member": member,
+                "median": float(e.median()),
+                "worst": float(e.max()),
+                "multiplications": parameter_count(model),
+            }
+            for member, e in enumerate(errors)
+        ]
+        if axis == "base":
+            unbounded += [
+                {"architecture": architecture, "condition": condition, **row}
+                for row in _leave(network, matrices, settings, seed)
+            ]
+        counter.done()
+    for condition in settings.conditions:
+        rows += _iterations(condition, settings, seed)
+        counter.done()
+    return {"runs": rows, "rates": _rates(rows), "unbounded": unbounded}
+
+
+def _cases(settings: Settings, architecture: str) -> Iterator[tuple[str, int, int, int, int | None]]:
+    width, steps = settings.base_width, settings.base_steps
+    # Residual blocks hold four dense layers each, twice as wide.
+    width = width // 3 if architecture == "resnet" else width
+    base = 1 if architecture != "mlp" else 2
+    yield "base", width, base, steps, None
+    if architecture == "resnet":  # four times the layers: measured along one axis only
+        yield from (("steps", width, base, k, None) for k in settings.steps)
+        return
+    yield from (("width", w * width // settings.base_width, base, steps, None) for w in settings.widths)
+    yield from (("depth", width, depth, steps, None) for depth in settings.depths if depth != base)
+    yield from (("steps", width, base, k, None) for k in settings.steps)
+    yield from (("samples", width, base, steps, count) for count in settings.samples)
+
+
+def _source(matrices: SpectralSet, samples: int | None, seed: int) -> Draw:
+    if samples is None:
+        return matrices.source()
+    A, inverse = matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2))
+
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(samples, (count,), generator=generator)
+        return A[chosen], inverse[chosen]
+
+    return draw
+
+
+def _iterations(condition: float, settings: Settings, seed: int) -> Iterator[Row]:
+    """Unrolled Newton–Schulz steps, their coefficients minimax for the bound of the set: no training, for any n."""
+    matrices = SpectralSet(settings.n, 1 / condition)
+    A, inverse = matrices.draw(settings.test, generator=torch.Generator().manual_seed(seed + 1))
+    for tolerance in settings.tolerances:
+        # They work on A/s with s = √(‖A‖₁ ‖A‖_∞) ≤ √n ‖A‖₂, where ‖A‖₂ = 1.
+        iteration = schulz(matrices.delta / settings.n**0.5, positive=False, tolerance=tolerance)
+        with torch.no_grad():
+            errors = relative_errors(iteration(A), inverse)
+        yield {
+            "architecture": _ITERATION,
+            "condition": condition,
+            "axis": "products",
+            "width": None,
+            "depth": iteration.products,
+            "steps": None,
+            "samples": None,
+            "member": 0,
+            "median": float(errors.median()),
+            "worst": float(errors.max()),
+            "multiplications": iteration.products * settings.n**3,
+        }
+
+
+def _leave(network: Architecture, matrices: SpectralSet, settings: Settings, seed: int) -> Iterator[Row]:
+    """Errors and constants of the bare network on s·A: outside the unit sphere that it was trained on."""
+    generator = torch.Generator().manual_seed(seed + 3)
+    A, inverse = matrices.draw(settings.test // 4, generator=generator)
+    starts = A[: 8 * settings.members].unflatten(0, (settings.members, 8))
+    function = double_function(network)
+    for s in _RADII:
+        errors = relative_errors(answers(network, s * A), inverse / s)
+        constant = observed_constant(function, s * starts, steps=10, radius=s * settings.n**0.5)
+        yield {"scale": s, "median": float(errors.median()), "constant": float(constant.median())}
+
+
+def _rates(rows: list[Row]) -> list[Row]:
+    """Exponents of the median error in width, steps and samples, and of the iteration's in products."""
+    rates = []
+    for architecture, condition in dict.fromkeys((row["architecture"], row["condition"]) for row in rows):
+        mine = [row for row in rows if (row["architecture"], row["condition"]) == (architecture, condition)]
+        for axis in _AXES:
+            key = axis
+            line = [row for row in mine if row["axis"] in (axis, "base")]
+            if architecture == _ITERATION or len({row[key] for row in line}) < 3:
+                continue
+            fit_ = power_law([row[key] for row in line], [row["median"] for row in line])
+            rates.append(
+                {
+                    "architecture": architecture,
+                    "condition": condition,
+                    "axis": axis,
+                    "exponent": fit_.value,
+                    "low": fit_.low,
+                    "high": fit_.high,
+                    "best": min(row["median"] for row in line),
+                }
+            )
+    return rates
+
+
+def judge(tables: Tables) -> Judgement:
+    """Supported if on the best conditioned set every architecture gets below 10 %, more steps help, and errors rise
+    with the condition number.
+    """
+    rows = tables["runs"]
+    conditions = sorted({row["condition"] for row in rows})
+    best = {
+        (a, c): min(row["median"] for row in rows if (row["architecture"], row["condition"]) == (a, c))
+        for a in dict.fromkeys(row["architecture"] for row in rows)
+        for c in conditions
+    }
+    networks = list(dict.fromkeys(a for a, _ in best if a != _ITERATION))
+    easy, hard = conditions[0], conditions[-1]
+    reached = [best[a, easy] < 0.1 for a in networks]
+    harder = [best[a, hard] > best[a, easy] for a in networks]
+    steps = [row for row in tables["rates"] if row["axis"] == "steps" and row["condition"] == easy]
+    helped = [row["high"] < 0 for row in steps]
+    because = (
+        f"median errors at κ ≤ {easy:g} and κ ≤ {hard:g}: "
+        + ", ".join(f"{a} {best[a, easy]:.1e} and {best[a, hard]:.1e}" for a in networks)
+        + f"; at κ ≤ {easy:g} the exponent in steps is negative beyond doubt for {sum(helped)} of {len(helped)}"
+    )
+    outcome = decide(
+        contradicted=not (any(reached) and any(harder)), supported=all(reached) and all(harder) and all(helped)
+    )
+    products = max(row["depth"] for row in rows if (row["architecture"], row["condition"]) == (_ITERATION, hard))
+    winner = min(networks, key=lambda a: best[a, hard])
+    findings = [
+        Finding(
+            f"At κ ≤ {hard:g} the best network is {winner}, with a median error of {best[winner, hard]:.1e}; "
+            f"unrolled Newton–Schulz steps reach {best[_ITERATION, hard]:.1e} in {products} "
+            "products of matrices, for any n.",
+            "runs",
+        )
+    ]
+    outside = {(r["architecture"], r["condition"], r["scale"]): r for r in tables["unbounded"]}
+    for a in networks:
+        inside, far = outside[a, easy, 1.0], outside[a, easy, _RADII[-1]]
+        findings.append(
+            Finding(
+                f"On matrices {_RADII[-1]:g} times as large, the bare {a} is off by {far['median']:.1e} "
+                f"(inside: {inside['median']:.1e}), and its observed Lipschitz constant changes from "
+                f"{inside['constant']:.2g} to {far['constant']:.2g}.",
+                "unbounded",
+            )
+        )
+    return Judgement(outcome, because, tuple(findings))
+
+
+def _averaged(tables: Tables, architecture: str, condition: float, axis: str) -> dict[float, float]:
+    """Median errors along an axis, averaged geometrically over the repetitions."""
+    line: dict[float, list[float]] = {}
+    for row in tables["runs"]:
+        mine = (row["architecture"], row["condition"]) == (architecture, condition) and row["axis"] in (axis, "base")
+        if mine and row[axis] is not None:
+            line.setdefault(row[axis], []).append(row["median"])
+    return {x: geometric_mean(values) for x, values in sorted(line.items())}
+
+
+def draw(tables: Tables) -> Figure:
+    """Draw the error against each axis at two condition numbers, against cost, and outside the set."""
+    figure, axes = panels(3, rows=2, width=4.6)
+    conditions = sorted({row["condition"] for row in tables["runs"]})
+    shown = conditions[len(conditions) // 3 :: 2] if len(conditions) > 2 else conditions
+    names = list(dict.fromkeys(row["architecture"] for row in tables["runs"]))
+    for axis, ax in zip(_AXES, axes, strict=False):
+        for k, name in enumerate(names):
+            for style, condition in zip(("-", ":"), shown, strict=False):
+                line = _averaged(tables, name, condition, axis)
+                if len(line) > 1:
+                    label = f"{name}, κ ≤ {condition:g}"
+                    ax.plot(list(line), list(line.values()), MARKERS[k] + style, color=PALETTE[k], label=label)
+        label = {"steps": "training steps", "samples": "distinct matrices in training"}.get(axis, axis)
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="relative error, median")
+        ticks = sorted({x for name in names for x in _averaged(tables, name, shown[0], axis)})
+        ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize="small")
+        ax.minorticks_off()
+    cost, outside = axes[4], axes[5]
+    for k, name in enumerate(names):
+        best = [
+            (c, min(row["median"] for row in tables["runs"] if (row["architecture"], row["condition"]) == (name, c)))
+            for c in conditions
+        ]
+        cost.plot(*zip(*best, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
+        away = [
+            (r["scale"], r["median"])
+            for r in tables["unbounded"]
+            if (r["architecture"], r["condition"]) == (name, conditions[0])
+        ]
+        if away:
+            outside.plot(*zip(*away, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
+    cost.set(xscale="log", yscale="log", xlabel="largest condition number", ylabel="best relative error, median")
+    outside.set(
+        xscale="log",
+        yscale="log",
+        xlabel=f"scale s of the matrices (trained at 1, κ ≤ {conditions[0]:g})",
+        ylabel="relative error, median",
+    )
+    cost.legend(frameon=False, fontsize="small")
+    axes[0].legend(frameon=False, fontsize="x-small")
+    return figure
+
+
+COMPACT_SETS = Experiment(
+    name="compact_sets",
+    title="Can: compact sets",
+    hypothesis=(
+        "On sets of bounded condition number every architecture reaches a median error below 10 % where the bound is "
+        "small, errors fall with training, and rise with the bound."
+    ),
+    settings={
+        "small": Settings(("mlp", "gated"), (2.0, 100.0), 2, 16, 20, (8,), (), (5, 10), (100,), (1e-2,), 2, 128),
+        "full": Settings(),
+    },
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    shown={
+        "runs": TableSpec(
+            "Relative errors of the base networks and of the iteration, 3×3 matrices; the first of the repetitions",
+            (
+                Column("architecture", "network"),
+                Column("condition", "κ ≤", "g"),
+                Column("axis", "varied"),
+                Column("width", "width"),
+                Column("depth", "depth or products"),
+                Column("steps", "steps"),
+                Column("samples", "distinct matrices", ","),
+                Column("median", "median error", ".2g"),
+                Column("worst", "worst error", ".2g"),
+                Column("multiplications", "multiplications", ","),
+            ),
+            where=lambda row: row["member"] == 0 and row["axis"] in ("base", "products"),
+        ),
+        "rates": TableSpec(
+            "Rates: error ≈ c · (quantity)ᵇ",
+            (
+                Column("architecture", "network"),
+                Column("condition", "κ ≤", "g"),
+                Column("axis", "in"),
+                Column("exponent", "b", ".2f"),
+                Column("low", "95 % from", ".2f"),
+                Column("high", "to", ".2f"),
+                Column("best", "best error", ".2g"),
+            ),
+        ),
+        "unbounded": TableSpec(
+            "Outside the set: the bare base networks on s·A",
+            (
+                Column("architecture", "network"),
+                Column("condition", "κ ≤", "g"),
+                Column("scale", "s", "g"),
+                Column("median", "median error", ".2g"),
+                Column("constant", "Lipschitz constant, found ≥", ".2g"),
+            ),
+        ),
+    },
+    alt="Error against width, depth, steps and samples, against the condition number, and outside the trained set",
+)
