@@ -7,7 +7,6 @@ device of the tensors. Shapes are checked by the callers in :mod:`neuralinv.dens
 
 from __future__ import annotations
 
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -36,11 +35,18 @@ class Grid(NamedTuple):
     ACROSS: int
 
 
-_GRIDS = (Grid(1, 32, 1, 1), Grid(2, 32, 1, 1), Grid(4, 32, 1, 1), Grid(8, 4, 4, 2), Grid(16, 2, 4, 4), Grid(32, 1, 8, 4))
+_GRIDS = (
+    Grid(1, 32, 1, 1),
+    Grid(2, 32, 1, 1),
+    Grid(4, 32, 1, 1),
+    Grid(8, 4, 4, 2),
+    Grid(16, 2, 4, 4),
+    Grid(32, 1, 8, 4),
+)
 
 
 def invert(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert ``(*batch, n, n)``, 1 ≤ n ≤ 32; returns the inverses, NaN where there is none, and LAPACK's info, int32."""
+    """Invert ``(*batch, n, n)``, 1 ≤ n ≤ 32; returns inverses, NaN where there is none, and LAPACK's info, int32."""
     A = A.contiguous()
     X, info = torch.empty_like(A), A.new_empty(A.shape[:-2], dtype=torch.int32)
     _invert(A, X, info, None, 0.0)
@@ -114,18 +120,16 @@ def _on_device_of(A: Tensor) -> AbstractContextManager[Any]:
 
 
 def _grid_for(n: int) -> Grid:
-    return next(grid for grid in _GRIDS if grid.SIZE >= n)
+    return next(grid for grid in _GRIDS if n <= grid.SIZE)
 
 
 def _vector_for(A: Tensor, contiguous: int) -> int:
     """Return how many entries of runs of ``contiguous`` ones a thread may read at once: 16 bytes at most."""
     vector = 1
-    while contiguous % (2 * vector) == 0 and 2 * vector * A.element_size() <= 16:
+    while contiguous % (2 * vector) == 0 and vector * A.element_size() <= 8:
         vector *= 2
     return vector
 
 
 def _power_of_two(k: int) -> int:
     return 1 << (k - 1).bit_length()
-
-

@@ -1,13 +1,13 @@
-"""Elimination of matrices up to 32×32, a few to a warp, each spread over its threads: inverses, solutions, determinants.
+"""Elimination of matrices up to 32×32, a few to a warp, spread over its threads: inverses, solutions, determinants.
 
-No row is ever moved. ``place[i]`` is where LAPACK would have row i by now: rows with ``place < k`` have been pivots, the
-pivot of step k is the first, by place, of largest modulus among the others, and in the end ``place`` says where each row
-belongs. What the rows that are left see is LU with partial pivoting, with products rounded before they are subtracted:
-launch with ``enable_fp_fusion=False``.
+No row is ever moved. ``place[i]`` is where LAPACK would have row i by now: rows with ``place < k`` have been pivots,
+the pivot of step k is the first, by place, of largest modulus among the others, and in the end ``place`` says where
+each row belongs. What the rows that are left see is LU with partial pivoting, with products rounded before they are
+subtracted: launch with ``enable_fp_fusion=False``.
 
 A tile is loaded in six dimensions, which say what lies where: ``(DOWN, MATRICES, 1, rows / DOWN, columns / (ACROSS
-VECTOR), ACROSS VECTOR)``. Triton spreads the threads over the last dimension, VECTOR entries to each, then over the first
-ones: a matrix lies in a grid of DOWN × ACROSS threads, and sums along rows and columns cross few of them.
+VECTOR), ACROSS VECTOR)``. Triton spreads the threads over the last dimension, VECTOR entries to each, then over the
+first ones: a matrix lies in a grid of DOWN × ACROSS threads, and sums along rows and columns cross few of them.
 """
 
 from __future__ import annotations
@@ -318,5 +318,5 @@ def determinant_kernel(
     # In float64: the fast logarithm of float32 is good for half of its digits near 1.
     logarithm = tl.sum(tl.log(tl.abs(pivots).to(tl.float64)), axis=1)
     matrix = tl.arange(0, MATRICES)
-    tl.store(SIGN + first + matrix, sign.to(SIGN.dtype.element_ty), mask=matrix < left)
-    tl.store(LOGARITHM + first + matrix, logarithm.to(LOGARITHM.dtype.element_ty), mask=matrix < left)
+    tl.store(SIGN + first + matrix, sign.to(T.dtype), mask=matrix < left)
+    tl.store(LOGARITHM + first + matrix, logarithm.to(T.dtype), mask=matrix < left)

@@ -63,7 +63,7 @@ def join_tile(vectors, LEVELS: tl.constexpr, BLOCK: tl.constexpr, VECTOR: tl.con
 
 @triton.jit
 def choose_pivot(column, k: tl.constexpr, n: tl.constexpr):
-    """Return the first row ≥ k of largest modulus in a tuple of n vectors; NaN is chosen only in row k, as by LAPACK."""
+    """Return the first row ≥ k of largest modulus in a tuple of n vectors; NaN counts in row k alone, as for LAPACK."""
     best = tl.abs(column[k])
     row = tl.full(best.shape, k, tl.int32)
     for i in tl.static_range(k + 1, n):
