@@ -18,9 +18,8 @@ from neuralinv.kernels import elimination, gauss_jordan
 LARGEST = 32
 """Rows of the largest matrix that the kernels take."""
 
-IN_LANES = {torch.float64: 5}
-"""Up to this size an inverse is computed in one thread; the registers of a thread decide."""
-_IN_LANES = 6
+_IN_LANES, _IN_LANES_WIDE = 6, 5
+"""Up to this size an inverse is computed in one thread, and one that holds float64; its registers decide."""
 
 _WARP = 32
 _OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}
@@ -98,7 +97,7 @@ def _invert(A: Tensor, X: Tensor, info: Tensor | None, bound: Tensor | None, rto
     arguments = (A, X, A if info is None else info, A if bound is None else bound, rtol, batch)
     certify = bound is not None
     options: dict[str, Any]
-    if n <= IN_LANES.get(A.dtype, _IN_LANES):
+    if n <= (_IN_LANES_WIDE if certify or A.dtype == torch.float64 else _IN_LANES):
         levels = (n * n - 1).bit_length()
         options = {"n": n, "LEVELS": levels, "BLOCK": _WARP, "VECTOR": _vector_for(A, n * n), "CERTIFY": certify}
         _launch(gauss_jordan.invert_kernel, (-(-batch // _WARP),), *arguments, **options)
