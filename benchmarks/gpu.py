@@ -339,9 +339,7 @@ def main() -> int:
         "triton": ".".join(map(str, availability.RELEASE or ())),
         "python": platform.python_version(),
     }
-    print(
-        f"{machine['gpu']}, torch {torch.__version__}: a copy moves {copy_rate / 1e12:.2f} TB/s, reads and writes together"
-    )
+    print(f"{machine['gpu']}, torch {torch.__version__}: a copy reads and writes {copy_rate / 1e12:.2f} TB/s")
     rows: list[Row] = []
     for make in MAKERS:
         for case in make(options.quick):
