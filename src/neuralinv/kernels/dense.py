@@ -72,7 +72,7 @@ def solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     X, info = torch.empty_like(B), A.new_empty(A.shape[:-2], dtype=torch.int32)
     n, columns = B.shape[-2:]
     grid, vector = _grid_for(n), _vector_for(A, n)
-    panel = max(grid.ACROSS, min(32, _power_of_two(columns)))
+    panel = max(grid.ACROSS, min(8 * grid.ACROSS, _power_of_two(columns)))  # 8 in a thread, that they stay in registers
     programs = (-(-info.numel() // grid.MATRICES), -(-columns // panel))
     options: dict[str, Any] = dict(grid._asdict(), n=n, PANEL=panel, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
     _launch(elimination.solve_kernel, programs, A, B, X, info, info.numel(), columns, **options)
@@ -115,7 +115,9 @@ def _launch(kernel: Any, programs: tuple[int, ...], A: Tensor, *arguments: Any, 
 
 
 def _on_device_of(A: Tensor) -> AbstractContextManager[Any]:
-    return torch.cuda.device(A.device) if A.is_cuda else nullcontext()
+    # Entering a device costs as much as some kernels take.
+    elsewhere = A.is_cuda and A.device.index != torch.cuda.current_device()
+    return torch.cuda.device(A.device) if elsewhere else nullcontext()
 
 
 def _grid_for(n: int) -> Grid:

@@ -100,9 +100,8 @@ def store_matrices(
     WIDE: tl.constexpr = ACROSS * VECTOR
     matrix, row, column = tile_indices(T.shape[1], T.shape[2], T.shape[0], DOWN, ACROSS, VECTOR)
     inside = (matrix < left) & (row < rows) & (column < columns)
-    everywhere = place[:, :, None] + tl.zeros(T.shape, tl.int32)
-    # The compiler cannot know that a row stays together; it spreads threads along what is contiguous.
-    target = tl.max_constancy(from_matrices(everywhere, DOWN, WIDE), [1, 1, 1, 1, 1, WIDE])
+    # Spread over the columns last: the compiler sees then that a row stays together, and stores it so.
+    target = tl.trans(tl.reshape(place, (1, T.shape[0], T.shape[1] // DOWN, DOWN)), 3, 1, 0, 2)[:, :, :, :, None, None]
     tl.store(pointer + matrix * stride + target * pitch + column, from_matrices(T, DOWN, WIDE), mask=inside)
 
 
@@ -175,7 +174,7 @@ def sum_of_squares(T):
     return tl.sum(tl.sum(T * T, axis=2), axis=1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])  # one compilation, whatever the batch
 def invert_kernel(
     A,  # (batch, n, n)
     X,  # (batch, n, n)
@@ -235,7 +234,7 @@ def eliminate_below(T, pivot, column, row, place, is_pivot, k):
     return tl.where(below[:, :, None], T - factor[:, :, None] * row[:, None, :], T), factor, below
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "columns"])
 def solve_kernel(
     A,  # (batch, n, n)
     B,  # (batch, n, columns)
@@ -285,7 +284,7 @@ def solve_kernel(
     tl.store(INFO + first + matrix, info, mask=(matrix < left) & (start == 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])
 def determinant_kernel(
     A,  # (batch, n, n)
     SIGN,  # (batch,)

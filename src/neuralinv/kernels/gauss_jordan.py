@@ -86,7 +86,7 @@ def products(a, x, start, n: tl.constexpr):
     return result
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])  # one compilation, whatever the batch
 def invert_kernel(
     A,  # (batch, n, n)
     X,  # (batch, n, n)
