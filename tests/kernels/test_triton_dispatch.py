@@ -130,6 +130,5 @@ def test_blocks_where_the_table_says_so(dtype: torch.dtype, monkeypatch: pytest.
         ni.inv(torch.ones(2, 6, 6, dtype=dtype))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_conformance(dtype: torch.dtype) -> None:
-    check_inverse(ni.inv, dtype)
+def test_conformance() -> None:
+    check_inverse(ni.inv, torch.float32)

@@ -117,7 +117,7 @@ def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
     elif way is Route.TORCH:
         X = lapack.inverse(wide, positive)
     elif _goes_by_blocks(wide, positive):
-        X = blocked.inverse(wide)
+        X = blocked.inverse(wide, gpu.reach(wide, "inv", positive=positive).kernel)
     else:
         X = _by_lapack(wide, positive, error)
     return X if A is wide else X.to(A.dtype)
