@@ -37,7 +37,9 @@ class Recorded:
                 name: "*" + NAMES[value.dtype] if isinstance(value, torch.Tensor) else kinds[type(value)]
                 for name, value in zip(names, arguments)
             } | dict.fromkeys(constants, "constexpr")
-            source = ASTSource(fn=self.kernel, signature={n: signature[n] for n in names}, constexprs=constants)
+            signature = {name: signature[name] for name in names}
+            aligned = {(k,): [["tt.divisibility", 16]] for k, name in enumerate(names) if signature[name][0] == "*"}
+            source = ASTSource(fn=self.kernel, signature=signature, constexprs=constants, attrs=aligned)
             options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
             global compiled
             compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
