@@ -14,8 +14,10 @@ import pytest
 import torch
 
 import neuralinv as ni
-from neuralinv.dense import crossover, native
+from neuralinv.dense import crossover, gpu, native
 from neuralinv.dense.dispatch import candidates
+from neuralinv.kernels import availability
+from neuralinv.kernels import crossover as gpu_crossover
 
 
 def write(path: Path, *entries: dict[str, Any], version: int = 1) -> Path:
@@ -168,7 +170,37 @@ def test_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == config
     assert config["kernels"]["instruction set"] == native.instruction_set()
     assert config["kernels"]["threads"] == native.threads()
+    assert config["kernels"]["gpu"] == availability.describe()
     assert config["libraries"]["torch"].startswith(torch.__version__)
     assert set(config["optional"]) == {"jax", "triton"}
     with pytest.raises(ValueError, match="expected 'stdout' or 'dicts'"):
         ni.show_config(mode="json")
+
+
+def test_explanations_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explain(n: int, dtype: Any = "float32", **others: Any) -> ni.Dispatch:
+        return ni.explain_dispatch(n, dtype, 1000, device="cuda", **others)
+
+    monkeypatch.setattr(availability, "serves", lambda device: device.type == "cuda")
+    assert explain(32).route == "triton"
+    assert explain(3, "bfloat16").reason.startswith("computed in float32; ")
+    assert (explain(33).route, explain(33).reason) == ("torch", "the kernels for inv reach to n = 32 here")
+    assert explain(3, "complex64").route == explain(3, assume_a="pos").route == "torch"
+    monkeypatch.setitem(gpu.REACH, ("inv", "float32"), gpu.Reach(16, 64))
+    assert [explain(n).route for n in (16, 17, 64, 65)] == ["triton", "blocked", "blocked", "torch"]
+    monkeypatch.setattr(availability, "serves", lambda device: False)
+    assert explain(3).reason.startswith("there are no kernels for cuda: ")
+
+
+def test_the_table_for_gpus_is_checked(tmp_path: Path) -> None:
+    machine, reach = gpu_crossover.read(gpu_crossover.PATH)
+    assert reach == gpu_crossover.REACH
+    assert machine == gpu_crossover.MACHINE
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps({"version": 2, "entries": []}))
+    with pytest.raises(ValueError, match=r't\.json: expected an object with "version": 1'):
+        gpu_crossover.read(file)
+    entry = {"operation": "inv", "dtype": "float32", "largest_kernel_n": 33, "largest_blocked_n": 0}
+    file.write_text(json.dumps({"version": 1, "entries": [entry]}))
+    with pytest.raises(ValueError, match="entry 0: expected sizes of at least 0, and at most 32"):
+        gpu_crossover.read(file)

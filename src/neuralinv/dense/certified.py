@@ -101,8 +101,9 @@ def certified_inv(
     Notes
     -----
     Beyond the proposer: 2 n³ floating-point operations for the residual and 2 n³ for a step, both in float64. Without a
-    proposer, real matrices up to 64×64 on the CPU are inverted and certified in one pass of the compiled kernels
-    (``cpp/include/neuralinv/certificate.hpp``); only what that pass cannot certify goes through the stages.
+    proposer, real matrices up to 64×64 on the CPU, and up to 32×32 on a GPU, are inverted and certified in one pass of
+    the kernels (``cpp/include/neuralinv/certificate.hpp``, :mod:`neuralinv.kernels.elimination`); only what that pass
+    cannot certify goes through the stages.
 
     Examples
     --------
@@ -195,7 +196,7 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-    status, source = (torch.zeros(len(A), dtype=torch.int8) for _ in range(2))  # Status.CERTIFIED, Source.EXACT
+    status, source = (torch.zeros(len(A), dtype=torch.int8, device=A.device) for _ in range(2))  # Status.CERTIFIED, Source.EXACT
     result = Outcome(inverse, error_bound, status, source)
     if float(error_bound.max()) > rtol:  # what is mostly true costs one pass; no bound of the kernels is NaN
         left = (error_bound > rtol).nonzero().squeeze(1)

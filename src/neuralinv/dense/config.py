@@ -12,6 +12,7 @@ import torch
 
 from neuralinv.dense import native
 from neuralinv.dense.crossover import TABLE
+from neuralinv.kernels import availability
 
 
 @overload
@@ -42,6 +43,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
             "threads": native.threads(),
             "crossover table": str(TABLE.path),
             "measured on": TABLE.machine,
+            "gpu": availability.describe(),
         },
         "libraries": {
             "torch": f"{torch.__version__}, LAPACK of {_lapack_of_torch()}",

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuralinv.dense import lapack, native, scipy_lapack
+from neuralinv.dense import gpu, lapack, native, scipy_lapack
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.crossover import TABLE
+from neuralinv.kernels import availability, crossover
 
 _COMPUTED_IN = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -23,7 +24,8 @@ class Dispatch:
     Attributes
     ----------
     route
-        ``"native"``: the compiled kernels; ``"torch"``: LAPACK through torch.
+        ``"native"``: the compiled kernels; ``"triton"``: those for the GPU; ``"blocked"``: the latter on blocks;
+        ``"torch"``: LAPACK through torch, or what torch has on a GPU.
     reason
         Why, in a sentence.
     instruction_set
@@ -46,9 +48,14 @@ class Dispatch:
 
 
 def explain_dispatch(
-    n: int, dtype: Any, batch: int = 1, operation: native.Operation = "inv", assume_a: Assumption = "gen"
+    n: int,
+    dtype: Any,
+    batch: int = 1,
+    operation: native.Operation = "inv",
+    assume_a: Assumption = "gen",
+    device: torch.device | str = "cpu",
 ) -> Dispatch:
-    """Tell which routine would answer for plain arrays on the CPU, and why.
+    """Tell which routine would answer for plain arrays on a device, and why.
 
     Parameters
     ----------
@@ -62,6 +69,8 @@ def explain_dispatch(
         ``"inv"``, ``"solve"`` or ``"slogdet"``.
     assume_a
         ``"gen"`` or ``"pos"``, as for :func:`neuralinv.inv`.
+    device
+        torch's, such as ``"cuda"``.
 
     Raises
     ------
@@ -91,6 +100,8 @@ def explain_dispatch(
     prefix = "" if wide is given else f"computed in {name}; "
     if n == 0 or batch == 0:
         return _lapack(prefix + "there is nothing to compute")
+    if torch.device(device).type != "cpu":
+        return _on_gpu(n, wide, operation, positive, torch.device(device), prefix)
     if n > reach:
         why = (
             f"the kernels for {operation} of {name} {kind} reach to n = {reach}"
@@ -138,6 +149,20 @@ def candidates(
     if batch and 0 < n <= native.largest_size(operation, dtype, positive=positive):
         found["native"] = by_kernel[operation]
     return found
+
+
+def _on_gpu(
+    n: int, dtype: torch.dtype, operation: native.Operation, positive: bool, device: torch.device, prefix: str
+) -> Dispatch:
+    if not availability.serves(device):
+        return _lapack(f"{prefix}there are no kernels for {device.type}: {availability.describe()}")
+    kernel, blocked = gpu.NOTHING if positive else gpu.reach_of(operation, dtype)
+    if n <= kernel:
+        measured = "" if crossover.MACHINE else ", by design: nobody has measured yet"
+        return Dispatch("triton", f"{prefix}the kernels answer up to n = {kernel}{measured}", "none", 1)
+    if n <= blocked:
+        return Dispatch("blocked", f"{prefix}measured faster than torch's routine up to n = {blocked}", "none", 1)
+    return _lapack(f"{prefix}the kernels for {operation} reach to n = {kernel} here")
 
 
 def _lapack(reason: str) -> Dispatch:

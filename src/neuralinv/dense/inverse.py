@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
+from neuralinv.dense import blocked, failures, gpu, lapack, native, numpy_arrays, operators
 from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
@@ -55,8 +55,9 @@ def inv(A: ArrayT, *, assume_a: Assumption = "gen") -> ArrayT:
     Notes
     -----
     2 n³ floating-point operations per matrix, half of that with ``"pos"``. Small matrices on the CPU: the compiled
-    kernels, Gauss–Jordan elimination with partial pivoting or LDLᵀ; others: LAPACK's LU with partial pivoting (Golub &
-    Van Loan, *Matrix Computations*, §3.4) or Cholesky factors (§4.2). :func:`neuralinv.explain_dispatch` tells which.
+    kernels, Gauss–Jordan elimination with partial pivoting or LDLᵀ; general ones up to 32×32 on a GPU: the
+    same elimination in Triton; others: LAPACK's LU with partial pivoting (Golub & Van Loan, *Matrix Computations*,
+    §3.4) or Cholesky factors (§4.2). :func:`neuralinv.explain_dispatch` tells which.
     No error bound comes with the answer: :func:`neuralinv.certified_inv` gives one.
     """
     positive = is_positive(assume_a)
@@ -115,6 +116,8 @@ def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
         X = operators.inv_op(wide, positive)
     elif way is Route.TORCH:
         X = lapack.inverse(wide, positive)
+    elif _goes_by_blocks(wide, positive):
+        X = blocked.inverse(wide, gpu.reach(wide, "inv", positive=positive).kernel)
     else:
         X = _by_lapack(wide, positive, error)
     return X if A is wide else X.to(A.dtype)
@@ -132,6 +135,11 @@ def _inv_ex(A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
     else:
         X, info = lapack.inverse_ex(wide, positive)
     return (X if A is wide else X.to(A.dtype)), info
+
+
+def _goes_by_blocks(A: Tensor, positive: bool) -> bool:
+    kernel, largest = gpu.reach(A, "inv", positive=positive) if gpu.holds(A) else gpu.NOTHING
+    return kernel < A.shape[-1] <= largest and A.numel() > 0 and not (A.requires_grad and torch.is_grad_enabled())
 
 
 def _by_lapack(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:

@@ -1,7 +1,8 @@
 """The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension.
 
-What comes in is a tensor or a NumPy array of a dtype in :data:`SUFFIX` and in the machine's byte order, with any
-strides and at least one entry, on the CPU, and of a size that :func:`largest_size` allows.
+Tensors on a GPU are handed on to :mod:`neuralinv.dense.gpu`. What else comes in is a tensor or a NumPy array of
+a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides and at least one entry, on the CPU, and of a
+size that :func:`largest_size` allows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from neuralinv.dense import gpu
 
 try:
     from neuralinv import _native
@@ -85,12 +88,16 @@ def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
     The inverses, contiguous, and the index in the flattened batch of the first failure, or -1. The inverse of a
     matrix that failed is NaN.
     """
+    if isinstance(A, Tensor) and gpu.holds(A):
+        return gpu.invert(A)
     X = _new_like(A)
     return X, _invert(A, X, 0, positive)
 
 
 def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`invert`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
+    if isinstance(A, Tensor) and gpu.holds(A):
+        return gpu.invert_ex(A)
     X, info = _new_like(A), _new_info(A)
     _invert(A, X, _address(info), positive)
     return X, info
@@ -98,9 +105,11 @@ def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
 
 def certifies(A: Tensor) -> bool:
     """Tell whether :func:`certified_invert` takes ``A`` of shape ``(batch, n, n)``."""
-    if not AVAILABLE or A.dtype not in _CERTIFIED_INVERT or type(A) not in (Tensor, torch.nn.Parameter):
+    if A.dtype not in (torch.float32, torch.float64) or type(A) not in (Tensor, torch.nn.Parameter):
         return False
-    return A.is_cpu and A.numel() > 0 and A.shape[-1] <= _native.LARGEST_CERTIFIED
+    if gpu.holds(A):
+        return gpu.certifies(A)
+    return AVAILABLE and A.numel() > 0 and A.shape[-1] <= _native.LARGEST_CERTIFIED
 
 
 def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
@@ -113,6 +122,8 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
     ``cpp/include/neuralinv/certificate.hpp``.
     """
     A = _plain(A)
+    if gpu.holds(A):
+        return gpu.certified_invert(A, rtol)
     X, bounds = _new_like(A), A.new_empty(A.shape[0], dtype=torch.float64)
     kernel = _CERTIFIED_INVERT[A.dtype]
     kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
@@ -127,12 +138,16 @@ def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]
     The solutions, contiguous, and the index in the flattened batch of the first failure, or -1. The solution for a
     matrix that failed is NaN.
     """
+    if isinstance(A, Tensor) and isinstance(B, Tensor) and gpu.holds(A):
+        return gpu.solve(A, B)
     X = _new_like(B)
     return X, _solve(A, B, X, 0, positive)
 
 
 def solve_ex(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`solve`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
+    if isinstance(A, Tensor) and isinstance(B, Tensor) and gpu.holds(A):
+        return gpu.solve_ex(A, B)
     X, info = _new_like(B), _new_info(A)
     _solve(A, B, X, _address(info), positive)
     return X, info
@@ -144,6 +159,9 @@ def slogdet(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT, int]:
     The third is the index in the flattened batch of the first matrix that is singular (or not positive definite), or
     -1.
     """
+    if isinstance(A, Tensor) and gpu.holds(A):
+        sign, logabsdet = gpu.slogdet(A)
+        return sign, logabsdet, -1  # to know more would take waiting for the device
     sign = _new(A, A.shape[:-2])
     logabsdet = _new_real(A, A.shape[:-2])
     kernel, outputs, most = _SLOGDET[A.dtype], (_address(sign), _address(logabsdet)), _threads_for(A)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.dense import failures, native
+from neuralinv.dense import failures, gpu, native
 
 _Context = Any  # torch.autograd.function.FunctionCtx, to which everybody adds attributes
 
@@ -43,6 +43,8 @@ def determinant_or_raise(A: Tensor, positive: bool, error: type[Exception]) -> t
     sign, logabsdet, failed = native.slogdet(A, positive=positive)
     if failed >= 0 and positive:
         raise failures.of_cholesky(A, failed, error)
+    if gpu.holds(A):  # whose kernels keep that convention
+        return sign, logabsdet
     odd = ~(logabsdet < torch.inf)
     if bool(odd.any()):  # the sign of NaN is a convention: torch's here
         matrices = A.detach()[odd] if A.ndim > 2 else A.detach()
@@ -149,7 +151,7 @@ class DifferentiableDeterminant(torch.autograd.Function):
 
 
 def _operator(name: str, function: Any) -> Any:
-    return torch.library.custom_op(f"neuralinv::{name}", function, mutates_args=(), device_types="cpu")
+    return torch.library.custom_op(f"neuralinv::{name}", function, mutates_args=(), device_types=("cpu", "cuda"))
 
 
 inv_op = _operator("inv", invert_or_raise)

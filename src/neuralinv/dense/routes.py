@@ -13,7 +13,8 @@ from torch import Tensor
 from torch._C._functorch import TransformType, get_interpreter_stack, peek_interpreter_stack
 from torch.autograd import forward_ad
 
-from neuralinv.dense.crossover import TABLE
+from neuralinv.dense import gpu
+from neuralinv.dense.crossover import TABLE, Limits
 from neuralinv.dense.native import Operation
 
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
@@ -23,8 +24,8 @@ _TYPES = (Tensor, torch.nn.Parameter)
 class Route(Enum):
     """How a tensor reaches an exact answer."""
 
-    DIRECT = 0  # plain memory
-    DIFFERENTIATED = 1  # plain memory, whose gradient somebody will ask for
+    DIRECT = 0  # plain memory, on the CPU or on a GPU with kernels
+    DIFFERENTIATED = 1  # the same, whose gradient somebody will ask for
     COMPILED = 2  # seen by torch.compile or mapped by vmap: through the custom operator
     LAPACK = 3  # no kernel, or no gain
     TORCH = 4  # traced, dual, differentiated by torch.func, subclassed: torch must see operations that it knows
@@ -32,11 +33,13 @@ class Route(Enum):
 
 def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", positive: bool = False) -> Route:
     """Choose for ``A`` of shape ``(*batch, n, n)`` and right-hand sides ``B`` of ``(*batch, n, k)``, same dtype."""
-    limits = TABLE.limits.get((operation, A.dtype, positive))
+    if gpu.holds(A):
+        kernels = gpu.reach(A, operation, positive=positive).kernel
+        limits: Limits | None = Limits(kernels, kernels, ())
+    else:
+        limits = TABLE.limits.get((operation, A.dtype, positive))
     n = A.shape[-1]
-    small = (
-        limits is not None and 0 < n <= limits.ever and A.is_cpu and A.numel() > 0 and (B is None or _has_entries(B))
-    )
+    small = limits is not None and 0 < n <= limits.ever and A.numel() > 0 and (B is None or _lies_beside(A, B))
     if torch.compiler.is_compiling():
         return Route.COMPILED if small else Route.TORCH
     if peek_interpreter_stack() is not None:
@@ -52,8 +55,8 @@ def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", p
     return Route.DIRECT
 
 
-def _has_entries(B: Tensor) -> bool:
-    return B.is_cpu and B.numel() > 0
+def _lies_beside(A: Tensor, B: Tensor) -> bool:
+    return A.device == B.device and B.numel() > 0
 
 
 def _is_plain(A: Tensor, B: Tensor | None) -> bool:

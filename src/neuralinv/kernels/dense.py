@@ -1,0 +1,136 @@
+"""Calls of the dense kernels: contiguous memory in, new memory out, nothing read back.
+
+Tensors lie on a GPU, or on the CPU while Triton's interpreter is on; real, float16 and bfloat16 computed in float32.
+Nothing waits for the device, so that calls can be captured in CUDA graphs; kernels run on the current stream of the
+device of the tensors. Shapes are checked by the callers in :mod:`neuralinv.dense`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuralinv.kernels import elimination, gauss_jordan
+
+LARGEST = 32
+"""Rows of the largest matrix that the kernels take."""
+
+_IN_LANES, _IN_LANES_WIDE = 6, 5
+"""Up to this size an inverse is computed in one thread, and one that holds float64; its registers decide."""
+
+_WARP = 32
+_OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}
+
+
+class Grid(NamedTuple):
+    """How tiles lie in a warp: so many matrices, each over DOWN × ACROSS threads."""
+
+    SIZE: int
+    MATRICES: int
+    DOWN: int
+    ACROSS: int
+
+
+_GRIDS = (
+    Grid(1, 32, 1, 1),
+    Grid(2, 32, 1, 1),
+    Grid(4, 32, 1, 1),
+    Grid(8, 4, 4, 2),
+    Grid(16, 2, 4, 4),
+    Grid(32, 1, 8, 4),
+)
+
+
+def invert(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert ``(*batch, n, n)``, 1 ≤ n ≤ 32; returns inverses, NaN where there is none, and LAPACK's info, int32."""
+    A = A.contiguous()
+    X, info = torch.empty_like(A), A.new_empty(A.shape[:-2], dtype=torch.int32)
+    _invert(A, X, info, None, 0.0)
+    return X, info
+
+
+def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
+    """Invert ``(*batch, n, n)`` of float32 or float64 and bound the errors while the inverses are in registers.
+
+    Returns
+    -------
+    The inverses, those of float32 corrected where they would miss ``rtol``, and float64 bounds ``(*batch,)`` of
+    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, infinite where nothing is proved.
+    """
+    A = A.contiguous()
+    X, bound = torch.empty_like(A), A.new_empty(A.shape[:-2], dtype=torch.float64)
+    _invert(A, X, None, bound, rtol)
+    return X, bound
+
+
+def solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve ``A X = B`` for ``(*batch, n, n)`` and ``(*batch, n, k)``; returns the solutions and LAPACK's info."""
+    A, B = A.contiguous(), B.contiguous()
+    X, info = torch.empty_like(B), A.new_empty(A.shape[:-2], dtype=torch.int32)
+    n, columns = B.shape[-2:]
+    grid, vector = _grid_for(n), _vector_for(A, n)
+    panel = max(grid.ACROSS, min(8 * grid.ACROSS, _power_of_two(columns)))  # 8 in a thread, that they stay in registers
+    programs = (-(-info.numel() // grid.MATRICES), -(-columns // panel))
+    options: dict[str, Any] = dict(grid._asdict(), n=n, PANEL=panel, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
+    _launch(elimination.solve_kernel, programs, A, B, X, info, info.numel(), columns, **options)
+    return X, info
+
+
+def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sign and log|det| of ``(*batch, n, n)``, both ``(*batch,)``; 0 and -inf for singular matrices."""
+    A = A.contiguous()
+    n = A.shape[-1]
+    sign, logarithm = A.new_empty(A.shape[:-2]), A.new_empty(A.shape[:-2])
+    grid, vector = _grid_for(n), _vector_for(A, n)
+    options: dict[str, Any] = dict(grid._asdict(), n=n, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
+    programs = (-(-sign.numel() // grid.MATRICES),)
+    _launch(elimination.determinant_kernel, programs, A, sign, logarithm, sign.numel(), **options)
+    return sign, logarithm
+
+
+def _invert(A: Tensor, X: Tensor, info: Tensor | None, bound: Tensor | None, rtol: float) -> None:
+    n, batch = A.shape[-1], A.shape[:-2].numel()
+    # What is not asked for is not written: any address will do.
+    arguments = (A, X, A if info is None else info, A if bound is None else bound, rtol, batch)
+    certify = bound is not None
+    options: dict[str, Any]
+    if n <= (_IN_LANES_WIDE if certify or A.dtype == torch.float64 else _IN_LANES):
+        levels = (n * n - 1).bit_length()
+        options = {"n": n, "LEVELS": levels, "BLOCK": _WARP, "VECTOR": _vector_for(A, n * n), "CERTIFY": certify}
+        _launch(gauss_jordan.invert_kernel, (-(-batch // _WARP),), *arguments, **options)
+        return
+    grid = _grid_for(max(n, 16) if certify else n)  # products on the tensor cores are 16 wide
+    options = dict(grid._asdict(), n=n, VECTOR=min(_vector_for(A, n), grid.SIZE // grid.ACROSS), CERTIFY=certify)
+    _launch(elimination.invert_kernel, (-(-batch // grid.MATRICES),), *arguments, **options)
+
+
+def _launch(kernel: Any, programs: tuple[int, ...], A: Tensor, *arguments: Any, **options: Any) -> None:
+    if arguments[0].numel() == 0:
+        return
+    with _on_device_of(A):
+        kernel[programs](A, *arguments, **options, **_OPTIONS)
+
+
+def _on_device_of(A: Tensor) -> AbstractContextManager[Any]:
+    # Entering a device costs as much as some kernels take.
+    elsewhere = A.is_cuda and A.device.index != torch.cuda.current_device()
+    return torch.cuda.device(A.device) if elsewhere else nullcontext()
+
+
+def _grid_for(n: int) -> Grid:
+    return next(grid for grid in _GRIDS if n <= grid.SIZE)
+
+
+def _vector_for(A: Tensor, contiguous: int) -> int:
+    """Return how many entries of runs of ``contiguous`` ones a thread may read at once: 16 bytes at most."""
+    vector = 1
+    while contiguous % (2 * vector) == 0 and vector * A.element_size() <= 8:
+        vector *= 2
+    return vector
+
+
+def _power_of_two(k: int) -> int:
+    return 1 << (k - 1).bit_length()
