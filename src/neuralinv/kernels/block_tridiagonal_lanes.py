@@ -176,16 +176,12 @@ def reciprocal_diagonal(L, row, valid, N: tl.constexpr):
 @triton.jit
 def solve_from_right(X, L, reciprocal, first, N: tl.constexpr):
     """Return ``X L⁻¹``: its columns from the last to the first."""
-    columns = ()  # those found, in that order
-    for step in tl.static_range(N):
-        j: tl.constexpr = N - 1 - step
+    result = ()  # columns from j + 1 on
+    for j in tl.static_range(N - 1, -1, -1):
         total = X[j]
-        for k in tl.static_range(step):
-            total -= columns[k] * tl.gather(L[j], first + (N - 1 - k), 0)
-        columns += (total * tl.gather(reciprocal, first + j, 0),)
-    result = ()
-    for j in tl.static_range(N):
-        result += (columns[N - 1 - j],)
+        for k in tl.static_range(j + 1, N):
+            total -= result[k - j - 1] * tl.gather(L[j], first + k, 0)
+        result = (total * tl.gather(reciprocal, first + j, 0),) + result
     return result
 
 
