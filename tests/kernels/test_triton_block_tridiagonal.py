@@ -32,6 +32,10 @@ def interpreted() -> Iterator[ModuleType]:
     package = importlib.import_module("neuralinv.kernels")
     original = interpreter._patch_lang_tensor
 
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Triton patches its language again for every call of a function inside a kernel, which takes longer than most.
+        return self.rewrite()(*args, **kwargs)
+
     def patched(tensor: Any, scope: Any) -> None:
         original(tensor, scope)
         # Triton 3.6 makes an index of an array of one entry; NumPy 2.4 wants that said.
@@ -40,6 +44,7 @@ def interpreted() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(triton.knobs.runtime, "interpret", True)
         patch.setattr(interpreter, "_patch_lang_tensor", patched)
+        patch.setattr(interpreter.InterpretedFunction, "__call__", call)
         for name in _MODULES:
             patch.delitem(sys.modules, f"neuralinv.kernels.{name}", raising=False)
             patch.delattr(package, name, raising=False)
