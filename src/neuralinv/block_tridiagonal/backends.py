@@ -1,4 +1,4 @@
-"""Whose kernels compute on plain tensors: the compiled extension on the CPU, Triton on a GPU. Same functions, same results."""
+"""Whose kernels compute on plain tensors: the compiled extension on the CPU, Triton on a GPU. The same functions."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Algebra of small blocks in a warp, in Triton: a row of a block in each lane, its columns in registers.
 
-A block ``X (n, n)`` is a tuple of n vectors: ``X[j]`` holds column j, row i in lane i. An entry that all rows need comes
-by one shuffle, ``tl.gather`` at the lane that has it, and everything else is a multiply-add: no shared memory and no
-barrier in the recursions, n registers for a block of float32. Lanes come in groups of ``ROWS``, the power of two from n
-on, one group for each sequence; ``first`` is the first lane of a lane's group, ``row`` its place in there.
+A block ``X (n, n)`` is a tuple of n vectors: ``X[j]`` holds column j, row i in lane i: n registers in float32. An entry
+that all rows need comes by one shuffle, ``tl.gather`` at the lane that has it; all else is multiply-adds. Lanes come in
+groups of ``ROWS``, the power of two from n on, one group for each sequence; ``first`` is the first lane of a lane's
+group, ``row`` its place in there.
 
 Blocks are read and written as tiles, so that neighbouring lanes touch neighbouring memory, and cut into columns by
 splitting the tile in halves of even and odd columns, again and again.

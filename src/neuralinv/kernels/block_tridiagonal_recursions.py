@@ -35,7 +35,6 @@ from neuralinv.kernels.block_tridiagonal_lanes import (
     zero_block,
 )
 
-
 # Nothing is gained by kernels of their own for some lengths and batches.
 SIZES = ("batch", "steps", "K")
 
