@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.block_tridiagonal import torch_loops
+from neuralinv.bench.block_tridiagonal import socu_rival, torch_loops
 from neuralinv.bench.block_tridiagonal.oracle import find_truth, largest_error
-from neuralinv.bench.block_tridiagonal.problems import BACKWARD, Problem, make_problem
+from neuralinv.bench.block_tridiagonal.problems import BACKWARD, SOLVE, Problem, make_problem
+from neuralinv.bench.block_tridiagonal.rivals import Prepare
+from neuralinv.bench.rivals import UnavailableError
 from neuralinv.block_tridiagonal.dispatch import Method
 from neuralinv.kernels import availability
 from neuralinv.study.lorenz_vae import Settings, simulate, train
@@ -81,7 +84,39 @@ def rows() -> Iterator[Callable[[], Row]]:
             for n in SIZES:
                 for method in ("auto", "cyclic"):
                     yield partial(measure, n, batch, dtype, method)
+    yield from _socu_rows()
     yield measure_vae
+
+
+def _socu_rows() -> Iterator[Callable[[], Row]]:
+    try:
+        prepare = socu_rival.load()[SOLVE]
+    except UnavailableError as error:
+        print(f"socu is left out: {error}", file=sys.stderr)
+        return
+    for n in SIZES:
+        yield partial(measure_beside_socu, n, prepare)
+
+
+def measure_beside_socu(n: int, prepare: Prepare) -> Row:
+    """Time factor and both solves of one sequence in float32 beside socu, by the host's clock.
+
+    Its launches need not be on torch's stream, where our events are: both wait for the whole device.
+    """
+    problem = make_problem(STEPS, n, torch.float32)
+    truth = find_truth(problem)
+    if truth is None:
+        raise RuntimeError(f"T = {STEPS} has a truth to compare with, but none was found")
+    device = Problem(*(x.cuda() for x in (problem.diag, problem.lower, problem.b, problem.weights)), problem.condition)
+
+    def ours() -> tuple[Tensor]:
+        F = ni.BlockTridiagonal(device.diag, device.lower).cholesky_ex().factor
+        return (F.solve_transpose(F.solve(device.b)),)
+
+    calls = (ours, prepare(device).call)
+    seconds = [host_seconds(call) for call in calls]
+    errors = [largest_error(truth, SOLVE, [x.cpu() for x in call()]) for call in calls]
+    return Row("factor + both solves", n, 1, "float32", *seconds, "socu", None, *errors)
 
 
 def measure(n: int, batch: int, dtype: torch.dtype, method: Method) -> Row:
@@ -144,6 +179,18 @@ def device_seconds(call: Callable[[], object], repeats: int) -> float:
         end.synchronize()
         times.append(1e-3 * start.elapsed_time(end))
     return statistics.median(times)
+
+
+def host_seconds(call: Callable[[], object]) -> float:
+    """Return the median time of a call and of what it started, by the host's clock."""
+    times = []
+    for _ in range(_WARM_UP + _REPEATS):
+        torch.cuda.synchronize()
+        before = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - before)
+    return statistics.median(times[_WARM_UP:])
 
 
 def main() -> int:
