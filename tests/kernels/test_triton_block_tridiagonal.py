@@ -70,9 +70,13 @@ def results(D: Tensor, B: Tensor, b: Tensor, method: Any = "native") -> tuple[An
     return F.diag, F.lower, F.solve(b), F.solve_transpose(b), F.logdet(), *F.inverse_blocks()
 
 
+def total(D: Tensor, B: Tensor, b: Tensor, method: str = "native") -> Tensor:
+    flat = torch.cat([r.flatten() for r in results(D, B, b, method)])
+    return flat @ torch.linspace(1, 2, flat.numel()).to(flat)
+
+
 def gradients(arguments: tuple[Tensor, ...], method: str) -> tuple[Tensor, ...]:
-    flat = torch.cat([r.flatten() for r in results(*arguments, method)])
-    return torch.autograd.grad(flat @ torch.linspace(1, 2, flat.numel()).to(flat), arguments)
+    return torch.autograd.grad(total(*arguments, method), arguments)
 
 
 def inputs(*batch: int, steps: int, n: int, k: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
@@ -144,12 +148,12 @@ def test_small_batches_keep_a_warp_for_each_sequence(interpreted: ModuleType) ->
 
 @pytest.mark.usefixtures("kernels")
 def test_derivatives_by_finite_differences() -> None:
-    assert torch.autograd.gradcheck(results, inputs(steps=2, n=2), fast_mode=True)
+    assert torch.autograd.gradcheck(total, inputs(steps=2, n=2), fast_mode=True)
 
 
 @pytest.mark.usefixtures("kernels")
 def test_second_derivatives() -> None:
-    assert torch.autograd.gradgradcheck(results, inputs(steps=2, n=2), fast_mode=True)
+    assert torch.autograd.gradgradcheck(total, inputs(steps=2, n=2), fast_mode=True)
 
 
 @pytest.mark.usefixtures("kernels")
@@ -206,12 +210,12 @@ def test_extreme_scales(scale: float) -> None:
 def test_operators_for_torch_compile() -> None:
     D, B, b = inputs(2, steps=2, n=2)
 
-    def total(D: Tensor, B: Tensor, b: Tensor) -> Tensor:
+    def work(D: Tensor, B: Tensor, b: Tensor) -> Tensor:
         M = ni.BlockTridiagonal((D + D.mT) / 2, B, method="native")
         return M.solve(b).sum() + M.logdet().sum()
 
-    compiled = torch.compile(total, fullgraph=True, backend="aot_eager")
-    expected = total(D, B, b)
+    compiled = torch.compile(work, fullgraph=True, backend="aot_eager")
+    expected = work(D, B, b)
     torch.testing.assert_close(compiled(D, B, b), expected)
     ours = torch.autograd.grad(compiled(D, B, b), (D, B, b))
     for mine, theirs in zip(ours, torch.autograd.grad(expected, (D, B, b)), strict=True):
