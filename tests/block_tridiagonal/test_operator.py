@@ -188,10 +188,14 @@ def test_what_does_not_fit_is_explained() -> None:
         ni.BlockTridiagonal(D, B.float())
     with pytest.raises(TypeError, match=r"expected both float32 or both float64"):
         ni.BlockTridiagonal(D.half(), B.half())
-    with pytest.raises(ValueError, match=r"method is 'fast'; expected 'auto', 'native', 'cyclic' or 'loop'"):
+    with pytest.raises(ValueError, match=r"method is 'fast'; expected 'auto', 'native', 'triton', 'cyclic'"):
         ni.BlockTridiagonal(D, B, method="fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"method='native' takes .* on the CPU"):
         ni.BlockTridiagonal(D.to("meta"), B.to("meta"), method="native")
+    with pytest.raises(ValueError, match=r"method='triton' takes .* on a GPU, in blocks up to 32; .* on cpu, n = 3"):
+        ni.BlockTridiagonal(D, B, method="triton")
+    with pytest.raises(ValueError, match=r"b is on meta and the blocks are on cpu; expected the same device"):
+        ni.BlockTridiagonal(D, B).solve(torch.ones(4, 3, dtype=torch.float64, device="meta"))
     M = ni.BlockTridiagonal(D, B)
     with pytest.raises(
         ValueError, match=r"b has shape \(2, 3, 4\); expected \(\*batch, 4, 3\) or \(\*batch, 4, 3, k\)"

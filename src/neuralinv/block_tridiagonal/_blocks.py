@@ -77,6 +77,8 @@ def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
     value, _ = as_tensor(b, name=name)
     if value.dtype != D.dtype:
         raise TypeError(f"{name} is {value.dtype} and the blocks are {D.dtype}; expected the same dtype")
+    if value.device != D.device:
+        raise ValueError(f"{name} is on {value.device} and the blocks are on {D.device}; expected the same device")
     steps, n = D.shape[-3], D.shape[-1]
     single = value.shape[-2:] == (steps, n)
     several = value.ndim >= 3 and value.shape[-3:-1] == (steps, n)

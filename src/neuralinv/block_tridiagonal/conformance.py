@@ -89,12 +89,17 @@ def check_method(method: Method, dtype: torch.dtype) -> None:
         Naming case and function, where a result has another shape or dtype, or is less accurate than the table allows.
     """
     for case in cases(dtype):
-        M = BlockTridiagonal(case.diag, case.lower, method=method)
-        exact = dense(case)
-        eigenvalues = torch.linalg.eigvalsh(exact)
-        condition = float((eigenvalues[..., -1] / eigenvalues[..., 0]).max()) if exact.numel() else 1.0
-        for name, ours, oracle in _results(M, exact, case.diag.shape[-3], case.diag.shape[-1]):
-            _compare(f"{case.name}, {name}, method={method!r}", ours, oracle, dtype, condition)
+        check_case(case, method)
+
+
+def check_case(case: Case, method: Method) -> None:
+    """Check every function of a method on one case; raises as :func:`check_method`."""
+    M = BlockTridiagonal(case.diag, case.lower, method=method)
+    exact = dense(case)
+    eigenvalues = torch.linalg.eigvalsh(exact)
+    condition = float((eigenvalues[..., -1] / eigenvalues[..., 0]).max()) if exact.numel() else 1.0
+    for name, ours, oracle in _results(M, exact, case.diag.shape[-3], case.diag.shape[-1]):
+        _compare(f"{case.name}, {name}, method={method!r}", ours, oracle, case.diag.dtype, condition)
 
 
 def _results(M: BlockTridiagonal, exact: Tensor, steps: int, n: int) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -14,35 +14,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.block_tridiagonal import cyclic_reduction, kernels
+from neuralinv.block_tridiagonal import cyclic_reduction
+from neuralinv.block_tridiagonal.backends import backend
 from neuralinv.block_tridiagonal.errors import raise_if_failed
 
+_DEVICES = ("cpu", "cuda")
 
-@torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types="cpu")
+
+@torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types=_DEVICES)
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L``, ``C`` and ``info``; raise ``torch.linalg.LinAlgError`` on failure if ``check``."""
-    L, C, info, failed = kernels.factor(D.contiguous(), B.contiguous())
+    L, C, info, failed = backend(D).factor(D.contiguous(), B.contiguous())
     if check and failed >= 0:
         raise_if_failed(info, D.shape[-1])
     return L, C, info
 
 
-@torch.library.custom_op("neuralinv::block_tridiagonal_factor_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neuralinv::block_tridiagonal_factor_backward", mutates_args=(), device_types=_DEVICES)
 def factor_backward(D: Tensor, B: Tensor, L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``D_bar`` and ``B_bar``. ``D`` and ``B`` serve the second derivative alone."""
-    return kernels.factor_backward(L.contiguous(), C.contiguous(), L_bar.contiguous(), C_bar.contiguous())
+    return backend(L).factor_backward(L.contiguous(), C.contiguous(), L_bar.contiguous(), C_bar.contiguous())
 
 
-@torch.library.custom_op("neuralinv::block_tridiagonal_solve", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neuralinv::block_tridiagonal_solve", mutates_args=(), device_types=_DEVICES)
 def solve(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
     """Solve ``F x = b`` or ``Fᵀ x = b`` for ``b (*batch, T, n, k)``."""
-    return kernels.solve(L.contiguous(), C.contiguous(), b.contiguous(), transposed)
+    return backend(L).solve(L.contiguous(), C.contiguous(), b.contiguous(), transposed)
 
 
-@torch.library.custom_op("neuralinv::block_tridiagonal_log_diagonal", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neuralinv::block_tridiagonal_log_diagonal", mutates_args=(), device_types=_DEVICES)
 def log_diagonal(L: Tensor) -> Tensor:
     """Sum the logarithms of the diagonals of all ``L_t``."""
-    return kernels.log_diagonal(L.contiguous())
+    return backend(L).log_diagonal(L.contiguous())
 
 
 # ---- derivatives, written once for the operators and for eager calls -------------------------------------------------

@@ -1,14 +1,17 @@
-"""Which method factors and solves: compiled, parallel in time, or the plain loop. All have the same four functions."""
+"""Which method factors and solves: compiled kernels, parallel in time, or the plain loop. All have four functions."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol, cast
 
 from torch import Tensor
 
-from neuralinv.block_tridiagonal import cyclic_reduction, native, reference
+from neuralinv.block_tridiagonal import backends, cyclic_reduction, native, reference
+from neuralinv.block_tridiagonal.gpu_crossover import recursion_pays
+from neuralinv.kernels import availability
 
-Method = Literal["auto", "native", "cyclic", "loop"]
+Method = Literal["auto", "native", "triton", "cyclic", "loop"]
 """The names that ``method=`` takes."""
 
 # Beyond this size of a block LAPACK's and BLAS's own blocking outweighs what Python costs the loop.
@@ -33,7 +36,7 @@ class Implementation(Protocol):
 
 _IMPLEMENTATIONS = {
     name: cast(Implementation, module)
-    for name, module in (("native", native), ("cyclic", cyclic_reduction), ("loop", reference))
+    for name, module in (("native", native), ("triton", native), ("cyclic", cyclic_reduction), ("loop", reference))
 }
 
 
@@ -48,18 +51,26 @@ def choose(method: Method, D: Tensor) -> str:
     Raises
     ------
     ValueError
-        If there is no such method, or "native" is asked for and cannot take these tensors.
+        If there is no such method, or "native" or "triton" is asked for and cannot take these tensors.
     """
     if method == "auto":
         if D.is_cpu:
-            return "native" if D.shape[-1] <= _LARGEST_NATIVE and native.available(D) else "loop"
-        return "cyclic"
+            return "native" if D.shape[-1] <= _LARGEST_NATIVE and backends.native_takes(D) else "loop"
+        *batch, steps, n, _ = D.shape
+        pays = backends.triton_takes(D) and recursion_pays(math.prod(batch), steps, n)
+        return "triton" if pays else "cyclic"
     if method not in _IMPLEMENTATIONS:
-        raise ValueError(f"method is {method!r}; expected 'auto', 'native', 'cyclic' or 'loop'")
-    if method == "native" and not native.available(D):
+        raise ValueError(f"method is {method!r}; expected 'auto', 'native', 'triton', 'cyclic' or 'loop'")
+    if method == "native" and not backends.native_takes(D):
         raise ValueError(
             f"method='native' takes float32 and float64 tensors on the CPU, with the extension built; "
             f"these are {D.dtype} on {D.device.type}. method='auto' chooses what fits"
+        )
+    if method == "triton" and not backends.triton_takes(D):
+        raise ValueError(
+            f"method='triton' takes float32 and float64 tensors on a GPU, in blocks up to {backends.LARGEST_ON_GPU}; "
+            f"these are {D.dtype} on {D.device.type}, n = {D.shape[-1]} ({availability.describe()}). "
+            "method='auto' chooses what fits"
         )
     return method
 
@@ -72,6 +83,7 @@ def explain(method: Method, D: Tensor) -> str:
     blocks = f"{D.dtype} blocks of {D.shape[-1]}×{D.shape[-1]}"
     reasons = {
         "native": f"{blocks} on the CPU: compiled kernels",
+        "triton": f"{blocks} on a GPU: a warp goes through the steps of each sequence",
         "loop": f"no compiled kernel for {blocks} pays on the CPU",
         "cyclic": f"tensors on {D.device.type}: few large launches instead of many small ones",
     }

@@ -1,4 +1,4 @@
-"""The compiled method: which tensors the kernels take, by which way, and their gradients in eager mode.
+"""The compiled methods, native and triton: by which way tensors get to the kernels, and gradients in eager mode.
 
 Second derivatives are composed of differentiable operations; those of the factor and of the blocks of the inverse go
 through cyclic reduction, whose autograd graph is short. So does what torch.func differentiates; there a
@@ -14,17 +14,12 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import Function
 
-from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction, kernels
+from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction
+from neuralinv.block_tridiagonal.backends import backend
 from neuralinv.block_tridiagonal.errors import raise_if_failed
 
-_DTYPES = (torch.float32, torch.float64)
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
 _TYPES = (Tensor, torch.nn.Parameter)
-
-
-def available(*tensors: Tensor) -> bool:
-    """Tell whether the kernels can answer for these tensors."""
-    return kernels.AVAILABLE and all(x.is_cpu and x.dtype in _DTYPES and x.layout == torch.strided for x in tensors)
 
 
 def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +28,7 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
         D, B = D.contiguous(), B.contiguous()
         if _differentiated(D, B):
             return _Factor.apply(D, B, check)
-        L, C, info, failed = kernels.factor(D, B)
+        L, C, info, failed = backend(D).factor(D, B)
         if check and failed >= 0:
             raise_if_failed(info, D.shape[-1])
         return L, C, info
@@ -46,7 +41,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
         L, C, b = L.contiguous(), C.contiguous(), b.contiguous()
         if _differentiated(L, C, b):
             return _Solve.apply(L, C, b, transposed)
-        return kernels.solve(L, C, b, transposed)
+        return backend(L).solve(L, C, b, transposed)
     if _composed():
         return cyclic_reduction.solve(L, C, b, transposed=transposed)
     return custom_ops.solve(L, C, b, transposed)
@@ -56,7 +51,7 @@ def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return the diagonal and the sub-diagonal blocks of the inverse."""
     if takes_directly(L, C):
         L, C = L.contiguous(), C.contiguous()
-        return _InverseBlocks.apply(L, C) if _differentiated(L, C) else kernels.inverse_blocks(L, C)
+        return _InverseBlocks.apply(L, C) if _differentiated(L, C) else backend(L).inverse_blocks(L, C)
     return cyclic_reduction.inverse_blocks(L, C)
 
 
@@ -64,7 +59,7 @@ def log_diagonal(L: Tensor) -> Tensor:
     """Sum the logarithms of the diagonals of all ``L_t``."""
     if takes_directly(L):
         L = L.contiguous()
-        return _LogDiagonal.apply(L) if _differentiated(L) else kernels.log_diagonal(L)
+        return _LogDiagonal.apply(L) if _differentiated(L) else backend(L).log_diagonal(L)
     return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
 
 
@@ -97,7 +92,7 @@ def _differentiated(*tensors: Tensor) -> bool:
 class _Factor(Function):
     @staticmethod
     def forward(ctx: Any, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
-        L, C, info, failed = kernels.factor(D, B)
+        L, C, info, failed = backend(D).factor(D, B)
         if check and failed >= 0:
             raise_if_failed(info, D.shape[-1])
         ctx.mark_non_differentiable(info)
@@ -110,13 +105,13 @@ class _Factor(Function):
         L_bar, C_bar, _ = grads
         if torch.is_grad_enabled():
             return *custom_ops.factor_vjp(D, B, L_bar, C_bar), None
-        return *kernels.factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous()), None
+        return *backend(L).factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous()), None
 
 
 class _Solve(Function):
     @staticmethod
     def forward(ctx: Any, L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
-        x = kernels.solve(L, C, b, transposed)
+        x = backend(L).solve(L, C, b, transposed)
         ctx.transposed = transposed
         ctx.save_for_backward(L, C, x)
         return x
@@ -130,13 +125,13 @@ class _Solve(Function):
             b_bar = solve(L, C, x_bar, transposed=not ctx.transposed)
             gradients = custom_ops.solve_gradients(x, b_bar, ctx.transposed) if factor_needed else (None, None)
             return *gradients, b_bar, None
-        return *kernels.solve_backward(L, C, x, x_bar.contiguous(), ctx.transposed), None
+        return *backend(L).solve_backward(L, C, x, x_bar.contiguous(), ctx.transposed), None
 
 
 class _InverseBlocks(Function):
     @staticmethod
     def forward(ctx: Any, L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-        diagonal, below = kernels.inverse_blocks(L, C)
+        diagonal, below = backend(L).inverse_blocks(L, C)
         ctx.save_for_backward(L, C, diagonal, below)
         return diagonal, below
 
@@ -145,18 +140,18 @@ class _InverseBlocks(Function):
         L, C, diagonal, below = ctx.saved_tensors
         if torch.is_grad_enabled():
             return custom_ops.vjp(cyclic_reduction.inverse_blocks, (L, C), grads, create_graph=True)
-        return kernels.inverse_blocks_backward(L, C, diagonal, below, *(x.contiguous() for x in grads))
+        return backend(L).inverse_blocks_backward(L, C, diagonal, below, *(x.contiguous() for x in grads))
 
 
 class _LogDiagonal(Function):
     @staticmethod
     def forward(ctx: Any, L: Tensor) -> Tensor:
         ctx.save_for_backward(L)
-        return kernels.log_diagonal(L)
+        return backend(L).log_diagonal(L)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (L,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return custom_ops.log_diagonal_gradient(L, grads[0])
-        return kernels.log_diagonal_backward(L, grads[0].contiguous())
+        return backend(L).log_diagonal_backward(L, grads[0].contiguous())

@@ -61,8 +61,9 @@ class BlockTridiagonal:
     lower
         ``lower[t]`` is block ``(t + 1, t)``, shape ``(*batch, T − 1, n, n)``. Batch dimensions broadcast.
     method
-        "native" (compiled, CPU), "cyclic" (cyclic reduction, parallel in time, any device), "loop" (torch operations
-        step by step), or "auto", which chooses by device, dtype and size; :meth:`explain_dispatch` tells.
+        "native" (compiled, CPU), "triton" (compiled, GPU, n ≤ 32), "cyclic" (cyclic reduction, parallel in time, any
+        device), "loop" (torch operations step by step), or "auto", which chooses by device, dtype and size;
+        :meth:`explain_dispatch` tells.
 
     Raises
     ------

@@ -196,7 +196,8 @@ def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
     inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-    status, source = (torch.zeros(len(A), dtype=torch.int8, device=A.device) for _ in range(2))  # Status.CERTIFIED, Source.EXACT
+    # Status.CERTIFIED, Source.EXACT
+    status, source = (torch.zeros(len(A), dtype=torch.int8, device=A.device) for _ in range(2))
     result = Outcome(inverse, error_bound, status, source)
     if float(error_bound.max()) > rtol:  # what is mostly true costs one pass; no bound of the kernels is NaN
         left = (error_bound > rtol).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""socu, Cholesky by nested dissection in Warp kernels, on the CPU: forward only.
+"""socu, Cholesky by nested dissection in Warp kernels, on the device of the problem: forward only.
 
 It is written for NVIDIA's GPUs and says itself that its CPU mode is for tests. It works in place: copying the inputs
 anew is counted, and small beside the rest.
@@ -40,10 +40,10 @@ def load() -> Mapping[str, Callable[[Problem], Prepared]]:
 
     def prepared_launch(only_factor: bool, dtype: torch.dtype, originals: list[Any]) -> tuple[Any, ...]:
         # Kept for good: Warp unloads a launch's kernels with it, and with them later ones of the same name.
-        key = (only_factor, dtype, originals[0].shape)
+        key = (only_factor, dtype, originals[0].shape, str(originals[0].device))
         if key not in launches:
             D, E, x = (wp.clone(original) for original in originals)
-            options: dict[str, Any] = {"device": "cpu", "dtype": D.dtype}
+            options: dict[str, Any] = {"device": str(D.device), "dtype": D.dtype}
             launch = (
                 socu.create_cholesky_factor_launch(D, E, **options)
                 if only_factor
