@@ -13,7 +13,7 @@ from neuralinv.dense.scaling import widen
 from neuralinv.study.advise.source import Source
 
 COUNT = 256
-_MOST_ELEMENTS = 1 << 22
+_MOST_ELEMENTS = 1 << 21
 _FEWEST = 4
 _STEPS = 12
 _SEQUENCES = 4
