@@ -57,9 +57,7 @@ def settings(families: tuple[str, ...] | None = None, sizes: tuple[int, ...] = S
             family = FAMILIES[name]
             if size > max(SIZES) and not family.parametric:
                 continue
-            single, double = (
-                (torch.complex64, torch.complex128) if family.complex else (torch.float32, torch.float64)
-            )
+            single, double = (torch.complex64, torch.complex128) if family.complex else (torch.float32, torch.float64)
             yield Setting(name, size, single, False)
             yield Setting(name, size, double, False)
             yield Setting(name, size, double if (index + size.bit_length()) % 2 else single, True)
@@ -110,7 +108,9 @@ def calibrate(
     finally:
         torch.set_num_threads(threads)
     if len(cases) < 8:
-        raise ValueError(f"{len(cases)} cases were done in {budget:.0f} s; a calibration takes more: give a larger budget")
+        raise ValueError(
+            f"{len(cases)} cases were done in {budget:.0f} s; a calibration takes more: give a larger budget"
+        )
     if progress is not None:
         progress("done", len(cases) / len(todo))
     calibration = Calibration(_machine(), tuple(cases))

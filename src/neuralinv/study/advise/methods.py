@@ -82,7 +82,9 @@ def _parametric(properties: Properties) -> str | None:
 def _iteration(properties: Properties) -> str | None:
     if (few := _enough(properties)) is not None or properties.relative is None:
         return few or _regular(properties)
-    smallest = properties.relative.smallest * (1.0 if properties.symmetry == "positive" else properties.relative.smallest)
+    smallest = properties.relative.smallest * (
+        1.0 if properties.symmetry == "positive" else properties.relative.smallest
+    )
     if not smallest > _SMALLEST_RELATIVE:
         return "the spectra reach too close to zero for an iteration"
     return _regular(properties)
@@ -135,7 +137,7 @@ METHODS = {
         Method(
             "exact", "exact kernel", "ni.inv(A)", False, False,
             ("log_rounding", "log_n", "double"), ("log_n", "double", "complex"),
-            lambda properties: "no matrix of the sample has an inverse" if properties.condition is None else None,
+            _regular,
             lambda properties: f"elimination serves every invertible matrix: {_condition_text(properties)}",
         ),
         Method(

@@ -87,9 +87,7 @@ def read_calibration(path: Path | None = None) -> Calibration:
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']}")
         cases = tuple(
-            Case(
-                **{**case, "measured": {name: Measured(**values) for name, values in case["measured"].items()}}
-            )
+            Case(**{**case, "measured": {name: Measured(**values) for name, values in case["measured"].items()}})
             for case in document["cases"]
         )
         return Calibration(str(document["machine"]), cases)
