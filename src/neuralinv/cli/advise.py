@@ -44,7 +44,7 @@ def advise(
     """Say whether a network, a fit or an exact kernel serves these matrices best, before anything is trained."""
     if (matrices is None) == (calibrate is None and not honesty):
         raise typer.BadParameter("give a FILE of matrices, or --calibrate OUT, or --honesty")
-    if matrices is None and (parameters, rtol, json, html) != (None,) * 4 or (matrices is None and (proof or attempt)):
+    if matrices is None and ((parameters, rtol, json, html) != (None,) * 4 or proof or attempt):
         raise typer.BadParameter("--parameters, --rtol, --proof, --try, --json and --html go with a FILE")
     if budget is not None and not attempt and calibrate is None:
         raise typer.BadParameter("--budget goes with --try or --calibrate")

@@ -137,7 +137,8 @@ def advise(
     Raises
     ------
     ValueError
-        If shapes do not fit, sizes are mixed, every matrix holds NaN, a function raises, or an argument is out of range.
+        If shapes do not fit, sizes are mixed, every matrix holds NaN, a function raises, or an argument is out of
+        range.
     TypeError
         If these are no numbers that can be inverted.
     FileError

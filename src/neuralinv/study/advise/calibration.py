@@ -122,10 +122,10 @@ def calibrate(
 def measure_case(setting: Setting, *, seed: int = 0) -> Case:
     """Sample a family as a user's matrices would be, and measure every option that applies on fresh ones."""
     random = torch.Generator().manual_seed(seed + setting.size)
-    problem_source, problem = _ordered(setting, random) if setting.ordered else _independent(setting, random)
-    properties = measure_properties(problem_source, draw_sample(problem_source, seed=seed))
+    source, given = _ordered(setting, random) if setting.ordered else _independent(setting, random)
+    properties = measure_properties(source, draw_sample(source, seed=seed))
     found: dict[str, Measured] = {}
-    problem = Problem(properties, *problem)
+    problem = Problem(properties, *given)
     for name, method in METHODS.items():
         if method.obstacle(properties) is not None or (setting.ordered and method.trained):
             continue
@@ -200,7 +200,7 @@ def _parameter_circles(
 def _like(A: Tensor, random: torch.Generator) -> Tensor:
     """Perturbations of the norm of each matrix, Hermitian where the matrices are."""
     G = torch.randn(A.shape, generator=random, dtype=A.dtype)
-    if bool((A == A.mH).all()):
+    if bool((A.mH == A).all()):
         G = G + G.mH
     return G * (torch.linalg.matrix_norm(A) / torch.linalg.matrix_norm(G))[:, None, None]
 

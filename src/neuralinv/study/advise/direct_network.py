@@ -53,7 +53,7 @@ def train_network(
         Fixes weights and batches; torch's global generator stays as it is.
     """
     n = matrices.shape[-1]
-    config = ModelConfig(size=n, **(_SMALL if n <= _LARGEST_GATED else _CONFIG))  # type: ignore[arg-type]
+    config = ModelConfig(size=n, **(_SMALL if n <= _LARGEST_GATED else _CONFIG))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = InverseNetwork(config)

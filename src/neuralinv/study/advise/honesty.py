@@ -86,7 +86,8 @@ def judge(
     for case in calibration.cases:
         groups[held_out(case)].append(case)
     for key, cases in groups.items():
-        predictor = Predictor(calibration, leave_out=lambda case, key=key: held_out(case) == key)
+        seen = [case for case in calibration.cases if held_out(case) != key]
+        predictor = Predictor(Calibration(calibration.machine, tuple(seen)))
         for case in cases:
             if case.size <= largest:
                 _judge_errors(case, predictor, honesty)

@@ -150,10 +150,11 @@ METHODS = {
             "certified", "exact kernel with proof", "ni.certified_inv(A)", False, True,
             ("log_rounding", "log_n", "double"), ("log_n", "log_rounding", "double", "complex"),
             lambda properties: None,
-            lambda properties: f"every answer carries a bound, {_condition_text(properties) or 'also where none has one'}",
+            lambda properties: f"every answer carries a bound: {_condition_text(properties) or 'or says why not'}",
         ),
         Method(
-            "block_tridiagonal", "block-tridiagonal operator", "ni.BlockTridiagonal(diag, lower).solve(b)", False, False,
+            "block_tridiagonal", "block-tridiagonal operator", "ni.BlockTridiagonal(diag, lower).solve(b)",
+            False, False,
             ("log_rounding", "log_n", "double"), ("log_n", "log_block", "double"),
             _block_tridiagonal,
             lambda properties: f"{properties.structure.block}×{properties.structure.block} blocks on three diagonals: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -127,10 +127,10 @@ class Prediction:
 
 
 class Predictor:
-    """Models of every option, fitted to a calibration; ``leave_out`` says which cases they must not see."""
+    """Models of every option, fitted to a calibration when they are first asked."""
 
-    def __init__(self, calibration: Calibration, *, leave_out: Callable[[Case], bool] | None = None) -> None:
-        self._cases = [case for case in calibration.cases if leave_out is None or not leave_out(case)]
+    def __init__(self, calibration: Calibration) -> None:
+        self._cases = calibration.cases
         self._models = cache(self._fit)
 
     def predict(self, method: str, features: Mapping[str, float]) -> Prediction | None:

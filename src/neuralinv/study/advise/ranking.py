@@ -28,7 +28,7 @@ class Option:
     possible
         Whether it can be had for matrices like these.
     reaches
-        Whether its answers are predicted to meet the tolerance: with a proof always, since what misses it is recomputed.
+        Whether its answers are predicted to meet the tolerance: with a proof always, as what misses it is recomputed.
     trained, proved
         Whether it has to be trained, and whether its answers carry a bound.
     prediction

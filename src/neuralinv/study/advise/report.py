@@ -49,13 +49,13 @@ def _pictures(advice: Advice) -> list[_Picture]:
     found = [
         _Picture(
             "How long each option takes",
-            "Predicted time of a call, proof and fallback included, over the exact kernel's; the bar holds nine of ten.",
+            "Predicted time of a call, proof and fallback included, over the exact kernel's; bars hold nine of ten.",
             as_data_uri(figures.predicted_times(advice)),
         ),
         _Picture(
             "How close each option comes",
-            "Predicted relative error of nine matrices out of ten. What options with a proof start from is corrected, or "
-            "recomputed, until the tolerance holds.",
+            "Predicted relative error of nine matrices out of ten. What options with a proof start from is corrected, "
+            "or recomputed, until the tolerance holds.",
             as_data_uri(figures.predicted_errors(advice)),
         ),
     ]

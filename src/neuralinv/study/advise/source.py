@@ -114,8 +114,8 @@ def _stacked(matrices: Any) -> NDArray[Any]:
     if len(shapes) > 1:
         other = next(i for i, array in enumerate(arrays) if array.shape != shapes[0])
         raise ValueError(
-            f"matrices of mixed sizes: {shapes[0]} at position 0 and {shapes[1]} at position {other}; ask for advice on "
-            "each size apart"
+            f"matrices of mixed sizes: {shapes[0]} at position 0 and {shapes[1]} at position {other}; ask for advice "
+            "on each size apart"
         )
     return np.asarray(arrays)
 

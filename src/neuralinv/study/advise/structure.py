@@ -1,4 +1,4 @@
-"""Structure that all matrices of a sample share: where their zeros are, constant diagonals, low rank off the diagonal."""
+"""Structure that all matrices of a sample share: their zeros, constant diagonals, low rank off the diagonal."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Structure:
 def find_structure(A: Tensor, *, tolerance: float) -> Structure:
     """Look for structure in matrices ``(count, n, n)``.
 
-    ``tolerance``, relative to the largest entry of each matrix, is what counts as zero. O(n²) for each matrix, and O(n³)
-    for a few of them.
+    ``tolerance``, relative to the largest entry of each matrix, is what counts as zero. O(n²) for each matrix, and
+    O(n³) for a few of them.
     """
     n = A.shape[-1]
     largest = A.abs().amax((-2, -1), keepdim=True)

@@ -74,9 +74,7 @@ def property_lines(properties: Properties) -> Iterator[tuple[str, str]]:
         yield "left out by modes", decay
         yield (
             "Lipschitz constant",
-            (
-                f"at least {likeness.lipschitz:.2g} between neighbours; {likeness.local_lipschitz:.2g} at the worst matrix"
-            ),
+            (f"at least {likeness.lipschitz:.2g} between neighbours; {likeness.local_lipschitz:.2g} at the worst one"),
         )
     if properties.polynomial:
         errors = ", ".join(f"{degree}: {error:.0e}" for degree, error in properties.polynomial.items())

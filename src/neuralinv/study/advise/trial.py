@@ -69,7 +69,7 @@ def _try(option: Option, problem: Problem | None, budget: float) -> Trial:
         return failed("too few finite matrices to keep some for a trial")
     if option.prediction is not None and option.prediction.training > budget:
         return failed(
-            f"its training is predicted to take {option.prediction.training:.0f} s, more than the budget of {budget:g} s"
+            f"its training is predicted to take {option.prediction.training:.0f} s, beyond the budget of {budget:g} s"
         )
     try:
         return Trial(option.name, option.title, option.prediction, measure(option.name, problem, budget=budget))

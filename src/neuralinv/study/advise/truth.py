@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,13 +37,13 @@ class Truth:
         exact = (self.inverses @ _extended(b)[..., None])[..., 0]
         return self._quantile((_extended(x) - exact)[..., None], exact[..., None])
 
-    def _quantile(self, difference: NDArray[np.longdouble], true: NDArray[np.longdouble]) -> float:
+    def _quantile(self, difference: NDArray[Any], true: NDArray[Any]) -> float:
         error = np.sqrt((np.abs(difference) ** 2).sum((1, 2)) / (np.abs(true) ** 2).sum((1, 2)))
         error = np.where(np.isfinite(error), error, np.inf)
         return float(np.quantile(error.astype(np.float64), _QUANTILE, method="inverted_cdf"))
 
 
-def _extended(A: Tensor) -> NDArray[np.longdouble]:
+def _extended(A: Tensor) -> NDArray[Any]:
     values = torch.view_as_real(widen(A).contiguous()).numpy() if A.is_complex() else widen(A).numpy()
     longer = values.astype(np.longdouble)
     return longer[..., 0] + 1j * longer[..., 1] if A.is_complex() else longer

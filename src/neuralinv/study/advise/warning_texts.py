@@ -27,26 +27,26 @@ def _about_matrices(properties: Properties, rtol: float) -> Iterator[str]:
         )
     if properties.singular:
         yield (
-            f"{properties.singular} of the {looked_at} matrices looked at are singular in double precision: ni.inv raises "
-            'an error for them; pass on_singular="nan" or "pinv" to ni.certified_inv.'
+            f"{properties.singular} of the {looked_at} matrices looked at are singular in double precision: ni.inv "
+            'raises an error for them; pass on_singular="nan" or "pinv" to ni.certified_inv.'
         )
     if properties.likeness is None:
         found = looked_at - properties.nonfinite - properties.singular
         yield (
-            f"{found} invertible {'matrix says' if found == 1 else 'matrices say'} nothing of what others have in common: "
-            f"trained options were not judged; give at least {FEWEST}."
+            f"{found} invertible {'matrix says' if found == 1 else 'matrices say'} nothing of what others have in "
+            f"common: trained options were not judged; give at least {FEWEST}."
         )
     if properties.condition is not None:
         if properties.condition.high > 1 / properties.epsilon:
             yield (
-                f"Condition numbers reach {properties.condition.high:.0e}: inverses in {properties.dtype} have no correct "
-                "digit; certified_inv works in double precision."
+                f"Condition numbers reach {properties.condition.high:.0e}: inverses in {properties.dtype} have no "
+                "correct digit; certified_inv works in double precision."
             )
         reachable = properties.size * torch.finfo(torch.float64).eps * properties.condition.high
         if reachable > rtol:
             yield (
-                f"At condition numbers of {properties.condition.high:.0e} the certificate cannot prove {rtol:.0e}: expect "
-                f"the status ILL_CONDITIONED and bounds near {reachable:.0e}."
+                f"At condition numbers of {properties.condition.high:.0e} the certificate cannot prove {rtol:.0e}: "
+                f"expect the status ILL_CONDITIONED and bounds near {reachable:.0e}."
             )
 
 
