@@ -35,9 +35,8 @@ def intrinsic_dimension(distance: NDArray[np.float64]) -> float:
     nearest = np.sort(distance[np.ix_(first, first)], axis=1)[:, : _NEIGHBOURS[1]]
     estimates = []
     for k in range(*_NEIGHBOURS):
-        # Unbiased with k − 1 in place of k: the k-th neighbour's own term is zero.
-        inverse = np.log(nearest[:, k : k + 1] / nearest[:, :k]).sum(1) / (k - 1)
-        estimates.append(1 / inverse.mean())
+        inverse = np.log(nearest[:, k : k + 1] / nearest[:, :k]).mean()
+        estimates.append(1 / inverse)
     return float(np.mean(estimates))
 
 
