@@ -113,7 +113,7 @@ def calibrate(
         )
     if progress is not None:
         progress("done", len(cases) / len(todo))
-    calibration = Calibration(_machine(), tuple(cases))
+    calibration = Calibration(_machine(), tuple(cases)).with_settings()
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps(_rounded(calibration.to_json())) + "\n", encoding="utf-8")
     return calibration

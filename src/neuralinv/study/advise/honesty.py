@@ -1,11 +1,14 @@
-"""How honest predictions are: every case is predicted by models that have not seen its family at its size."""
+"""How honest predictions are: every case is predicted by models that have not seen its family at its size.
+
+The three settings of each model (length, height, noise) come with the calibration and are not chosen anew.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from neuralinv.study.advise.methods import METHODS
 from neuralinv.study.advise.prediction import Calibration, Case, Predictor
@@ -87,7 +90,7 @@ def judge(
         groups[held_out(case)].append(case)
     for key, cases in groups.items():
         seen = [case for case in calibration.cases if held_out(case) != key]
-        predictor = Predictor(Calibration(calibration.machine, tuple(seen)))
+        predictor = Predictor(replace(calibration, cases=tuple(seen)))
         for case in cases:
             if case.size <= largest:
                 _judge_errors(case, predictor, honesty)

@@ -6,11 +6,11 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ _LENGTHS = (1.0, 2.0, 4.0)
 _SCALES = (0.1, 0.3, 1.0)
 _NOISES = (0.03, 0.1, 0.3, 0.6)
 _SLOPE = 1.0
+
+Setting: TypeAlias = tuple[float, float, float]
+"""Length and height of the smooth part, and noise."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,29 @@ class Case:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Measurements, and the machine that they were taken on."""
+    """Measurements, the machine that they were taken on, and the settings of the models by option and target.
+
+    Settings that are missing are found when they are needed, which takes a while for many cases.
+    """
 
     machine: str
     cases: tuple[Case, ...]
+    settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+
+    def with_settings(self) -> Calibration:
+        """Return the same measurements with the settings of all models found."""
+        predictor = Predictor(self)
+        found = {name: predictor.settings(name) for name in METHODS}
+        return replace(self, settings={name: chosen for name, chosen in found.items() if chosen})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"version": VERSION, "machine": self.machine, "cases": [asdict(case) for case in self.cases]}
+        return {
+            "version": VERSION,
+            "machine": self.machine,
+            "settings": self.settings,
+            "cases": [asdict(case) for case in self.cases],
+        }
 
 
 def read_calibration(path: Path | None = None) -> Calibration:
@@ -90,7 +108,11 @@ def read_calibration(path: Path | None = None) -> Calibration:
             Case(**{**case, "measured": {name: Measured(**values) for name, values in case["measured"].items()}})
             for case in document["cases"]
         )
-        return Calibration(str(document["machine"]), cases)
+        settings = {
+            name: {target: (float(a), float(b), float(c)) for target, (a, b, c) in chosen.items()}
+            for name, chosen in document["settings"].items()
+        }
+        return Calibration(str(document["machine"]), cases, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{source}: no calibration ({error}); write one with neuralinv advise --calibrate FILE"
@@ -130,7 +152,7 @@ class Predictor:
     """Models of every option, fitted to a calibration when they are first asked."""
 
     def __init__(self, calibration: Calibration) -> None:
-        self._cases = calibration.cases
+        self._calibration = calibration
         self._models = cache(self._fit)
 
     def predict(self, method: str, features: Mapping[str, float]) -> Prediction | None:
@@ -151,17 +173,28 @@ class Predictor:
             extrapolated=tuple(dict.fromkeys(name for model in models[:2] for name in model.outside(features))),
         )
 
+    def settings(self, method: str) -> dict[str, Setting]:
+        """Return the settings of an option's models by target; nothing where there are too few cases."""
+        models = self._models(method)
+        return {} if models is None else {name: model.setting for name, model in zip(_TARGETS, models, strict=True)}
+
     def _fit(self, method: str) -> tuple[_Regression, ...] | None:
         record: Method = METHODS[method]
         needed = {*record.error, *record.time}
-        cases = [case for case in self._cases if method in case.measured and needed <= set(case.features)]
+        cases = [case for case in self._calibration.cases if method in case.measured and needed <= set(case.features)]
         cases = [case for case in cases if math.isfinite(case.measured[method].error)]
         if len(cases) < _FEWEST:
             return None
         targets = {name: [getattr(case.measured[method], name) for case in cases] for name in _TARGETS}
         columns = {"error": record.error, "ratio": record.time, "training": record.time, "exact": _EXACT}
+        settings = self._calibration.settings.get(method, {})
         return tuple(
-            _Regression(columns[name], [case.features for case in cases], np.log10(np.maximum(values, _FLOOR)))
+            _Regression(
+                columns[name],
+                [case.features for case in cases],
+                np.log10(np.maximum(values, _FLOOR)),
+                settings.get(name),
+            )
             for name, values in targets.items()
         )
 
@@ -183,7 +216,13 @@ class _Regression:
     (§5.4.2). Features have mean 0 and variance 1.
     """
 
-    def __init__(self, names: tuple[str, ...], rows: list[Mapping[str, float]], y: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        rows: list[Mapping[str, float]],
+        y: NDArray[np.float64],
+        setting: Setting | None,
+    ) -> None:
         self.names = names
         table = np.array([[row[name] for name in names] for row in rows])
         self._low, self._high = table.min(0), table.max(0)
@@ -193,22 +232,29 @@ class _Regression:
         self._x = (table - self._mean) / self._scale
         self._offset, self._unit = float(y.mean()), float(max(y.std(), 1e-6))
         y = (y - self._offset) / self._unit
-        best = -np.inf
+        self.setting = self._choose(y) if setting is None else setting
+        length, height, noise = self.setting
+        kernel = self._kernel(self._x, self._x, length, height)
+        self._inverse = np.linalg.inv(kernel + noise**2 * np.eye(len(y)))
+        self._weight = self._inverse @ y
+
+    def _choose(self, y: NDArray[np.float64]) -> Setting:
+        best, chosen = -np.inf, (_LENGTHS[0], _SCALES[0], _NOISES[0])
         for length, height in itertools.product(_LENGTHS, _SCALES):
-            kernel = self._kernel(self._x, self._x, length, height)
-            values, vectors = np.linalg.eigh(kernel)
+            values, vectors = np.linalg.eigh(self._kernel(self._x, self._x, length, height))
+            projected = vectors.T @ y
             for noise in _NOISES:
-                inverse = (vectors / (values.clip(min=0) + noise**2)) @ vectors.T
-                weight, precision = inverse @ y, inverse.diagonal()
-                density = float((np.log(precision) - (weight**2) / precision).sum())
+                scaled = 1 / (values.clip(min=0) + noise**2)
+                weight, precision = vectors @ (scaled * projected), (vectors**2) @ scaled
+                density = float((np.log(precision) - weight**2 / precision).sum())
                 if density > best:
-                    best = density
-                    self._setting, self._inverse, self._weight = (length, height, noise), inverse, weight
+                    best, chosen = density, (length, height, noise)
+        return chosen
 
     def predict(self, features: Mapping[str, float]) -> tuple[float, float]:
         """Return mean and standard deviation of the logarithm."""
         x = ((np.array([features[name] for name in self.names]) - self._mean) / self._scale)[None]
-        length, height, noise = self._setting
+        length, height, noise = self.setting
         k = self._kernel(x, self._x, length, height)[0]
         prior = float(self._kernel(x, x, length, height)[0, 0]) + noise**2
         variance = max(prior - float(k @ self._inverse @ k), noise**2)
