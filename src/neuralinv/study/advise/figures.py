@@ -33,7 +33,7 @@ def predicted_errors(advice: Advice) -> Figure:
         _interval(axes, row, prediction.error, prediction.error_interval, ORANGE if trained else BLUE)
     axes.axvline(advice.rtol, color=RED, linewidth=1, linestyle="--", label=f"tolerance {advice.rtol:.0e}")
     _name_rows(axes, rows)
-    axes.set_xlabel("relative error, predicted; before proof and correction")
+    axes.set_xlabel("relative error, predicted")
     return figure
 
 

@@ -141,7 +141,7 @@ METHODS = {
             lambda properties: f"elimination serves every invertible matrix: {_condition_text(properties)}",
         ),
         Method(
-            "positive", "exact kernel for positive definite matrices", 'ni.inv(A, assume_a="pos")', False, False,
+            "positive", "exact kernel, positive definite", 'ni.inv(A, assume_a="pos")', False, False,
             ("log_rounding", "log_n", "double"), ("log_n", "double", "complex"),
             _positive,
             lambda properties: "all matrices of the sample are positive definite, so that half of the work suffices",

@@ -38,7 +38,7 @@ def render(advice: Advice) -> Group:
         parts.append(Text("Do not train anything.", style="bold"))
     parts.append(Text(best.reason))
     parts.append(Text())
-    parts.extend(Text.assemble((f"{name:22s}", "dim"), value) for name, value in property_lines(advice.properties))
+    parts.extend(Text.assemble((f"{name:25s}", "dim"), value) for name, value in property_lines(advice.properties))
     parts.append(_options_table(advice))
     parts.append(
         Text(
@@ -123,7 +123,7 @@ def _mark(option: Option, advice: Advice) -> str:
         return "recommended"
     if not option.possible:
         return "not possible"
-    return "" if option.reaches else f"misses {advice.rtol:.0e}"
+    return "" if option.reaches else f"not safe at {advice.rtol:.0e}"
 
 
 def _trials_table(trials: tuple[Trial, ...]) -> Table:
