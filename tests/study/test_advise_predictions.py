@@ -142,7 +142,9 @@ def test_a_damaged_calibration_is_refused(tmp_path: Path) -> None:
             read_calibration(path)
 
 
-def test_calibration_is_written_whole_and_read_back(tmp_path: Path) -> None:
+def test_calibration_is_written_whole_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuralinv.study.advise.calibration._TEST_ELEMENTS", 1 << 10)
+    monkeypatch.setattr("neuralinv.study.advise.measurement.STEPS", 3)
     path = tmp_path / "c.json"
     written = calibrate(path, families=("ar", "gaussian", "wishart"), sizes=(2,))
     read = read_calibration(path)

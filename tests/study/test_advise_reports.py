@@ -125,10 +125,17 @@ def test_warnings_of_structure() -> None:
 
 
 def test_extrapolation_is_told() -> None:
-    A = get_family("conditioned").sample(64, 8, generator=torch.Generator().manual_seed(0), cond=1e14)
-    found = ni.advise(A)
-    assert any("predictions are extrapolated" in w for w in found.warnings)
-    assert any("the certificate cannot prove" in w for w in found.warnings)
+    A = np.eye(256) + np.random.default_rng(0).normal(size=(4, 256, 256)) / 64
+    assert any("(log_n): predictions are extrapolated" in w for w in ni.advise(A).warnings)
+    assert not any("extrapolated" in w for w in ni.advise(A[:, :16, :16]).warnings)
+
+
+def test_what_no_certificate_can_prove_is_told() -> None:
+    A = get_family("conditioned").sample(64, 8, generator=torch.Generator().manual_seed(0), cond=1e12)
+    assert any("the certificate cannot prove 1e-10" in w for w in ni.advise(A).warnings)
+    assert any("no correct digit" in w for w in ni.advise(A.float()).warnings)
+    well = get_family("conditioned").sample(64, 8, generator=torch.Generator().manual_seed(0), cond=10)
+    assert not any("certificate" in w or "digit" in w for w in ni.advise(well).warnings)
 
 
 def test_nothing_in_an_advice_is_missing_a_number(advice: Advice) -> None:

@@ -84,6 +84,8 @@ def judge(
     largest
         Cases of larger matrices are not judged.
     """
+    if not calibration.settings:
+        calibration = calibration.with_settings()
     honesty = Honesty()
     groups: dict[object, list[Case]] = defaultdict(list)
     for case in calibration.cases:

@@ -21,7 +21,7 @@ from neuralinv.study.advise.methods import METHODS, Method
 
 VERSION = 1
 _FEWEST = 8
-_TRUSTED = 0.25
+_TRUSTED = 0.1
 """How far beyond the calibration's values, relative to their spread, a feature may lie before we say so."""
 _NINETY = 1.645
 _FLOOR = 1e-18
