@@ -189,3 +189,20 @@ def test_a_parametric_family_along_a_path():
         result = inverter(function(theta))
         assert bool(result.certified)
         assert t == 0 or int(result.source) in (ni.Source.PROPOSED, ni.Source.REFINED)
+
+
+def test_propose_is_what_the_next_call_starts_from() -> None:
+    inverter = ni.SequenceInverter()
+    assert inverter.propose() is None
+    A = 4 * torch.eye(5, dtype=torch.float64).expand(2, 5, 5)
+    first = inverter(A).inverse
+    guess = inverter.propose()
+    assert guess is not None
+    assert torch.equal(guess, first)
+    # Its memory is the caller's own.
+    guess.zero_()
+    assert torch.equal(inverter.propose(), first)
+    result = inverter(A)
+    assert result.source.tolist() == [int(ni.Source.PROPOSED)] * 2
+    inverter.reset()
+    assert inverter.propose() is None

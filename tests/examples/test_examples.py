@@ -49,3 +49,11 @@ def test_lorenz_vae_reconstructs_the_attractor(tmp_path: Path, capsys: pytest.Ca
     output = capsys.readouterr().out
     assert float(re.search(r"reconstruction +off by (\S+)", output)[1]) < 0.9  # of a noise of 2
     assert float(re.search(r"certainty +(\d+)%", output)[1]) > 60
+
+
+def test_advise_recommends_for_both_wishes(capsys: pytest.CaptureFixture[str]) -> None:
+    output = run("advise.py", capsys)
+    assert output.startswith("Recommended: ni.")
+    assert "Hermitian positive definite" in output
+    assert re.search(r"^polynomials, by degree", output, re.MULTILINE)
+    assert re.search(r"with a proof of every answer: ni\.(certified_inv|learned)", output)

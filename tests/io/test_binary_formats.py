@@ -1,6 +1,7 @@
 import io
 import itertools
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuralinv.io import FORMATS, FileError, read_matrices, write_matrices
+from neuralinv.io import FORMATS, FileError, open_matrices, read_matrices, write_matrices
 
 A = np.random.default_rng(0).normal(size=(3, 2, 2))
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,3 +251,28 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(FileError, match=r"b\.npy: cannot be written: a part of .* is a file"):
         write_matrices(tmp_path / "file" / "b.npy", A)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_open_matrices_maps_npy_and_reads_the_rest(tmp_path: Path) -> None:
+    A = np.random.default_rng(0).normal(size=(5, 3, 3))
+    for name, array in {"a.npy": A, "f.npy": np.asfortranarray(A), "one.npy": A[0]}.items():
+        np.save(tmp_path / name, array)
+        mapped = open_matrices(tmp_path / name)
+        assert isinstance(mapped, np.memmap)
+        assert not mapped.flags.writeable
+        assert np.array_equal(mapped, array.reshape(-1, 3, 3))
+    np.savez(tmp_path / "a.npz", matrices=A)
+    assert np.array_equal(open_matrices(tmp_path / "a.npz"), A)
+
+
+def test_open_matrices_refuses_what_read_matrices_refuses(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((5, 3, 4)))
+    with pytest.raises(FileError, match="square"):
+        open_matrices(tmp_path / "a.npy")
+    with pytest.raises(FileError, match="no such file"):
+        open_matrices(tmp_path / "none.npy")
+    np.save(tmp_path / "b.npy", np.zeros((5, 3, 3)))
+    with (tmp_path / "b.npy").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(FileError, match="where the header promises"):
+        open_matrices(tmp_path / "b.npy")

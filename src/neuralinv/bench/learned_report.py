@@ -10,9 +10,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from neuralinv.bench.formatting import finite
 from neuralinv.bench.learned import Row
 from neuralinv.bench.machine import Machine
+from neuralinv.io.plain_json import finite
 
 _EXACT = ("ni.inv", "ni.certified_inv")
 

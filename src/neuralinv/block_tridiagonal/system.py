@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction, kernels, native
+from neuralinv.block_tridiagonal import backends, custom_ops, cyclic_reduction, kernels, native
 from neuralinv.block_tridiagonal.dispatch import Implementation
 from neuralinv.block_tridiagonal.errors import raise_if_failed
 
@@ -31,7 +31,7 @@ def solve_system(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor
         If a matrix is not positive definite.
     """
     given = (D, B) if b is None else (D, B, b)
-    if implementation is not native or not native.takes_directly(*given):
+    if implementation is not native or not backends.native_takes(D) or not native.takes_directly(*given):
         return _composed(implementation, D, B, b, logdet)
     D, B, b = D.contiguous(), B.contiguous(), None if b is None else b.contiguous()
     if torch.is_grad_enabled() and any(x.requires_grad for x in given):

@@ -10,6 +10,7 @@ import typer
 
 from neuralinv.cli import bench, bench_block_tridiagonal, bench_surrogate, demo  # noqa: F401 - the latter add commands
 from neuralinv.cli._errors import without_traceback
+from neuralinv.cli.advise import advise
 from neuralinv.cli.evaluate import evaluate
 from neuralinv.cli.fit import fit
 from neuralinv.cli.generate import generate
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for command in (generate, verify, train, fit, invert, evaluate, study):
+for command in (generate, verify, advise, train, fit, invert, evaluate, study):
     app.command()(without_traceback(command))
 app.add_typer(demo.app, name="demo")
 app.add_typer(bench.app, name="bench")

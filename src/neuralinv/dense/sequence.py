@@ -68,6 +68,13 @@ class SequenceInverter:
         self._history.clear()
         self._degree = 0
 
+    def propose(self) -> Tensor | None:
+        """Return the inverses that the next call will start from, ``(batch, n, n)``, unproved; None without a past."""
+        if not self._history:
+            return None
+        past = list(self._history)
+        return _extrapolate(past, self._degree, torch.empty_like(past[0])).clone()
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, A: ArrayT) -> InverseResult[ArrayT]:
         """Invert the next batch.

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralinv.io.atomic import atomic_path
-from neuralinv.io.binary import read_npy, read_npz, write_npy, write_npz
+from neuralinv.io.binary import map_npy, read_npy, read_npz, write_npy, write_npz
 from neuralinv.io.csv_format import read_csv, write_csv
 from neuralinv.io.errors import FileError
 from neuralinv.io.matrix_market import read_matrix_market, write_matrix_market
 from neuralinv.io.mx import read_mx, write_mx
 from neuralinv.io.parameters import read_parameters
 
-__all__ = ["FORMATS", "FileError", "atomic_path", "read_matrices", "read_parameters", "write_matrices"]
+__all__ = ["FORMATS", "FileError", "atomic_path", "open_matrices", "read_matrices", "read_parameters", "write_matrices"]
 
 
 class _Reader(Protocol):
@@ -60,13 +60,25 @@ def read_matrices(path: str | os.PathLike[str], *, allow_nonfinite: bool = True)
         If the file is missing, of unknown format, or not what its format asks for: one line naming the file, the line
         in it, and the remedy.
     """
-    path = Path(path)
-    suffix = _known_suffix(path)
-    if not path.exists():
-        raise FileError(f"{path}: no such file; check the name")
-    if not path.is_file():
-        raise FileError(f"{path}: not an ordinary file; give the name of a {suffix} file")
+    path, suffix = _ordinary_file(path)
     return _READERS[suffix](path, allow_nonfinite=allow_nonfinite)
+
+
+def open_matrices(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Open a file of square matrices of which only some will be looked at.
+
+    Returns
+    -------
+    Shape ``(batch, n, n)``: a `.npy` file is mapped into memory, read-only, in the dtype and byte order stored there;
+    other formats are read as by :func:`read_matrices`.
+
+    Raises
+    ------
+    FileError
+        As :func:`read_matrices`; NaN and infinity are not looked for.
+    """
+    path, suffix = _ordinary_file(path)
+    return map_npy(path) if suffix == ".npy" else _READERS[suffix](path)
 
 
 def write_matrices(
@@ -123,6 +135,16 @@ def write_matrices(
             _BINARY_WRITERS[suffix](temporary, matrices)
         if progress is not None:
             progress(len(matrices))
+
+
+def _ordinary_file(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    path = Path(path)
+    suffix = _known_suffix(path)
+    if not path.exists():
+        raise FileError(f"{path}: no such file; check the name")
+    if not path.is_file():
+        raise FileError(f"{path}: not an ordinary file; give the name of a {suffix} file")
+    return path, suffix
 
 
 def _known_suffix(path: Path) -> str:

@@ -39,6 +39,28 @@ def read_npy(path: Path, *, allow_nonfinite: bool = True) -> NDArray[Any]:
     return _checked(path, array, allow_nonfinite)
 
 
+def map_npy(path: Path) -> NDArray[Any]:
+    """Map a `.npy` file of matrices into memory, read-only: what is not looked at is not read.
+
+    Returns
+    -------
+    Shape ``(batch, n, n)``, a single matrix as a batch of one, in the dtype stored, byte order and integers included.
+
+    Raises
+    ------
+    FileError
+        As :func:`read_npy`.
+    """
+    with _explained(path):
+        with path.open("rb") as file:
+            shape, fortran, dtype = _read_header(str(path), file, path.stat().st_size)
+            start = file.tell()
+        array: NDArray[Any] = np.memmap(
+            path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C"
+        )
+    return array if array.ndim == 3 else array[None]
+
+
 def read_npz(path: Path, *, allow_nonfinite: bool = True) -> NDArray[Any]:
     """Read matrices from a `.npz` archive: its only array, or the one named ``matrices`` or ``arr_0``.
 
@@ -94,6 +116,18 @@ def _choose(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> NDArray[Any]:
+    shape, fortran, dtype = _read_header(name, file, size)
+    # The header has been checked and consumed: the rest is plain numbers.
+    body = math.prod(shape) * dtype.itemsize
+    data = file.read(body)
+    if len(data) != body:
+        raise FileError(f"{name}: cut short; copy or save it again")
+    array = np.frombuffer(bytearray(data), dtype=dtype)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(name: str, file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read and check a header: shape, column-major or not, and dtype; ``size`` bytes are in the file."""
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise FileError(f"{name}: .npy version {version} is not supported; save it again with numpy.save")
@@ -107,12 +141,7 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> NDArray[An
         raise FileError(
             f"{name}: {size - file.tell():,} bytes of data where the header promises {body:,}; copy or save it again"
         )
-    # The header has been checked and consumed: the rest is plain numbers.
-    data = file.read(body)
-    if len(data) != body:
-        raise FileError(f"{name}: cut short; copy or save it again")
-    array = np.frombuffer(bytearray(data), dtype=dtype)
-    return array.reshape(shape, order="F" if fortran else "C")
+    return shape, fortran, dtype
 
 
 def _check_shape(name: str, shape: tuple[int, ...]) -> None:

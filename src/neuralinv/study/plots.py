@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
+def as_data_uri(figure: Figure) -> str:
+    """Return a figure as a ``data:`` address of SVG, for pages that need no other file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=200)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def show_figure(figure: Figure) -> None:
     """Open a window with the figure and wait until it is closed.
 
@@ -64,7 +73,7 @@ def show_figure(figure: Figure) -> None:
 
 def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure:
     """Plot every element of the predicted inverses against the true ones; arrays of one shape, NaN left out."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     true, predicted = _thin(np.ravel(true), np.ravel(predicted))
     keep = np.isfinite(true) & np.isfinite(predicted)
     true, predicted = true[keep], predicted[keep]
@@ -91,7 +100,7 @@ def residual_by_condition(evaluation: Evaluation, *, refined: NDArray[Any] | Non
     """Plot each matrix's raw residual ‖I − AX‖_F against its condition number, and optionally residuals after
     refinement.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     condition, residual = _thin(evaluation.condition, np.maximum(evaluation.residual, 1e-17))
     axes.scatter(condition, residual, s=5, alpha=0.4, color=ORANGE, linewidths=0, rasterized=True, label="raw network")
     if refined is not None:
@@ -112,7 +121,7 @@ def bound_versus_error(
     error_bound: NDArray[Any], true_error: NDArray[Any], status: NDArray[Any], rtol: float
 ) -> Figure:
     """Plot the proved bound of each inverse against its true error: every point lies above the diagonal."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     floor = 1e-18
     for member, colour in _STATUS_COLOURS.items():
         where = (status == member) & np.isfinite(error_bound)
@@ -135,7 +144,7 @@ def bound_versus_error(
 
 def histogram_of_bounds(error_bound: NDArray[Any], rtol: float) -> Figure:
     """Plot how the proved bounds are distributed, on a log scale."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     finite = error_bound[np.isfinite(error_bound) & (error_bound > 0)]
     if finite.size:
         edges = np.logspace(np.log10(finite.min()) - 0.2, np.log10(max(finite.max(), rtol)) + 0.2, 50)
@@ -150,7 +159,7 @@ def histogram_of_bounds(error_bound: NDArray[Any], rtol: float) -> Figure:
 
 def training_curve(steps: NDArray[Any], validation: NDArray[Any]) -> Figure:
     """Plot the mean residual on the validation set against the training steps."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.plot(steps, validation, color=GREEN, marker="o", markersize=4)
     axes.set_yscale("log")
     axes.set_xlabel("optimiser steps")
@@ -164,7 +173,8 @@ def panels(columns: int, *, rows: int = 1, width: float = 4.4, height: float = 3
     return figure, [_style(figure.add_subplot(rows, columns, k + 1)) for k in range(rows * columns)]
 
 
-def _figure() -> tuple[Figure, Axes]:
+def new_figure() -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes in the style of all reports."""
     figure, (axes,) = panels(1, width=5.6, height=4.0)
     return figure, axes
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import jinja2
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neuralinv.dense import InverseResult, Source, Status
@@ -71,23 +68,23 @@ def write_report(
             "Every proved bound holds",
             "Each point is one matrix: the relative error that was proved before anybody knew the truth, over the true "
             "error against LAPACK in float64. No point may lie below the line.",
-            _as_image(plots.bound_versus_error(bound, true_error, status, result.rtol)),
+            plots.as_data_uri(plots.bound_versus_error(bound, true_error, status, result.rtol)),
         ),
         _Picture(
             "The network alone, and after certification",
             "The worse a matrix is conditioned, the harder it is for a network. Residuals below 1 are refined; the "
             "others are recomputed exactly.",
-            _as_image(plots.residual_by_condition(evaluation, refined=certified_residual)),
+            plots.as_data_uri(plots.residual_by_condition(evaluation, refined=certified_residual)),
         ),
         _Picture(
             "How far the proofs reach",
             "The distribution of the proved relative errors.",
-            _as_image(plots.histogram_of_bounds(result.error_bound, result.rtol)),
+            plots.as_data_uri(plots.histogram_of_bounds(result.error_bound, result.rtol)),
         ),
         _Picture(
             "What the bare network predicts",
             "Every element of every inverse, before any refinement.",
-            _as_image(plots.true_versus_predicted(evaluation.true, evaluation.predicted)),
+            plots.as_data_uri(plots.true_versus_predicted(evaluation.true, evaluation.predicted)),
         ),
     ]
     curve = None if training_folder is None else read_validation_log(training_folder)
@@ -96,7 +93,7 @@ def write_report(
             _Picture(
                 "How the training went",
                 "Mean residual on matrices that the network never trained on.",
-                _as_image(plots.training_curve(*curve)),
+                plots.as_data_uri(plots.training_curve(*curve)),
             )
         )
     worst = np.argsort(-np.nan_to_num(result.error_bound, posinf=np.finfo(float).max))[:_WORST]
@@ -147,9 +144,3 @@ _SOURCE_HELP = {
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("neuralinv.study"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-
-
-def _as_image(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=200)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,208 @@
+"""Everything that is measured on a sample, and the numbers of it that predictions are made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neuralinv.dense import certified_inv
+from neuralinv.families import Range
+from neuralinv.study.advise import smoothness
+from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Symmetry, scale_spread, spectra
+from neuralinv.study.advise.paths import PathSmoothness, path_smoothness
+from neuralinv.study.advise.sample import Sample
+from neuralinv.study.advise.sample_dimension import distances, intrinsic_dimension
+from neuralinv.study.advise.source import Source
+from neuralinv.study.advise.structure import Structure, find_structure
+
+FEWEST = 16
+"""Fewer invertible matrices than this say nothing of others like them: nothing is trained on them."""
+_MOST_PARAMETERS = 8
+_FLOOR = 1e-18
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What the inverses of a sample have in common; all errors are relative, 90 % quantiles.
+
+    Attributes
+    ----------
+    dimension
+        Intrinsic dimension of the matrices; see :mod:`neuralinv.study.advise.sample_dimension`.
+    constant, neighbour, linear
+        Error of answering with the mean inverse, with the nearest other matrix's, and with an affine map of the matrix.
+    rank_decay
+        Share that the best r modes leave out, by r.
+    lipschitz
+        What a map needs between neighbours of the sample.
+    local_lipschitz
+        The largest ``‖A⁻¹‖₂²``: the constant of inversion itself around the matrices, since ``A⁻¹ − B⁻¹ =
+        A⁻¹ (B − A) B⁻¹`` (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §13.1).
+    """
+
+    dimension: float
+    constant: float
+    neighbour: float
+    linear: float
+    rank_decay: Mapping[int, float]
+    lipschitz: float
+    local_lipschitz: float
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a sample of matrices is like.
+
+    Attributes
+    ----------
+    total, sampled, nonfinite, singular
+        Matrices in the source; looked at; of those, left out because of NaN or infinity; and singular in double
+        precision.
+    size, dtype
+        n, and the dtype's name.
+    symmetry, structure
+        See :mod:`neuralinv.study.advise.conditioning` and :mod:`neuralinv.study.advise.structure`.
+    condition, distance, relative
+        Quantiles of ``σ₁/σ_n``, of ``σ_n``, and of σ_n over the scale that iterations divide by; over invertible
+        matrices; None if there are none.
+    scale_spread
+        Largest over smallest ``‖A‖_F``.
+    likeness
+        None where there are fewer than 16 invertible matrices.
+    ranges, polynomial
+        Of the parameters, if there are any; and the error of polynomials of them, by total degree.
+    path
+        Smoothness along the first axis of the batch; None if there are fewer than 12 steps.
+    """
+
+    total: int
+    sampled: int
+    nonfinite: int
+    singular: int
+    size: int
+    dtype: str
+    symmetry: Symmetry
+    structure: Structure
+    condition: Quantiles | None
+    distance: Quantiles | None
+    relative: Quantiles | None
+    scale_spread: float
+    likeness: Likeness | None
+    ranges: Mapping[str, Range] | None
+    polynomial: Mapping[int, float] | None
+    path: PathSmoothness | None
+
+    @property
+    def epsilon(self) -> float:
+        """Distance of 1 from the next number of the dtype that inverses are computed in."""
+        return torch.finfo(working_dtype(getattr(torch, self.dtype))).eps
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype that matrices are inverted in: half precision is computed in single."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def measure_properties(source: Source, sample: Sample) -> Properties:
+    """Measure a sample.
+
+    About 20 n³ operations for each matrix, 4 n² for each pair, and a few least-squares problems of the size of the
+    sample.
+    """
+    A = sample.matrices
+    n = source.size
+    tolerance = 16 * math.sqrt(n) * torch.finfo(source.dtype).eps
+    found = spectra(A, tolerance=tolerance)
+    X = certified_inv(A, on_singular="nan").inverse
+    invertible = torch.isfinite(X).flatten(1).all(1)
+    invertible[torch.from_numpy(found.rows[~(found.condition < SINGULAR)])] = False
+    regular = found.condition < SINGULAR
+    summaries = (
+        [Quantiles.of(values[regular]) for values in (found.condition, found.distance, found.relative)]
+        if regular.any()
+        else [None] * 3
+    )
+    likeness, ranges, polynomial = None, None, None
+    if int(invertible.sum()) >= FEWEST:
+        A, X = smoothness.coordinates(A[invertible]), smoothness.coordinates(X[invertible])
+        likeness = _likeness(A, X, found.distance[regular].min())
+        theta = None if sample.parameters is None else sample.parameters[invertible]
+        if theta is not None and theta.shape[1] <= _MOST_PARAMETERS:
+            ranges = smoothness.parameter_ranges(theta)
+            polynomial = None if ranges is None else smoothness.polynomial_errors(theta, X, ranges) or None
+    return Properties(
+        total=source.total,
+        sampled=sample.drawn,
+        nonfinite=sample.nonfinite,
+        singular=int((~invertible).sum()),
+        size=n,
+        dtype=str(source.dtype).removeprefix("torch."),
+        symmetry=found.symmetry,
+        structure=find_structure(sample.matrices, tolerance=tolerance),
+        condition=summaries[0],
+        distance=summaries[1],
+        relative=summaries[2],
+        scale_spread=scale_spread(sample.matrices),
+        likeness=likeness,
+        ranges=ranges,
+        polynomial=polynomial,
+        path=None if sample.path is None else path_smoothness(sample.path),
+    )
+
+
+def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
+    apart = distances(A)
+    return Likeness(
+        dimension=intrinsic_dimension(apart),
+        constant=smoothness.constant_error(X),
+        neighbour=smoothness.neighbour_error(X, apart),
+        linear=smoothness.linear_error(A, X),
+        rank_decay=smoothness.rank_decay(X),
+        lipschitz=smoothness.needed_lipschitz(X, apart),
+        local_lipschitz=nearest_singular**-2,
+    )
+
+
+def features(properties: Properties) -> dict[str, float]:
+    """Return the numbers that predictions are made from, by name; logarithms are to base 10. What was not measured is
+    left out.
+    """
+    dtype: torch.dtype = getattr(torch, properties.dtype)
+    values = {
+        "log_n": math.log10(properties.size),
+        "double": float(properties.epsilon < 1e-10),
+        "complex": float(dtype.is_complex),
+        "positive": float(properties.symmetry == "positive"),
+    }
+    if properties.condition is not None and properties.relative is not None:
+        values["log_condition"] = _log(properties.condition.median)
+        values["log_condition_high"] = _log(properties.condition.high)
+        values["log_rounding"] = _log(properties.epsilon * properties.condition.high)
+        values["log_relative"] = _log(properties.relative.low)
+    if (block := properties.structure.block) > 0:
+        values["log_block"] = math.log10(block)
+    if properties.likeness is not None:
+        likeness = properties.likeness
+        for name in ("constant", "neighbour", "linear", "lipschitz", "dimension"):
+            value = getattr(likeness, name)
+            if math.isfinite(value):
+                values[name if name == "dimension" else f"log_{name}"] = value if name == "dimension" else _log(value)
+        values |= {f"log_rank_{r}": _log(left) for r, left in likeness.rank_decay.items()}
+    if properties.polynomial and properties.ranges is not None:
+        degrees = sorted(properties.polynomial)
+        best = min(properties.polynomial.values())
+        values["parameters"] = float(len(properties.ranges))
+        values["log_polynomial"] = _log(best)
+        values["log_polynomial_half"] = _log(properties.polynomial[degrees[len(degrees) // 2]])
+    if properties.path is not None:
+        values["log_guess"] = _log(properties.path.guess)
+        values["log_residual"] = _log(properties.path.residual)
+    return values
+
+
+def _log(value: float) -> float:
+    return math.log10(min(max(value, _FLOOR), 1 / _FLOOR))

@@ -1,0 +1,52 @@
+"""`neuralinv advise` as a user meets it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+
+def test_advice_on_a_file(neuralinv: Callable[..., Result], matrices: Path, tmp_path: Path) -> None:
+    result = neuralinv("advise", matrices, "--json", tmp_path / "a.json", "--html", tmp_path / "a.html")
+    assert result.exit_code == 0
+    assert "Recommended: ni.inv(A)" in result.stdout
+    assert "Do not train anything." in result.stdout
+    assert json.loads((tmp_path / "a.json").read_text())["recommended"] == "exact"
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_parameters_and_a_trial(neuralinv: Callable[..., Result], tmp_path: Path) -> None:
+    theta = np.linspace(1, 2, 100)
+    np.save(tmp_path / "A.npy", np.eye(3) * theta[:, None, None] + 0.1)
+    np.savetxt(tmp_path / "theta.csv", theta)
+    result = neuralinv("advise", tmp_path / "A.npy", "--parameters", tmp_path / "theta.csv", "--try", "--rtol", "1e-6")
+    assert result.exit_code == 0
+    assert "polynomials, by degree" in result.stdout
+    assert "within 10×" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{missing}.npy"], "no such file"),
+        (["{matrices}", "--rtol", "3"], "between 0 and 1"),
+        (["{matrices}", "--parameters", "{missing}.csv"], "no such file"),
+        (["{matrices}", "--calibration", "{matrices}"], "no calibration"),
+        (["{matrices}", "--budget", "5s"], "--budget goes with --try or --calibrate"),
+        (["{matrices}", "--json", "{folder}"], "is a folder"),
+        ([], "give a FILE of matrices"),
+        (["{matrices}", "--honesty"], "give a FILE of matrices"),
+        (["--honesty", "--proof"], "go with a FILE"),
+        (["--calibrate", "{folder}/c.json", "--budget", "0.001"], "a calibration takes more"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    neuralinv: Callable[..., Result], matrices: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    filled = [a.format(missing=tmp_path / "missing", matrices=matrices, folder=tmp_path) for a in arguments]
+    result = neuralinv("advise", *filled)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", "").split())
