@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuralinv.bench.formatting import finite
 from neuralinv.io import FileError, atomic_path
+from neuralinv.io.plain_json import finite
 from neuralinv.study.experiments.experiment import SETTINGS, Experiment, Result, Row
 
 _VERSION = 1
