@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
-from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
+from neuralinv.dense.correction import Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
 
@@ -188,26 +188,19 @@ class ParametricInverse(nn.Module):
 
     def _propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        bound = torch.empty(len(A), dtype=torch.float64, device=A.device)
-        source = torch.empty(len(A), dtype=torch.int8, device=A.device)
         coefficients = self.coefficients(theta)
         # Polynomials run wild outside the range: no proposal there.
         unit = self._positions(theta)
         inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
         coefficients = torch.where(inside[:, None], coefficients, torch.nan).to(self.basis.dtype)
-        step = max(1, CHUNK_ELEMENTS // max(1, self.size**2))
-        for start in range(0, len(A), step):
-            part = slice(start, start + step)
-            memory = self._work.take(
-                "guess", torch.view_as_real(A[part]) if A.is_complex() else A[part], self.basis.dtype
-            )
-            flat = torch.mm(coefficients[part], self.basis, out=memory.view(len(memory), -1))
-            corrected = correct(A[part], self._as_matrices(flat), self.rtol, work=self._work, out=X[part])
-            if corrected.order == 1:
-                X[part] = corrected.inverse
-            bound[part] = corrected.error_bound
-            source[part] = int(Source.PROPOSED if corrected.order == 1 else Source.REFINED)
+
+        def combined(part: slice | Tensor) -> Tensor:
+            here = coefficients[part]
+            memory = self._work.take("guess", self.basis[:1].expand(len(here), -1), here.dtype)
+            return self._as_matrices(torch.mm(here, self.basis, out=memory))
+
+        X, bound, order = correct(A, combined, self.rtol, work=self._work)
+        source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
         return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol)
 
     def _as_matrices(self, flat: Tensor) -> Tensor:
