@@ -41,7 +41,7 @@ _U64 = torch.finfo(torch.float64).eps / 2
 # What products of float32 matrices are rounded to, by torch.get_float32_matmul_precision().
 _PRODUCT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
 # Squares of entries that underflow are then too small to matter beside the rounding of the norms.
-_SAFE_NORM = {torch.float32: 1e12, torch.float64: 1e100}
+SAFE_NORM = {torch.float32: 1e12, torch.float64: 1e100}
 
 Guess: TypeAlias = Callable[[slice | Tensor], Tensor]
 """Gives the approximate inverses of some matrices of a batch. What it returns is read before it is called again."""
@@ -205,7 +205,7 @@ class _Bounds:
         # Norms in working precision are sums of n² squares.
         information = torch.finfo(dtype)
         up = 1 + 4 * (n * n + 64) * (information.eps / 2)
-        limit = _SAFE_NORM[dtype.to_real()]
+        limit = SAFE_NORM[dtype.to_real()]
         with np.errstate(all="ignore"):
             delta = gamma(n + 2, _U64, dtype) * (norm_A * norm_X * up * up + n**0.5)
             rho = (norm_R * up + n * information.tiny**0.5 + delta) * (1 + 64 * _U64)

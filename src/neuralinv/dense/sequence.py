@@ -152,7 +152,9 @@ def _extrapolate(past: list[Tensor], degree: int, out: Tensor) -> Tensor:
 
 
 def _best_degree(history: deque[Tensor], X: Tensor) -> int:
-    """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows of some matrices."""
+    """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows of some
+    matrices.
+    """
     stride = -(-len(X) // _SAMPLED_MATRICES)
     rows = [past[::stride, :_SAMPLED_ROWS] for past in history]
     actual = X[::stride, :_SAMPLED_ROWS]
