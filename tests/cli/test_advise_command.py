@@ -35,12 +35,11 @@ def test_parameters_and_a_trial(neuralinv: Callable[..., Result], tmp_path: Path
         (["{matrices}", "--rtol", "3"], "between 0 and 1"),
         (["{matrices}", "--parameters", "{missing}.csv"], "no such file"),
         (["{matrices}", "--calibration", "{matrices}"], "no calibration"),
-        (["{matrices}", "--budget", "5s"], "--budget goes with --try or --calibrate"),
+        (["{matrices}", "--budget", "5s"], "--budget goes with --try"),
         (["{matrices}", "--json", "{folder}"], "is a folder"),
         ([], "give a FILE of matrices"),
         (["{matrices}", "--honesty"], "give a FILE of matrices"),
         (["--honesty", "--proof"], "go with a FILE"),
-        (["--calibrate", "{folder}/c.json", "--budget", "0.001"], "a calibration takes more"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

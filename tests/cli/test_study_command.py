@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 
@@ -50,3 +51,16 @@ def test_study_refuses(neuralinv: Callable[..., Result], tmp_path: Path) -> None
     blocked = neuralinv("study", "singular_set", "--out", file)
     assert blocked.exit_code == 2
     assert "is a file, not a folder" in " ".join(blocked.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--budget", "0.001"), "a calibration takes more"), (("size",), "only --budget goes with it")],
+)
+def test_a_calibration_that_cannot_be_made(
+    neuralinv: Callable[..., Result], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = neuralinv("study", "--calibrate", tmp_path / "c.json", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", "").split())
+    assert not (tmp_path / "c.json").exists()

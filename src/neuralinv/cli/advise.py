@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from neuralinv.cli._console import console, counting, error_console
+from neuralinv.cli._calibration import show_honesty
+from neuralinv.cli._console import console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.io import atomic_path
 
@@ -26,7 +27,7 @@ def advise(
     ] = False,
     budget: Annotated[
         float | None,
-        typer.Option(parser=parse_duration, metavar="TIME", help="With --try (30s) or --calibrate (12m)."),
+        typer.Option(parser=parse_duration, metavar="TIME", help="With --try. [default: 30s]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which matrices are looked at.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
@@ -34,22 +35,21 @@ def advise(
     calibration: Annotated[
         Path | None, typer.Option(help="Predict from this calibration, not the packaged one.")
     ] = None,
-    calibrate: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Measure all families on this machine and write a calibration.")
-    ] = None,
     honesty: Annotated[
         bool, typer.Option("--honesty", help="Hold out each family and size in turn: how good are predictions?")
     ] = False,
 ) -> None:
     """Say whether a network, a fit or an exact kernel serves these matrices best, before anything is trained."""
-    if (matrices is None) == (calibrate is None and not honesty):
-        raise typer.BadParameter("give a FILE of matrices, or --calibrate OUT, or --honesty")
+    if (matrices is None) == (not honesty):
+        raise typer.BadParameter("give a FILE of matrices, or --honesty")
     if matrices is None and ((parameters, rtol, json, html) != (None,) * 4 or proof or attempt):
         raise typer.BadParameter("--parameters, --rtol, --proof, --try, --json and --html go with a FILE")
-    if budget is not None and not attempt and calibrate is None:
-        raise typer.BadParameter("--budget goes with --try or --calibrate")
+    if budget is not None and not attempt:
+        raise typer.BadParameter("--budget goes with --try")
     if matrices is None:
-        _about_predictions(calibrate, calibration, honesty=honesty, budget=budget)
+        from neuralinv.study.advise import read_calibration
+
+        show_honesty(read_calibration(calibration), misses=True)
         return
 
     from neuralinv.study.advise import advise as ask
@@ -77,35 +77,3 @@ def advise(
     if html is not None:
         advice.to_html(html)
         console.print(f"report in {html}", markup=False)
-
-
-def _about_predictions(out: Path | None, calibration: Path | None, *, honesty: bool, budget: float | None) -> None:
-    from neuralinv.study.advise import calibrate, judge, read_calibration
-    from neuralinv.study.advise.calibration import BUDGET
-    from neuralinv.study.advise.text import honesty_table
-
-    if out is not None:
-        with counting("measuring", 1000) as advance:
-            done = 0
-
-            def progress(what: str, share: float) -> None:
-                nonlocal done
-                now = int(1000 * share)
-                advance(now - done)
-                done = now
-
-            found = calibrate(out, budget=BUDGET if budget is None else budget, progress=progress)
-        console.print(f"{len(found.cases)} cases in {out}", markup=False)
-    else:
-        found = read_calibration(calibration)
-    console.print("Each family held out at each size, n ≤ 64:")
-    verdict = judge(found)
-    console.print(honesty_table(verdict))
-    console.print("Each family held out altogether, n ≤ 64:")
-    console.print(honesty_table(judge(found, held_out=lambda case: case.family)))
-    if honesty:
-        for miss in verdict.misses:
-            console.print(miss, markup=False)
-    if not verdict.passes:
-        error_console.print("the bar of nine in ten is missed", markup=False)
-        raise typer.Exit(1)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from neuralinv.cli._calibration import calibrate_and_judge
 from neuralinv.cli._console import error_console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli.bench import check_threads, probe, wide_console
@@ -45,6 +46,10 @@ def study(
     pages: Annotated[
         Path | None, typer.Option(help="Write the measured parts of the pages in this folder (docs/study), too.")
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Instead: measure what `neuralinv advise` predicts from, on this machine."),
+    ] = None,
 ) -> None:
     """Run the experiments of the study: why networks cannot invert every matrix, and where they can.
 
@@ -55,6 +60,11 @@ def study(
     from neuralinv.study.experiments import EXPERIMENTS
     from neuralinv.study.experiments.records import save_result
 
+    if calibrate is not None:
+        if names or resume or pages is not None:
+            raise typer.BadParameter("--calibrate measures all families; only --budget goes with it")
+        calibrate_and_judge(calibrate, budget)
+        return
     chosen = _choose(names or [], EXPERIMENTS)
     count = check_threads(threads)
     probe(*(out / f"{name}.json" for name in chosen))

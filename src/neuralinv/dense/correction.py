@@ -16,11 +16,16 @@ and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rou
 ρ.
 
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
+
+What a call of torch costs is worth thousands of operations here. So all matrices go through the same few calls, in
+chunks that the second-level cache holds, in memory that is used again, with the order that the first chunk asks for;
+bounds are computed for all of them at once, and the few that need a higher order are done again.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -29,147 +34,206 @@ from torch import Tensor
 
 HIGHEST_ORDER = 4
 
-CHUNK_ELEMENTS = 1 << 18
-"""Matrix elements for each call: the calls' own cost is spread over them, and scratch memory stays near the caches."""
+CHUNK_ELEMENTS = 1 << 16
+"""Matrix elements worked on at once: three float64 copies of them nearly fit the second-level cache."""
 
 _U64 = torch.finfo(torch.float64).eps / 2
 # What products of float32 matrices are rounded to, by torch.get_float32_matmul_precision().
 _PRODUCT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
-_SAFE_NORM = {torch.float32: 1e15, torch.float64: 1e100}
+# Squares of entries that underflow are then too small to matter beside the rounding of the norms.
+SAFE_NORM = {torch.float32: 1e12, torch.float64: 1e100}
+
+Guess: TypeAlias = Callable[[slice | Tensor], Tensor]
+"""Gives the approximate inverses of some matrices of a batch. What it returns is read before it is called again."""
 
 
 class Corrected(NamedTuple):
-    """Inverses of a batch, a proved bound of the relative error of each (infinity where nothing is proved), and the
-    order.
+    """Inverses of a batch; a proved float64 bound of the relative error of each, infinity where nothing is proved; and
+    the order that each was corrected with, int8. Both of shape ``(batch,)``.
     """
 
     inverse: Tensor
     error_bound: Tensor
-    order: int
+    order: Tensor
 
 
 class Workspace:
-    """Memory that :func:`correct` uses again from call to call; one for each thread."""
+    """Memory that is used again from call to call; one for each thread."""
 
     def __init__(self) -> None:
         self._memory: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self._views: dict[tuple[str, torch.dtype, torch.device, torch.Size], Tensor] = {}
 
     def take(self, name: str, like: Tensor, dtype: torch.dtype) -> Tensor:
         """Return an uninitialised tensor of the shape of ``like``; the same memory for the same name."""
         key = (name, dtype, like.device)
+        view = self._views.get((*key, like.shape))
+        if view is not None:
+            return view
         held = self._memory.get(key)
         if held is None or held.numel() < like.numel():
             held = self._memory[key] = torch.empty(like.numel(), dtype=dtype, device=like.device)
-        return held[: like.numel()].view(like.shape)
+            self._views = {known: seen for known, seen in self._views.items() if known[:3] != key}
+        view = self._views[(*key, like.shape)] = held[: like.numel()].view(like.shape)
+        return view
 
 
 @torch.no_grad()
 def correct(
-    A: Tensor, X: Tensor, rtol: float, *, work: Workspace, out: Tensor | None = None, highest_order: int = HIGHEST_ORDER
+    A: Tensor, guess: Tensor | Guess, rtol: float, *, work: Workspace, highest_order: int = HIGHEST_ORDER
 ) -> Corrected:
     """Correct and certify approximate inverses with the lowest order that brings them to ``rtol``.
 
     Parameters
     ----------
-    A, X
-        Shape ``(batch, n, n)``, both float32, float64, complex64 or complex128.
+    A
+        Shape ``(batch, n, n)``, float32, float64, complex64 or complex128.
+    guess
+        Approximate inverses, shape and dtype of ``A``, or a function that gives those of some of the matrices.
     rtol
-        The relative error to reach: the order is the lowest one that reaches it for every matrix that any order can
-        help.
+        The relative error to reach: the order is the lowest one that reaches it for every matrix of the first chunk
+        that any order can help; matrices further on that this order leaves short get what they need.
     work
         Scratch memory.
-    out
-        Where the inverses go: shape and dtype of ``X``, not overlapping it.
     highest_order
         1 to 4; order k costs k − 1 products in the precision of ``A``.
 
     Returns
     -------
-    The inverses (``X`` itself for order 1), and bounds of shape ``(batch,)``, float64. Where a bound exceeds rtol, the
-    inverse is of no use.
+    Where a bound exceeds rtol, the inverse is of no use.
 
     Notes
     -----
     One product in float64 (complex128), 2 n³ floating-point operations; k − 1 in the precision of A.
     """
-    wide = torch.complex128 if A.is_complex() else torch.float64
-    narrow = A.dtype
-    n = A.shape[-1]
-    wide_A = A if narrow == wide else work.take("A", A, wide).copy_(A)
-    wide_X = X if narrow == wide else work.take("X", X, wide).copy_(X)
-    # D = AX − I = −R: subtracting from the diagonal touches n entries.
-    D = torch.bmm(wide_A, wide_X, out=work.take("D", A, wide))
-    D.diagonal(dim1=-2, dim2=-1).sub_(1)
-    rho, delta = _residual_bound(A, X, D)
-    order, found = _choose_order(rho, delta, rtol, n, narrow, highest_order)
-    bound = torch.from_numpy(found).to(A.device)
-    if order == 1:
-        return Corrected(X, bound, 1)
-    R = D if narrow == wide else work.take("R", A, narrow).copy_(D)
-    out = torch.empty_like(X) if out is None else out
-    # X − XD, X − X(D − D²), and (X − XD)(I + D²).
-    if order == 3:
-        square = torch.bmm(R, R, out=work.take("square", A, narrow))
-        R = torch.sub(R, square, out=square)
-    torch.sub(X, torch.bmm(X, R, out=work.take("product", A, narrow)), out=out)
-    if order == 4:
-        square = torch.bmm(R, R, out=work.take("square", A, narrow))
-        out.add_(torch.bmm(out, square, out=work.take("product", A, narrow)))
-    return Corrected(out, bound, order)
+    candidates: Guess = guess.__getitem__ if isinstance(guess, Tensor) else guess
+    total, n = A.shape[0], A.shape[-1]
+    out = torch.empty_like(A, memory_format=torch.contiguous_format)
+    norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)
+    step = max(1, CHUNK_ELEMENTS // max(1, n * n))
+    order = highest_order
+    for start in range(0, total, step):
+        part = slice(start, start + step)
+        a, x = A[part], candidates(part)
+        R = _residual(a, x, norms[:, part], work)
+        if start == 0:
+            order = _Bounds(norms[:, part], n, A.dtype, rtol).lowest_order(highest_order)
+        _apply(x, R, order, out[part], work)
+    bounds = _Bounds(norms, n, A.dtype, rtol)
+    found, orders = bounds.at(order), np.full(total, order, dtype=np.int8)
+    short = np.flatnonzero(~(found <= rtol) & (bounds.at(highest_order) <= rtol))
+    if len(short):
+        left = torch.from_numpy(short).to(A.device)
+        again = _Bounds(norms[:, left], n, A.dtype, rtol)
+        order = again.lowest_order(highest_order)
+        for piece in left.split(step):
+            x = candidates(piece)
+            R = _residual(A[piece], x, norms[:, : len(piece)], work)
+            better = torch.empty_like(x)
+            _apply(x, R, order, better, work)
+            out[piece] = better
+        found[short], orders[short] = again.at(order), order
+    return Corrected(out, torch.from_numpy(found).to(A.device), torch.from_numpy(orders).to(A.device))
 
 
 def order_for(residual: float, rtol: float, n: int, dtype: torch.dtype) -> int | None:
     """Return the order that brings a residual norm to ``rtol``, apart from the rounding of the residual; None if none
     does.
     """
-    rho, delta = np.array([residual]), np.zeros(1)
     for order in range(1, HIGHEST_ORDER + 1):
-        reached, bound = _choose_order(rho, delta, rtol, n, dtype, order)
-        if reached == order and bound[0] <= rtol:
+        if _bound(np.array([residual]), np.zeros(1), order, n, dtype)[0] <= rtol:
             return order
     return None
 
 
-def _residual_bound(A: Tensor, X: Tensor, D: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ρ and δ, each ``(batch,)``; ρ is infinite where a norm is out of the safe range."""
-    n = A.shape[-1]
-    norms = torch.stack([torch.linalg.vector_norm(M, dim=(-2, -1)).double() for M in (A, X, D)])
-    # A few numbers for each matrix: NumPy is quicker with those, and everything from here on needs them on the CPU.
-    norm_A, norm_X, norm_D = norms.cpu().numpy()
-    # Norms in working precision are sums of n² squares.
-    up = 1 + 4 * (n * n + 64) * (torch.finfo(A.dtype).eps / 2)
-    limit = _SAFE_NORM[A.dtype.to_real()]
-    with np.errstate(all="ignore"):
-        delta = _gamma(n + 2, _U64, A.dtype) * (norm_A * norm_X * up * up + n**0.5)
-        rho = (norm_D + delta) * (1 + 4 * (n * n + 64) * _U64)
-        safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit) & (rho < 1)
-    return np.where(safe, rho, np.inf), delta
+def product_roundoff(dtype: torch.dtype) -> float:
+    """Return the unit roundoff of products of matrices of this dtype as torch is set up to form them."""
+    if dtype in (torch.float32, torch.complex64):
+        return _PRODUCT_ROUNDOFF[torch.get_float32_matmul_precision()]
+    return _U64
 
 
-def _choose_order(
-    rho: NDArray[np.float64], delta: NDArray[np.float64], rtol: float, n: int, dtype: torch.dtype, highest: int
-) -> tuple[int, NDArray[np.float64]]:
-    """Return the lowest order that certifies whatever the highest one would, and its bounds."""
-    single = dtype in (torch.float32, torch.complex64)
-    gamma = _gamma(n + 3, _PRODUCT_ROUNDOFF[torch.get_float32_matmul_precision()] if single else _U64, dtype)
-    u = 2.0**-24 if single else _U64
-
-    def bounds(order: int) -> NDArray[np.float64]:
-        if order == 1:
-            return rho
-        with np.errstate(all="ignore"):
-            # Both steps of order 4 end in a rounded sum: u (1 + ρ²)² + u (1 + ρ⁴).
-            rounding = (1 + rho) * (delta + order * gamma * rho) / (1 - rho) ** 2 + 6 * u
-            return np.where(rho < 1, (rho**order + rounding) * (1 + 64 * _U64), np.inf)
-
-    able = bounds(highest) <= rtol
-    for order in range(1, highest):
-        found = bounds(order)
-        if not (able & ~(found <= rtol)).any():
-            return order, found
-    return highest, bounds(highest)
-
-
-def _gamma(k: int, u: float, dtype: torch.dtype) -> float:
+def gamma(k: int, u: float, dtype: torch.dtype) -> float:
+    """Return ``γ_k = k u / (1 − k u)``; a complex operation counts four times, which covers Higham's Lemma 3.5."""
     k = 4 * k if dtype.is_complex else k
     return k * u / (1 - k * u) if k * u < 0.5 else float("inf")
+
+
+def _residual(A: Tensor, X: Tensor, norms: Tensor, work: Workspace) -> Tensor:
+    """Return ``AX − I`` in the dtype of A, computed in double precision; write the norms of A, X and it."""
+    wide = torch.complex128 if A.is_complex() else torch.float64
+    if A.dtype == wide:
+        wide_A, wide_X = A, X
+    else:
+        wide_A, wide_X = work.take("A", A, wide).copy_(A), work.take("X", X, wide).copy_(X)
+    D = torch.bmm(wide_A, wide_X, out=work.take("D", A, wide))
+    # Subtracting from the diagonal touches n entries.
+    D.diagonal(dim1=-2, dim2=-1).sub_(1)
+    R = D if A.dtype == wide else work.take("R", A, A.dtype).copy_(D)
+    for row, M in zip(norms, (A, X, R), strict=True):
+        torch.linalg.vector_norm(M, dim=(-2, -1), out=row)
+    return R
+
+
+def _apply(X: Tensor, R: Tensor, order: int, out: Tensor, work: Workspace) -> None:
+    """Write the hyperpower step into ``out``; with R = AX − I: X, X − XR, X − X(R − R²), and (X − XR)(I + R²).
+
+    X is added by a call of its own: a product that accumulates onto X would round n sums as large as X.
+    """
+    if order == 1:
+        out.copy_(X)
+        return
+    product = work.take("product", X, X.dtype)
+    if order == 3:
+        R = torch.baddbmm(R, R, R, alpha=-1, out=work.take("square", X, X.dtype))
+    torch.sub(X, torch.bmm(X, R, out=product), out=out)
+    if order == 4:
+        square = torch.bmm(R, R, out=work.take("square", X, X.dtype))
+        out.add_(torch.bmm(out, square, out=product))
+
+
+class _Bounds:
+    """What norms of A, X and of the residual in working precision, ``(3, batch)``, prove.
+
+    The residual's own rounding to working precision is at most u relative to each entry, and covered by the rounding of
+    the norm; entries that underflow on the way, squared or not, are below the root of the smallest normal number.
+    """
+
+    def __init__(self, norms: Tensor, n: int, dtype: torch.dtype, rtol: float) -> None:
+        # A few numbers for each matrix: NumPy is quicker with those, and everything from here on needs them on the CPU.
+        norm_A, norm_X, norm_R = norms.double().cpu().numpy()
+        # Norms in working precision are sums of n² squares.
+        information = torch.finfo(dtype)
+        up = 1 + 4 * (n * n + 64) * (information.eps / 2)
+        limit = SAFE_NORM[dtype.to_real()]
+        with np.errstate(all="ignore"):
+            delta = gamma(n + 2, _U64, dtype) * (norm_A * norm_X * up * up + n**0.5)
+            rho = (norm_R * up + n * information.tiny**0.5 + delta) * (1 + 64 * _U64)
+            safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit) & (rho < 1)
+        self._rho, self._delta = np.where(safe, rho, np.inf), delta
+        self._n, self._dtype, self._rtol = n, dtype, rtol
+
+    def at(self, order: int) -> NDArray[np.float64]:
+        return _bound(self._rho, self._delta, order, self._n, self._dtype)
+
+    def lowest_order(self, highest: int) -> int:
+        """Return the lowest order that certifies whatever the highest one would."""
+        able = self.at(highest) <= self._rtol
+        for order in range(1, highest):
+            if not (able & ~(self.at(order) <= self._rtol)).any():
+                return order
+        return highest
+
+
+def _bound(
+    rho: NDArray[np.float64], delta: NDArray[np.float64], order: int, n: int, dtype: torch.dtype
+) -> NDArray[np.float64]:
+    if order == 1:
+        return np.where(rho < 1, rho, np.inf)
+    single = dtype in (torch.float32, torch.complex64)
+    products = gamma(n + 3, product_roundoff(dtype), dtype)
+    u = 2.0**-24 if single else _U64
+    with np.errstate(all="ignore"):
+        # Both steps of order 4 end in a rounded sum: u (1 + ρ²)² + u (1 + ρ⁴).
+        rounding = (1 + rho) * (delta + order * products * rho) / (1 - rho) ** 2 + 6 * u
+        return np.where(rho < 1, (rho**order + rounding) * (1 + 64 * _U64), np.inf)

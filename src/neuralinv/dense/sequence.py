@@ -16,13 +16,14 @@ from neuralinv.dense.certified import (
     check_arguments,
     raise_if_singular,
 )
-from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
+from neuralinv.dense.correction import Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 _HISTORY = 3
 _SAMPLED_ROWS = 4
+_SAMPLED_MATRICES = 64
 
 
 class SequenceInverter:
@@ -127,19 +128,12 @@ class SequenceInverter:
                 self._history.appendleft(result.inverse)
             return result
 
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        bound = A.new_empty(len(A), dtype=torch.float64)
-        source = A.new_empty(len(A), dtype=torch.int8)
-        step = max(1, CHUNK_ELEMENTS // A.shape[-1] ** 2)
-        for start in range(0, len(A), step):
-            part = slice(start, start + step)
+        def extrapolated(part: slice | Tensor) -> Tensor:
             past = [X[part] for X in self._history]
-            guess = _extrapolate(past, self._degree, self._work.take("guess", past[0], A.dtype))
-            corrected = correct(A[part], guess, rtol, work=self._work, out=X[part])
-            if corrected.order == 1:
-                X[part] = corrected.inverse
-            bound[part] = corrected.error_bound
-            source[part] = int(Source.PROPOSED if corrected.order == 1 else Source.REFINED)
+            return _extrapolate(past, self._degree, self._work.take("guess", past[0], A.dtype))
+
+        X, bound, order = correct(A, extrapolated, rtol, work=self._work)
+        source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
         result = InverseResult(X, bound, torch.zeros_like(source), source, rtol)
         failed = (~(bound <= rtol)).nonzero().squeeze(1)
         if len(failed):
@@ -165,9 +159,12 @@ def _extrapolate(past: list[Tensor], degree: int, out: Tensor) -> Tensor:
 
 
 def _best_degree(history: deque[Tensor], X: Tensor) -> int:
-    """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows."""
-    rows = [past[:, :_SAMPLED_ROWS] for past in history]
-    actual = X[:, :_SAMPLED_ROWS]
+    """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows of some
+    matrices.
+    """
+    stride = -(-len(X) // _SAMPLED_MATRICES)
+    rows = [past[::stride, :_SAMPLED_ROWS] for past in history]
+    actual = X[::stride, :_SAMPLED_ROWS]
     errors = []
     for degree in range(len(rows)):
         error = torch.linalg.vector_norm(_extrapolate(rows, degree, torch.empty_like(actual)) - actual, dim=(-2, -1))

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
+from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.checkpoints import CONFIG_FILE
 
 WEIGHTS_FILE = "parametric.safetensors"
@@ -39,6 +40,7 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
             "size": model.size,
             "rank": model.rank,
             "degree": model.degree,
+            "matrix_rank": 0 if model.uniform is None else model.uniform.rank,
             "dtype": str(model.dtype).removeprefix("torch."),
             "rtol": model.rtol,
         },
@@ -56,7 +58,7 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
 
 
 def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -> ParametricInverse:
-    """Read a parametric inverse that :func:`save_parametric` wrote.
+    """Read a parametric inverse that :func:`save_parametric` wrote; a proof for all parameters is made anew.
 
     Raises
     ------
@@ -84,6 +86,10 @@ def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -
         if value.dtype != expected[name].dtype or not bool(torch.isfinite(value).all()):
             raise FileError(f"{path}: tensor {name!r} is {value.dtype}, or holds NaN or infinity; fit again")
     model.load_state_dict(weights)
+    if model.uniform is not None:
+        # A bound that a file claims is no proof: it is proved again.
+        model.basis.copy_(model.uniform.inverse_basis)
+        model.uniform.residual.fill_(prove(model))
     return model.to(device).eval()
 
 
@@ -96,11 +102,17 @@ def _read_config(path: Path) -> ParametricInverse:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         settings, rows = table["parametric"], table["ranges"]
         size, rank, degree = (settings[key] for key in ("size", "rank", "degree"))
-        if not all(type(value) is int and value >= 0 for value in (size, rank, degree)) or not isinstance(rows, list):
-            raise ValueError("size, rank and degree are whole numbers, and ranges a list")
+        terms = settings.get("matrix_rank", 0)
+        if not all(type(value) is int and value >= 0 for value in (size, rank, degree, terms)) or not isinstance(
+            rows, list
+        ):
+            raise ValueError("size, rank, degree and matrix_rank are whole numbers, and ranges a list")
         if not (1 <= size <= _LARGEST_SIZE and 1 <= len(rows) <= 8 and rank >= 1):
             raise ValueError(f"size = {size}, rank = {rank}, {len(rows)} parameters: out of range")
-        if degree > _LARGEST_SIZE or rank * (2 * size * size + feature_count(len(rows), degree)) > _MOST_WEIGHTS:
+        if (
+            degree > _LARGEST_SIZE
+            or (2 * rank + terms) * (2 * size * size + feature_count(len(rows), degree)) > _MOST_WEIGHTS
+        ):
             raise ValueError("asks for more than 2^28 weights")
         ranges = {str(row["name"]): Range(float(row["low"]), float(row["high"]), log=bool(row["log"])) for row in rows}
         dtype, rtol = _DTYPES[settings["dtype"]], float(settings["rtol"])
@@ -108,4 +120,4 @@ def _read_config(path: Path) -> ParametricInverse:
             raise ValueError("rtol lies between 0 and 1, and names differ")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: not the configuration of a parametric inverse ({error}); fit again") from error
-    return ParametricInverse(ranges, size, rank, degree, dtype=dtype, rtol=rtol)
+    return ParametricInverse(ranges, size, rank, degree, dtype=dtype, rtol=rtol, matrix_rank=terms)

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
-from neuralinv.dense.correction import CHUNK_ELEMENTS, Workspace, correct
+from neuralinv.dense.correction import Corrected, Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
+from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
@@ -78,6 +79,9 @@ class ParametricInverse(nn.Module):
         Of the matrices: float32, float64, complex64 or complex128.
     rtol
         The relative error that certifies.
+    matrix_rank
+        Terms of the model of the matrices that a proof for all parameters needs
+        (:mod:`~neuralinv.learned.architectures.uniform`); 0 for none.
     """
 
     basis: Tensor
@@ -93,6 +97,7 @@ class ParametricInverse(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         rtol: float = 1e-6,
+        matrix_rank: int = 0,
         report: FitReport | None = None,
     ) -> None:
         super().__init__()
@@ -104,11 +109,16 @@ class ParametricInverse(nn.Module):
         self.register_buffer("basis", torch.zeros(rank, width, dtype=dtype.to_real()))
         self.register_buffer("weight", torch.zeros(len(exponents), rank, dtype=torch.float64))
         self.register_buffer("exponents", exponents, persistent=False)
+        self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
         self._work = Workspace()
+
+    def features(self, unit: Tensor) -> Tensor:
+        """Return the polynomials at positions ``(batch, p)`` on [−1, 1]: ``(batch, features)``."""
+        return chebyshev_features(unit, self.exponents)
 
     def coefficients(self, theta: Tensor) -> Tensor:
         """Map parameters ``(batch, p)`` to coefficients ``(batch, rank)``, float64; differentiable."""
-        return chebyshev_features(self._positions(theta), self.exponents) @ self.weight
+        return self.features(self.positions(theta)) @ self.weight
 
     def propose(self, theta: Tensor) -> Tensor:
         """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
@@ -120,7 +130,7 @@ class ParametricInverse(nn.Module):
         """
         theta = self._check_theta(theta)
         flat = self.coefficients(theta.reshape(-1, theta.shape[-1])).to(self.basis.dtype) @ self.basis
-        return self._as_matrices(flat).reshape(*theta.shape[:-1], self.size, self.size)
+        return self.as_matrices(flat).reshape(*theta.shape[:-1], self.size, self.size)
 
     def forward(self, theta: Tensor) -> Tensor:
         """Propose; see :meth:`propose`."""
@@ -167,11 +177,11 @@ class ParametricInverse(nn.Module):
     @torch.no_grad()
     def certified_share(self, A: Tensor, theta: Tensor) -> float:
         """Return the share of matrices ``(batch, n, n)`` that certify without fallback."""
-        return float((self._propose_and_correct(A, theta).error_bound <= self.rtol).double().mean())
+        return float((self.propose_and_correct(A, theta).error_bound <= self.rtol).double().mean())
 
     @torch.no_grad()
     def _invert(self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"]) -> InverseResult[Tensor]:
-        result = self._propose_and_correct(A, theta)
+        result = self.propose_and_correct(A, theta)
         X, bound, source = result.inverse, result.error_bound, result.source
         failed = (~(bound <= self.rtol)).nonzero().squeeze(1)
         if len(failed):
@@ -186,36 +196,41 @@ class ParametricInverse(nn.Module):
                 )
         return result
 
-    def _propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
+    def propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        bound = torch.empty(len(A), dtype=torch.float64, device=A.device)
-        source = torch.empty(len(A), dtype=torch.int8, device=A.device)
-        coefficients = self.coefficients(theta)
         # Polynomials run wild outside the range: no proposal there.
-        unit = self._positions(theta)
+        unit = self.positions(theta)
         inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
-        coefficients = torch.where(inside[:, None], coefficients, torch.nan).to(self.basis.dtype)
-        step = max(1, CHUNK_ELEMENTS // max(1, self.size**2))
-        for start in range(0, len(A), step):
-            part = slice(start, start + step)
-            memory = self._work.take(
-                "guess", torch.view_as_real(A[part]) if A.is_complex() else A[part], self.basis.dtype
-            )
-            flat = torch.mm(coefficients[part], self.basis, out=memory.view(len(memory), -1))
-            corrected = correct(A[part], self._as_matrices(flat), self.rtol, work=self._work, out=X[part])
-            if corrected.order == 1:
-                X[part] = corrected.inverse
-            bound[part] = corrected.error_bound
-            source[part] = int(Source.PROPOSED if corrected.order == 1 else Source.REFINED)
+        unit = torch.where(inside[:, None], unit.clamp(-1, 1), torch.nan)
+        if self.uniform is not None:
+            X, bound, order = certify_uniformly(self, A, unit, self._work)
+            left = (~(bound <= self.rtol) & inside).nonzero().squeeze(1)
+            if len(left):
+                for whole, piece in zip((X, bound, order), self._correct(A[left], unit[left]), strict=True):
+                    whole[left] = piece
+        else:
+            X, bound, order = self._correct(A, unit)
+        source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
         return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol)
 
-    def _as_matrices(self, flat: Tensor) -> Tensor:
+    def _correct(self, A: Tensor, unit: Tensor) -> Corrected:
+        """Certify through float64 residuals."""
+        coefficients = (self.features(unit) @ self.weight).to(self.basis.dtype)
+
+        def combined(part: slice | Tensor) -> Tensor:
+            here = coefficients[part]
+            memory = self._work.take("guess", self.basis[:1].expand(len(here), -1), here.dtype)
+            return self.as_matrices(torch.mm(here, self.basis, out=memory))
+
+        return correct(A, combined, self.rtol, work=self._work)
+
+    def as_matrices(self, flat: Tensor) -> Tensor:
+        """View rows of real numbers as matrices ``(batch, n, n)``."""
         if not self.dtype.is_complex:
             return flat.view(-1, self.size, self.size)
         return torch.view_as_complex(flat.view(-1, self.size, self.size, 2))
 
-    def _positions(self, theta: Tensor) -> Tensor:
+    def positions(self, theta: Tensor) -> Tensor:
         """Parameters ``(batch, p)`` on [−1, 1], float64."""
         columns = [range_.position(theta[..., k].double()) for k, range_ in enumerate(self.ranges.values())]
         return 2 * torch.stack(columns, -1) - 1
@@ -260,6 +275,8 @@ def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
     powers: list[Any] = [torch.ones_like(unit), unit]
     for _ in range(2, degree + 1):
         powers.append(2 * unit * powers[-1] - powers[-2])
-    table = torch.stack(powers[: degree + 1], -1)  # (batch, p, degree + 1)
-    index = exponents.T.expand(len(unit), -1, -1)
-    return table.gather(-1, index).prod(-2)
+    table = torch.stack(powers[: degree + 1], 1)  # (batch, degree + 1, p)
+    features = table[:, :, 0].index_select(1, exponents[:, 0])
+    for k in range(1, exponents.shape[1]):
+        features = features * table[:, :, k].index_select(1, exponents[:, k])
+    return features

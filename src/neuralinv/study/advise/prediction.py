@@ -115,7 +115,7 @@ def read_calibration(path: Path | None = None) -> Calibration:
         return Calibration(str(document["machine"]), cases, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
-            f"{source}: no calibration ({error}); write one with neuralinv advise --calibrate FILE"
+            f"{source}: no calibration ({error}); write one with neuralinv study --calibrate FILE"
         ) from error
 
 
