@@ -76,7 +76,6 @@ class SequenceInverter:
         past = list(self._history)
         return _extrapolate(past, self._degree, torch.empty_like(past[0])).clone()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, A: ArrayT) -> InverseResult[ArrayT]:
         """Invert the next batch.
 
@@ -96,6 +95,11 @@ class SequenceInverter:
             With ``on_singular="raise"``, naming the matrices without an inverse. The next call starts from scratch for
             them.
         """
+        if torch.compiler.is_compiling():  # as a decorator, `disable` would import torch's compiler with this package
+            return torch.compiler.disable(self._next)(A)
+        return self._next(A)
+
+    def _next(self, A: ArrayT) -> InverseResult[ArrayT]:
         tensor, restore = as_tensor(A)
         check_square(tensor, A)
         rtol = DEFAULT_RTOL[tensor.dtype] if self.rtol is None else self.rtol
