@@ -15,16 +15,13 @@ import torch
 from torch import Tensor
 
 from neuralinv.block_tridiagonal import cyclic_reduction, kernels
-from neuralinv.block_tridiagonal.errors import raise_if_failed
 
 
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types="cpu")
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L``, ``C`` and ``info``; raise ``torch.linalg.LinAlgError`` on failure if ``check``."""
-    L, C, info, failed = kernels.factor(D.contiguous(), B.contiguous())
-    if check and failed >= 0:
-        raise_if_failed(info, D.shape[-1])
-    return L, C, info
+    L, C, info = kernels.factor(D.contiguous(), B.contiguous(), check)
+    return L, C, D.new_zeros(D.shape[:-3], dtype=torch.int64) if info is None else info
 
 
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor_backward", mutates_args=(), device_types="cpu")
