@@ -5,6 +5,7 @@ All tensors are on the CPU, contiguous, of one dtype, float32 or float64, with t
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import Any
 
@@ -197,7 +198,5 @@ def _address(x: Tensor | None) -> int:
 
 
 def _problem(L: Tensor) -> tuple[int, int, int, int]:
-    shape = L.shape
-    n = shape[-1]
-    steps = shape[-3]
-    return L.numel() // (steps * n * n), steps, n, torch.get_num_threads()
+    *batch, steps, n, _ = L.shape
+    return math.prod(batch), steps, n, torch.get_num_threads()
