@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -185,6 +186,35 @@ def test_slow_implementations_drop_out(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = scaling.measure_scaling(able, torch.float32, longest=4, largest=2, threads=1, seconds=0.001)
     assert {(s.name, s.steps) for s in samples if s.n == 10} == {(OURS, 2), (OURS, 4), ("torch-triangular", 2)}
     assert {(s.work, s.n) for s in samples if s.steps == 250} == {(w, n) for w in (FORWARD, BACKWARD) for n in (1, 2)}
+
+
+def test_long_calls_are_timed_once_and_compiled_rivals_asked_at_every_second_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scaling, "_LONG", 0.0)
+    monkeypatch.setattr(scaling, "STEPS", (2, 4, 6))
+    calls: list[tuple[str, int]] = []
+
+    def prepare(name: str, problem: Problem) -> Prepared:
+        return Prepared(lambda: calls.append((name, problem.steps)))
+
+    able = {name: {FORWARD: partial(prepare, name)} for name in (OURS, "jax")}
+    said: list[str] = []
+    samples = scaling.measure_scaling(
+        able, torch.float32, longest=6, largest=1, threads=1, seconds=0.001, announce=said.append
+    )
+    assert [(s.name, s.steps) for s in samples if s.n == 10] == [
+        (OURS, 2),
+        ("jax", 2),
+        (OURS, 4),
+        (OURS, 6),
+        ("jax", 6),
+    ]
+    assert calls[:8] == [(name, steps) for name, steps in (
+        (OURS, 2), ("jax", 2), (OURS, 4), (OURS, 6),
+    ) for _ in range(2)]  # fmt: skip
+    assert said[:2] == ["measuring neuralinv, T = 2, n = 10", "compiling jax, T = 2, n = 10"]
+    assert len(said) == len(calls) / 2
 
 
 def test_conditioning_says_when_there_is_no_answer() -> None:

@@ -260,3 +260,38 @@ def test_what_does_not_fit_is_explained() -> None:
     singular = ni.GaussianMarkovChain(ni.BlockTridiagonal(-D, B), mean)
     with pytest.raises(torch.linalg.LinAlgError, match=r"sequence 0\): at time step 0, pivot 1 of 3"):
         singular.entropy()
+
+
+@pytest.mark.parametrize("first", ["log_prob", "entropy", "mean"])
+@pytest.mark.parametrize("form", ["mean", "information"])
+def test_densities_and_means_need_no_factor(form: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: ni.BlockTridiagonal) -> None:
+        raise AssertionError("factored")
+
+    monkeypatch.setattr(ni.BlockTridiagonal, "cholesky", refuse)
+    D, B = random_precision(2, steps=3, n=2)
+    value = normal(2, 3, 2, seed=9)
+
+    def asked(D: Tensor, B: Tensor, given: Tensor) -> tuple[Tensor, ...]:
+        q = ni.GaussianMarkovChain(ni.BlockTridiagonal((D + D.mT) / 2, B), **{form: given})
+        answers = {
+            "log_prob": lambda: q.log_prob(value), "entropy": q.entropy, "mean": lambda: q.mean,
+        }  # fmt: skip
+        answers[first]()
+        return tuple(answer() for answer in answers.values())
+
+    def exact(D: Tensor, B: Tensor, given: Tensor) -> tuple[Tensor, ...]:
+        M = ni.BlockTridiagonal((D + D.mT) / 2, B).to_dense()
+        flat = given.flatten(-2)
+        mean = flat if form == "mean" else torch.linalg.solve(M, flat[..., None])[..., 0]
+        law = MultivariateNormal(mean, precision_matrix=M)
+        return law.log_prob(value.flatten(-2)), law.entropy(), mean.unflatten(-1, (3, 2))
+
+    arguments = [x.requires_grad_() for x in (D, B, normal(2, 3, 2))]
+    ours, expected = asked(*arguments), exact(*arguments)
+    torch.testing.assert_close(ours, expected)
+    weights = [normal(*x.shape, seed=5) for x in ours]
+    for mine, truth in zip(
+        torch.autograd.grad(ours, arguments, weights), torch.autograd.grad(expected, arguments, weights), strict=True
+    ):
+        torch.testing.assert_close(mine, truth)

@@ -12,17 +12,9 @@
 // and L_t the lower triangle is read.
 #pragma once
 
-#include "small_blocks.hpp"
+#include "block_tridiagonal_registers.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
-
-template <class T>
-NEURALINV_INLINE T square_root(T x) {
-    if constexpr (sizeof(T) == sizeof(float))
-        return __builtin_sqrtf(x);
-    else
-        return __builtin_sqrt(x);
-}
 
 // Scratch that the kernels of this header and of block_tridiagonal_rev.hpp need, in entries.
 template <class Size>
@@ -31,9 +23,6 @@ inline std::int64_t scratch_entries(Size size) {
 }
 
 // ---- factor ----------------------------------------------------------------------------------------------------------
-
-// What factor_columns returns for a pivot whose reciprocal leaves the range of normal numbers.
-inline constexpr std::int64_t extreme_pivot = -1;
 
 // L_t and C_t in place of S = D_t − C_{t−1} C_{t−1}ᵀ in l and B_t in c, both (n, n) as columns; c is null in the last
 // step. scaled: padded, pivots: n entries.
@@ -61,9 +50,8 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
         for (int j = first; j < last; ++j) {
             T pivot = l[j * stride + j];
             for (int k = first; k < j; ++k) pivot -= l[k * stride + j] * scaled[k * stride + j];
-            if (!(pivot > 0 && pivot - pivot == 0)) return j + 1;  // infinity minus itself is not a number
-            if (!careful && !(pivot >= Traits<T>::smallest_normal && pivot <= 1 / Traits<T>::smallest_normal))
-                return extreme_pivot;
+            if (!is_positive_and_finite(pivot)) return j + 1;
+            if (!careful && is_extreme(pivot)) return extreme_pivot;
             pivots[j] = pivot;
             add_product_inline<-1>(size, l, l, scaled, stride, 1, j, j + 1, first, j);
             if (c) add_product_inline<-1>(size, c, c, scaled, stride, 1, j, j + 1, first, j);
@@ -125,6 +113,25 @@ NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const 
     return 0;
 }
 
+// Tell whether k right-hand sides are solved for on the way.
+template <class Size>
+NEURALINV_INLINE bool ride_along(Size size, std::int64_t k) {
+    return k > 0 && (size.n() + k <= size.stride() || (k == 1 && size.n() <= largest_in_registers));
+}
+
+// `factor_steps`, or the same in registers. k is 0 or rides along.
+template <int n = 1, class Size, class T>
+NEURALINV_INLINE std::int64_t factor_quickly(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C,
+                                             T* scratch, int k, const T* b, T* y) {
+    if constexpr (n > largest_in_registers) {
+        return factor_steps<false>(size, steps, D, B, L, C, scratch, k, b, y);
+    } else {
+        if (size.n() != n || k > 1) return factor_quickly<n + 1>(size, steps, D, B, L, C, scratch, k, b, y);
+        return k ? factor_in_registers<n, true>(steps, D, B, L, C, b, y)
+                 : factor_in_registers<n, false>(steps, D, B, L, C, b, y);
+    }
+}
+
 template <class T>
 __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_t steps, const T* D, const T* B, T* L,
                                                               T* C, T* scratch) {
@@ -136,7 +143,7 @@ __attribute__((noinline, cold)) std::int64_t factor_carefully(int n, std::int64_
 // anywhere in what is read end there, too.
 template <class Size, class T>
 inline std::int64_t factor_sequence(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch) {
-    const std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, 0, D, L);
+    const std::int64_t status = factor_quickly(size, steps, D, B, L, C, scratch, 0, D, L);
     return __builtin_expect(status == extreme_pivot, 0) ? factor_carefully(size.n(), steps, D, B, L, C, scratch)
                                                         : status;
 }

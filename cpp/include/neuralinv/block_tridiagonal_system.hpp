@@ -10,8 +10,8 @@ namespace neuralinv::NEURALINV_TARGET {
 template <class Size, class T>
 inline std::int64_t solve_system_sequence(Size size, std::int64_t steps, std::int64_t k, const T* D, const T* B,
                                           const T* b, T* L, T* C, T* x, T* scratch) {
-    const bool along = k > 0 && size.n() + k <= size.stride();
-    std::int64_t status = factor_steps<false>(size, steps, D, B, L, C, scratch, along ? int(k) : 0, b, x);
+    const bool along = ride_along(size, k);
+    std::int64_t status = factor_quickly(size, steps, D, B, L, C, scratch, along ? int(k) : 0, b, x);
     const bool again = status == extreme_pivot;
     if (__builtin_expect(again, 0)) status = factor_carefully(size.n(), steps, D, B, L, C, scratch);
     if (status != 0 || k == 0) return status;

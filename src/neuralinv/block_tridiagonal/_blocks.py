@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -40,45 +39,59 @@ class Blocks(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Right-hand sides as the kernels take them."""
+    """Right-hand sides."""
 
-    value: Tensor
-    """Shape ``(*batch, T, n, k)``, with the batch broadcast."""
-    restore: Callable[[Tensor], Any]
-    """Bring a result of that shape to the shape and kind of the original."""
+    given: Tensor
+    """Shape ``(*batch, T, n)`` if ``single``, else ``(*batch, T, n, k)``; with the batch broadcast."""
+    single: bool
+    """Whether there is one for each matrix, without a dimension of its own."""
+    widened: bool
+    """Whether the batch is larger than that of the blocks."""
+    blocks: Blocks
+
+    @property
+    def value(self) -> Tensor:
+        """Shape ``(*batch, T, n, k)``."""
+        return self.given.unsqueeze(-1) if self.single else self.given
+
+    def restore(self, result: Tensor) -> Any:
+        """Bring a result of that shape to the shape and kind of the original."""
+        return self.blocks.restore(result.squeeze(-1) if self.single else result)
 
 
 def as_blocks(diag: Array, lower: Array) -> Blocks:
     """Check and broadcast; see :class:`neuralinv.BlockTridiagonal` for what is raised."""
-    D, _ = as_tensor(diag, name="diag")
-    B, _ = as_tensor(lower, name="lower")
+    D, B = _as_tensor(diag, "diag"), _as_tensor(lower, "lower")
     if D.dtype not in _DTYPES or B.dtype != D.dtype:
         raise TypeError(f"diag is {D.dtype} and lower {B.dtype}; expected both float32 or both float64")
-    if B.device != D.device:
+    if not (B.is_cpu and D.is_cpu) and B.device != D.device:
         raise ValueError(f"diag is on {D.device} and lower on {B.device}; expected the same device")
-    if D.ndim < 3 or D.shape[-1] != D.shape[-2] or 0 in D.shape[-3:]:
-        raise ValueError(f"diag has shape {tuple(D.shape)}; expected (*batch, T, n, n) with T, n ≥ 1")
-    expected = (D.shape[-3] - 1, *D.shape[-2:])
-    batch = D.shape[:-3]
-    if B.shape != (*batch, *expected):
-        broadcast = _broadcast(batch, B.shape[:-3])
+    shape = D.shape  # each look at a shape costs a tenth of a microsecond
+    if len(shape) < 3 or shape[-1] != shape[-2] or 0 in shape[-3:]:
+        raise ValueError(f"diag has shape {tuple(shape)}; expected (*batch, T, n, n) with T, n ≥ 1")
+    *batch, steps, n, _ = shape
+    if B.shape != (*batch, steps - 1, n, n):
+        expected = (steps - 1, n, n)
+        broadcast = _broadcast(shape[:-3], B.shape[:-3])
         if B.ndim < 3 or B.shape[-3:] != expected or broadcast is None:
             raise ValueError(
-                f"lower has shape {tuple(B.shape)} and diag {tuple(D.shape)}; expected lower of (*batch, "
+                f"lower has shape {tuple(B.shape)} and diag {tuple(shape)}; expected lower of (*batch, "
                 f"{', '.join(map(str, expected))}), one block fewer than diag"
             )
-        D, B = D.expand(*broadcast, *D.shape[-3:]), B.expand(*broadcast, *expected)
+        D, B = D.expand(*broadcast, steps, n, n), B.expand(*broadcast, *expected)
     return Blocks(D, B, not isinstance(diag, Tensor))
 
 
 def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
     """Read ``b`` as one right-hand side for each matrix, or several; see :meth:`neuralinv.BlockTridiagonal.solve`."""
     D = blocks.diag
-    value, _ = as_tensor(b, name=name)
+    value = _as_tensor(b, name)
     if value.dtype != D.dtype:
         raise TypeError(f"{name} is {value.dtype} and the blocks are {D.dtype}; expected the same dtype")
     if value.device != D.device:
         raise ValueError(f"{name} is on {value.device} and the blocks are on {D.device}; expected the same device")
+    if value.shape == D.shape[:-1]:
+        return Columns(value, True, False, blocks)
     steps, n = D.shape[-3], D.shape[-1]
     single = value.shape[-2:] == (steps, n)
     several = value.ndim >= 3 and value.shape[-3:-1] == (steps, n)
@@ -88,21 +101,17 @@ def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
         raise ValueError(
             f"{name} has shape {tuple(value.shape)}; expected (*batch, {steps}, {n}) or (*batch, {steps}, {n}, k)"
         )
-    if single:
-        value = value.unsqueeze(-1)
-    if value.shape[:-3] != D.shape[:-3]:
-        batch = _broadcast(D.shape[:-3], value.shape[:-3])
-        if batch is None:
+    event = 2 if single else 3
+    batch = value.shape[:-event]
+    if batch != D.shape[:-3]:
+        broadcast = _broadcast(D.shape[:-3], batch)
+        if broadcast is None:
             raise ValueError(
-                f"{name} has batch shape {tuple(value.shape[:-3])} and the blocks {tuple(D.shape[:-3])}; "
+                f"{name} has batch shape {tuple(batch)} and the blocks {tuple(D.shape[:-3])}; "
                 "expected shapes that broadcast"
             )
-        value = value.expand(*batch, *value.shape[-3:])
-
-    def restore(result: Tensor) -> Any:
-        return blocks.restore(result.squeeze(-1) if single else result)
-
-    return Columns(value, restore)
+        batch, value = broadcast, value.expand(*broadcast, *value.shape[-event:])
+    return Columns(value, single, batch != D.shape[:-3], blocks)
 
 
 def symmetric(D: Tensor) -> Tensor:
@@ -125,6 +134,12 @@ def to_dense(diag: Tensor | None, lower: Tensor) -> Tensor:
         grid[..., index, index, :, :] = diag
     grid[..., index[1:], index[:-1], :, :] = lower
     return grid.transpose(-3, -2).reshape(*batch, steps * n, steps * n)
+
+
+def _as_tensor(array: Array, name: str) -> Tensor:
+    if type(array) is Tensor and array.dtype in _DTYPES and array.layout is torch.strided:
+        return array  # as `as_tensor` would say, later
+    return as_tensor(array, name=name)[0]
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size | None:

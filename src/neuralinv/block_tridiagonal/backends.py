@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.block_tridiagonal import kernels
+from neuralinv.block_tridiagonal.errors import raise_if_failed
 from neuralinv.kernels import availability
 
 _DTYPES = (torch.float32, torch.float64)
@@ -18,8 +19,8 @@ LARGEST_ON_GPU = 32
 class Backend(Protocol):
     """What ``block_tridiagonal/kernels.py`` and ``kernels/block_tridiagonal.py`` both offer."""
 
-    def factor(self, D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Return ``L``, ``C``, ``info``; and -1 where it is known that no sequence failed."""
+    def factor(self, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return ``L``, ``C`` and ``info``; the CPU raises itself with ``check``, and ``info`` is None then."""
 
     def factor_backward(self, L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``D_bar`` and ``B_bar``."""
@@ -64,3 +65,17 @@ def backend(x: Tensor) -> Backend:
     from neuralinv.kernels import block_tridiagonal as triton_kernels
 
     return cast(Backend, triton_kernels)
+
+
+def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return ``L``, ``C`` and ``info``, which may be None where ``check`` found nothing.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        With ``check``, if a sequence failed.
+    """
+    L, C, info = backend(D).factor(D, B, check)
+    if check and info is not None:
+        raise_if_failed(info, D.shape[-1])
+    return L, C, info

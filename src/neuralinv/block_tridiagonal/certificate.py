@@ -23,7 +23,7 @@ verification of positive definiteness (BIT 46, 2006, https://doi.org/10.1007/s10
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float
     identity = torch.eye(n, dtype=D.dtype, device=D.device)
 
     L, C, info = implementation.factor(D, B, check=False)
-    factored = finite & (info == 0)
+    factored = finite & (cast(Tensor, info) == 0)
     # Whatever could not be factored goes on as the identity, and is marked in the end.
     L, C = torch.where(_wide(factored), L, identity), C.masked_fill(~_wide(factored), 0)
 

@@ -45,7 +45,9 @@ class GaussianMarkovChain(Distribution):
     Notes
     -----
     ``batch_shape`` is ``(*batch,)`` and ``event_shape`` ``(T, n)``. The Cholesky factor is computed once, when first
-    needed, and O(T n³); afterwards each method costs O(T n²), the marginal moments O(T n³) once. Everything is
+    needed, and O(T n³); afterwards each method costs O(T n²), the marginal moments O(T n³) once. Samples and moments
+    need it. A mean or a log-determinant that is asked for before comes from one call of
+    :meth:`neuralinv.BlockTridiagonal.solve_logdet`, whose gradients cost less than the factor's. Everything is
     differentiable with respect to the precision's blocks, ``mean`` or ``information``.
     """
 
@@ -112,7 +114,11 @@ class GaussianMarkovChain(Distribution):
     @lazy_property
     def mean(self) -> Tensor:
         """``μ = M⁻¹ h``, shape ``(*batch, T, n)``."""
-        return self._transposed_solve(self._whitened)[..., 0]
+        if "factor" in self.__dict__ or self._precision.shape[:-2] != self.batch_shape:
+            return self._transposed_solve(self._whitened)[..., 0]  # chains that share a precision share its factor
+        mean, logdet = self._precision.solve_logdet(self.information)
+        self._log_determinant = 0.5 * cast(Tensor, logdet)
+        return cast(Tensor, mean)
 
     @lazy_property
     def information(self) -> Tensor:
@@ -173,7 +179,13 @@ class GaussianMarkovChain(Distribution):
     @lazy_property
     def _log_determinant(self) -> Tensor:
         """``log det F``, half that of the precision; of the precision's batch shape."""
-        return cast(Tensor, self.factor.logdet())
+        if not {"factor", "mean"} & self.__dict__.keys():
+            _ = self.mean  # which is asked for next, as a rule, and brings this or the factor along
+        if "_log_determinant" in self.__dict__:
+            return cast(Tensor, self.__dict__["_log_determinant"])
+        if "factor" in self.__dict__:
+            return cast(Tensor, self.factor.logdet())
+        return 0.5 * cast(Tensor, self._precision.logdet())
 
     @lazy_property
     def _inverse_blocks(self) -> InverseBlocks:

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.block_tridiagonal import cyclic_reduction
+from neuralinv.block_tridiagonal import backends, cyclic_reduction
 from neuralinv.block_tridiagonal.backends import backend
-from neuralinv.block_tridiagonal.errors import raise_if_failed
 
 _DEVICES = ("cpu", "cuda")
 
@@ -24,10 +23,8 @@ _DEVICES = ("cpu", "cuda")
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types=_DEVICES)
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L``, ``C`` and ``info``; raise ``torch.linalg.LinAlgError`` on failure if ``check``."""
-    L, C, info, failed = backend(D).factor(D.contiguous(), B.contiguous())
-    if check and failed >= 0:
-        raise_if_failed(info, D.shape[-1])
-    return L, C, info
+    L, C, info = backends.factor(D.contiguous(), B.contiguous(), check)
+    return L, C, D.new_zeros(D.shape[:-3], dtype=torch.int64) if info is None else info
 
 
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor_backward", mutates_args=(), device_types=_DEVICES)

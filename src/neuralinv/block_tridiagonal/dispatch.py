@@ -21,8 +21,8 @@ _LARGEST_NATIVE = 96
 class Implementation(Protocol):
     """What a method offers. Batches have one shape; ``b`` is ``(*batch, T, n, k)``."""
 
-    def factor(self, D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``L``, ``C`` and ``info``."""
+    def factor(self, D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return ``L``, ``C`` and ``info``; with ``check``, raise unless it is zero, and it may be None."""
 
     def solve(self, L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
         """Solve ``F x = b`` or ``Fᵀ x = b``."""

@@ -5,10 +5,14 @@ All tensors are on the CPU, contiguous, of one dtype, float32 or float64, with t
 
 from __future__ import annotations
 
+import math
+from array import array
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from neuralinv.block_tridiagonal.errors import raise_if_failed
 
 try:
     from neuralinv import _native
@@ -23,14 +27,18 @@ _MODULES: dict[torch.dtype, Any] = (
 )
 
 
-def factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return ``L``, ``C``, ``info``, and the index of the first sequence that failed in the flattened batch, or -1."""
-    L, C = torch.empty_like(D), torch.empty_like(B)
-    info = D.new_empty(D.shape[:-3], dtype=torch.int64)
+def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return ``L``, ``C`` and ``info``; with ``check`` raise ``torch.linalg.LinAlgError`` unless that is zero: None."""
+    L, C, problem = torch.empty_like(D), torch.empty_like(B), _problem(D)
+    info = _integers(problem[0])
     failed = _MODULES[D.dtype].factor(
-        *_problem(D), D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.data_ptr()
+        *problem, D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.buffer_info()[0]
     )
-    return L, C, info, failed
+    if check:
+        if failed >= 0:
+            raise_if_failed(_info(info, D), problem[2])
+        return L, C, None
+    return L, C, _info(info, D)
 
 
 def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,28 +125,32 @@ def log_diagonal_backward(L: Tensor, result_bar: Tensor) -> Tensor:
 
 def solve_system(
     D: Tensor, B: Tensor, b: Tensor | None, logdet: bool, keep_factors: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor, int, Tensor | None]:
-    """Return ``x`` (None without ``b``), ``log det M`` if wanted, ``info``, the first that failed, and the factors.
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return ``x`` (None without ``b``), ``log det M`` if wanted, and the factors if they are to be kept.
 
-    The factors, if they are to be kept, have a form that :func:`solve_system_backward` alone understands.
+    ``b`` and ``x`` have shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``. The factors have a form that
+    :func:`solve_system_backward` alone understands. A matrix that is not positive definite raises
+    ``torch.linalg.LinAlgError``.
     """
     module, problem = _MODULES[D.dtype], _problem(D)
     x = None if b is None else torch.empty_like(b)
     logs = D.new_empty(D.shape[:-3]) if logdet else None
-    info = D.new_empty(D.shape[:-3], dtype=torch.int64)
+    info = _integers(problem[0])
     factors = D.new_empty(module.factor_entries(*problem)) if keep_factors else None
     failed = module.solve_system(
         *problem,
-        0 if b is None else b.shape[-1],
+        _count(b, D),
         D.data_ptr(),
         B.data_ptr(),
         _address(b),
         _address(x),
         _address(logs),
-        info.data_ptr(),
+        info.buffer_info()[0],
         _address(factors),
     )
-    return x, logs, info, failed, factors
+    if failed >= 0:
+        raise_if_failed(_info(info, D), problem[2])
+    return x, logs, factors
 
 
 def solve_system_backward(
@@ -155,7 +167,7 @@ def solve_system_backward(
     b_bar = None if x_bar is None else torch.empty_like(x_bar)
     _MODULES[D.dtype].solve_system_rev(
         *_problem(D),
-        0 if x_bar is None else x_bar.shape[-1],
+        _count(x_bar, D),
         factors.data_ptr(),
         _address(x),
         _address(x_bar),
@@ -167,12 +179,24 @@ def solve_system_backward(
     return D_bar, B_bar, b_bar
 
 
+def _count(b: Tensor | None, D: Tensor) -> int:
+    """Return how many right-hand sides each matrix has."""
+    return 0 if b is None else b.shape[-1] if b.ndim == D.ndim else 1
+
+
+def _integers(count: int) -> array[int]:
+    """Return memory for ``info``, in a tenth of the time that a tensor takes: few callers want to see it."""
+    return array("q", (0,)) * count
+
+
+def _info(integers: array[int], D: Tensor) -> Tensor:
+    return torch.tensor(integers, dtype=torch.int64).reshape(D.shape[:-3])
+
+
 def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
 
 
 def _problem(L: Tensor) -> tuple[int, int, int, int]:
-    shape = L.shape
-    n = shape[-1]
-    steps = shape[-3]
-    return L.numel() // (steps * n * n), steps, n, torch.get_num_threads()
+    *batch, steps, n, _ = L.shape
+    return math.prod(batch), steps, n, torch.get_num_threads()

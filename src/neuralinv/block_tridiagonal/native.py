@@ -14,24 +14,20 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import Function
 
-from neuralinv.block_tridiagonal import custom_ops, cyclic_reduction
+from neuralinv.block_tridiagonal import backends, custom_ops, cyclic_reduction
 from neuralinv.block_tridiagonal.backends import backend
-from neuralinv.block_tridiagonal.errors import raise_if_failed
 
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
 _TYPES = (Tensor, torch.nn.Parameter)
 
 
-def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
+def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Factor as :func:`neuralinv.block_tridiagonal.reference.factor` does."""
     if takes_directly(D, B):
         D, B = D.contiguous(), B.contiguous()
-        if _differentiated(D, B):
+        if differentiated(D, B):
             return _Factor.apply(D, B, check)
-        L, C, info, failed = backend(D).factor(D, B)
-        if check and failed >= 0:
-            raise_if_failed(info, D.shape[-1])
-        return L, C, info
+        return backends.factor(D, B, check)
     return (cyclic_reduction.factor if _composed() else custom_ops.factor)(D, B, check=check)
 
 
@@ -39,7 +35,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
     """Solve ``F x = b``, or ``Fᵀ x = b``, for ``b (*batch, T, n, k)``."""
     if takes_directly(L, C, b):
         L, C, b = L.contiguous(), C.contiguous(), b.contiguous()
-        if _differentiated(L, C, b):
+        if differentiated(L, C, b):
             return _Solve.apply(L, C, b, transposed)
         return backend(L).solve(L, C, b, transposed)
     if _composed():
@@ -51,7 +47,7 @@ def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return the diagonal and the sub-diagonal blocks of the inverse."""
     if takes_directly(L, C):
         L, C = L.contiguous(), C.contiguous()
-        return _InverseBlocks.apply(L, C) if _differentiated(L, C) else backend(L).inverse_blocks(L, C)
+        return _InverseBlocks.apply(L, C) if differentiated(L, C) else backend(L).inverse_blocks(L, C)
     return cyclic_reduction.inverse_blocks(L, C)
 
 
@@ -59,20 +55,24 @@ def log_diagonal(L: Tensor) -> Tensor:
     """Sum the logarithms of the diagonals of all ``L_t``."""
     if takes_directly(L):
         L = L.contiguous()
-        return _LogDiagonal.apply(L) if _differentiated(L) else backend(L).log_diagonal(L)
+        return _LogDiagonal.apply(L) if differentiated(L) else backend(L).log_diagonal(L)
     return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
 
 
 def takes_directly(*tensors: Tensor) -> bool:
     """Tell whether these are plain memory that nobody traces, maps or differentiates forwards."""
-    return (
-        not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and forward_ad._current_level < 0
-        and torch._C._get_tracing_state() is None
-        and all(type(x) in _TYPES and not x.is_neg() and not x._is_zerotensor() for x in tensors)
-    )
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() != 0
+        or forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    for x in tensors:  # noqa: SIM110 - a generator would cost more than the questions do
+        if type(x) not in _TYPES or x.is_neg() or x._is_zerotensor():
+            return False
+    return True
 
 
 def _composed() -> bool:
@@ -85,17 +85,21 @@ def _composed() -> bool:
     return any(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or [])
 
 
-def _differentiated(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+def differentiated(*tensors: Tensor) -> bool:
+    """Tell whether autograd wants to know about what becomes of these."""
+    if torch.is_grad_enabled():
+        for x in tensors:
+            if x.requires_grad:
+                return True
+    return False
 
 
 class _Factor(Function):
     @staticmethod
-    def forward(ctx: Any, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
-        L, C, info, failed = backend(D).factor(D, B)
-        if check and failed >= 0:
-            raise_if_failed(info, D.shape[-1])
-        ctx.mark_non_differentiable(info)
+    def forward(ctx: Any, D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        L, C, info = backends.factor(D, B, check)
+        if info is not None:
+            ctx.mark_non_differentiable(info)
         ctx.save_for_backward(D, B, L, C)
         return L, C, info
 

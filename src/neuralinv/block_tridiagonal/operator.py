@@ -11,6 +11,7 @@ from torch import Tensor
 from neuralinv.block_tridiagonal import dispatch
 from neuralinv.block_tridiagonal._blocks import (
     Blocks,
+    Columns,
     as_blocks,
     as_columns,
     bidiagonal_product,
@@ -18,7 +19,7 @@ from neuralinv.block_tridiagonal._blocks import (
     to_dense,
 )
 from neuralinv.block_tridiagonal.certificate import RTOL, CertifiedSolution, certified_solve
-from neuralinv.block_tridiagonal.dispatch import Method
+from neuralinv.block_tridiagonal.dispatch import Implementation, Method
 from neuralinv.block_tridiagonal.system import solve_system
 from neuralinv.dense._arrays import Array
 
@@ -82,7 +83,8 @@ class BlockTridiagonal:
     def __init__(self, diag: Array, lower: Array, *, method: Method = "auto") -> None:
         self._blocks = as_blocks(diag, lower)
         self.method: Method = method
-        dispatch.choose(method, self._blocks.diag)  # complain here, not at the first product
+        # Complain here, not at the first product.
+        self._implementation = dispatch.implementation(method, self._blocks.diag)
 
     @property
     def diag(self) -> Any:
@@ -116,11 +118,12 @@ class BlockTridiagonal:
         torch.linalg.LinAlgError, numpy.linalg.LinAlgError
             If a matrix is not positive definite, or holds NaN or infinity: names sequence, time step and pivot.
         """
-        return self._factor(jitter, check=True).factor
+        return self._factor(jitter, check=True)[0]
 
     def cholesky_ex(self, *, jitter: float = 0.0) -> CholeskyResult:
         """Return the factor and ``info``, and raise nothing."""
-        return self._factor(jitter, check=False)
+        factor, info = self._factor(jitter, check=False)
+        return CholeskyResult(factor, self._blocks.restore(info))
 
     def solve(self, b: Array, *, jitter: float = 0.0, certify: bool = False, rtol: float | None = None) -> Any:
         """Solve ``(M + jitter I) x = b``.
@@ -153,8 +156,8 @@ class BlockTridiagonal:
         if certify:
             return self._certified_solve(b, jitter, rtol)
         columns = as_columns(self._blocks, b, "b")
-        solution, _ = self._solve_system(columns.value, jitter, logdet=False)
-        return columns.restore(solution)
+        solution, _ = self._solve_system(columns, jitter, logdet=False)
+        return self._blocks.restore(solution)
 
     def logdet(self, *, jitter: float = 0.0) -> Any:
         """Return the logarithm of ``det(M + jitter I)``, shape ``(*batch,)``; raises as :meth:`cholesky`."""
@@ -169,8 +172,8 @@ class BlockTridiagonal:
         Arguments and errors are those of :meth:`solve`.
         """
         columns = as_columns(self._blocks, b, "b")
-        solution, logdet = self._solve_system(columns.value, jitter, logdet=True)
-        return SolveLogdet(columns.restore(solution), self._blocks.restore(logdet))
+        solution, logdet = self._solve_system(columns, jitter, logdet=True)
+        return SolveLogdet(self._blocks.restore(solution), self._blocks.restore(logdet))
 
     def inverse_blocks(self, *, jitter: float = 0.0) -> InverseBlocks:
         """Return the diagonal and sub-diagonal blocks of ``(M + jitter I)⁻¹``; raises as :meth:`cholesky`.
@@ -214,28 +217,24 @@ class BlockTridiagonal:
     def __repr__(self) -> str:
         return f"BlockTridiagonal({self._blocks}, method={self.method!r})"
 
-    def _factor(self, jitter: float, *, check: bool) -> CholeskyResult:
+    def _factor(self, jitter: float, *, check: bool) -> tuple[BlockBidiagonal, Any]:
         blocks = self._blocks
-        D = self._diagonal(jitter)
-        method = dispatch.implementation(self.method, D)
         try:
-            L, C, info = method.factor(D, blocks.lower, check=check)
+            L, C, info = self._implementation.factor(self._diagonal(jitter), blocks.lower, check=check)
         except torch.linalg.LinAlgError as error:
             raise _in_kind(error, blocks) from None
-        factor = BlockBidiagonal._of(Blocks(L, C, blocks.is_numpy), self.method)
-        return CholeskyResult(factor, blocks.restore(info))
+        return BlockBidiagonal._of(Blocks(L, C, blocks.is_numpy), self.method, self._implementation), info
 
-    def _solve_system(self, rhs: Tensor | None, jitter: float, *, logdet: bool) -> tuple[Any, Any]:
-        """Solve for ``rhs (*batch, T, n, k)``, whose batch is that of the blocks, broadcast."""
+    def _solve_system(self, columns: Columns | None, jitter: float, *, logdet: bool) -> tuple[Any, Any]:
+        """Return the solution, shaped like ``columns.given``, and the log-determinant."""
         blocks = self._blocks
-        if rhs is not None and rhs.shape[:-3] != blocks.diag.shape[:-3]:
+        if columns is not None and columns.widened:
             factor = self.cholesky(jitter=jitter)
-            x = factor._solve(factor._solve(rhs, transposed=False), transposed=True)
-            return x, 2 * factor._log_determinant() if logdet else None
-        D = self._diagonal(jitter)
-        method = dispatch.implementation(self.method, D)
+            x = factor._solve(factor._solve(columns.value, transposed=False), transposed=True)
+            return x.squeeze(-1) if columns.single else x, 2 * factor._log_determinant() if logdet else None
+        rhs = None if columns is None else columns.given
         try:
-            return solve_system(method, D, blocks.lower, rhs, logdet=logdet)
+            return solve_system(self._implementation, self._diagonal(jitter), blocks.lower, rhs, logdet=logdet)
         except torch.linalg.LinAlgError as error:
             raise _in_kind(error, blocks) from None
 
@@ -275,13 +274,13 @@ class BlockBidiagonal:
     def __init__(self, diag: Array, lower: Array, *, method: Method = "auto") -> None:
         self._blocks = as_blocks(diag, lower)
         self.method: Method = method
-        dispatch.choose(method, self._blocks.diag)
+        self._implementation = dispatch.implementation(method, self._blocks.diag)
 
     @classmethod
-    def _of(cls, blocks: Blocks, method: Method) -> BlockBidiagonal:
+    def _of(cls, blocks: Blocks, method: Method, implementation: Implementation) -> BlockBidiagonal:
         """Wrap blocks that need no checks."""
         self = cls.__new__(cls)
-        self._blocks, self.method = blocks, method
+        self._blocks, self.method, self._implementation = blocks, method, implementation
         return self
 
     @property
@@ -325,7 +324,7 @@ class BlockBidiagonal:
     def inverse_blocks(self) -> InverseBlocks:
         """Return the diagonal and sub-diagonal blocks of ``(F Fᵀ)⁻¹``: see :meth:`BlockTridiagonal.inverse_blocks`."""
         blocks = self._blocks
-        diag, lower = dispatch.implementation(self.method, blocks.diag).inverse_blocks(blocks.diag, blocks.lower)
+        diag, lower = self._implementation.inverse_blocks(blocks.diag, blocks.lower)
         return InverseBlocks(blocks.restore(diag), blocks.restore(lower))
 
     def to_dense(self) -> Any:
@@ -336,13 +335,12 @@ class BlockBidiagonal:
         return f"BlockBidiagonal({self._blocks}, method={self.method!r})"
 
     def _log_determinant(self) -> Tensor:
-        L = self._blocks.diag
-        return dispatch.implementation(self.method, L).log_diagonal(L)
+        return self._implementation.log_diagonal(self._blocks.diag)
 
     def _solve(self, rhs: Tensor, *, transposed: bool) -> Tensor:
         """Solve for ``rhs (*batch, T, n, k)``, whose batch is that of the blocks, broadcast."""
         L, C = self._blocks.diag, self._blocks.lower
-        method = dispatch.implementation(self.method, L)
+        method = self._implementation
         batch = rhs.shape[:-3]
         if L.shape[:-3] != batch:
             if L.shape[:-3].numel() == 1 and batch.numel() > 1:

@@ -8,7 +8,7 @@ derivatives compose it of factor, solves and log-determinant.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,14 +16,16 @@ from torch.autograd.function import Function
 
 from neuralinv.block_tridiagonal import backends, custom_ops, cyclic_reduction, kernels, native
 from neuralinv.block_tridiagonal.dispatch import Implementation
-from neuralinv.block_tridiagonal.errors import raise_if_failed
 
+_CYCLIC = cast(Implementation, cyclic_reduction)
 Solution = tuple[Tensor | None, Tensor | None]
 """``x`` and ``log det M``; None for what was not asked for."""
 
 
 def solve_system(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor | None, *, logdet: bool) -> Solution:
-    """Solve ``M x = b`` for ``b (*batch, T, n, k)`` of the same batch as the blocks, and find ``log det M (*batch,)``.
+    """Solve ``M x = b`` for ``b`` of the same batch as the blocks, and find ``log det M (*batch,)``.
+
+    ``b`` and ``x`` have shape ``(*batch, T, n)`` or ``(*batch, T, n, k)``.
 
     Raises
     ------
@@ -34,34 +36,29 @@ def solve_system(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor
     if implementation is not native or not backends.native_takes(D) or not native.takes_directly(*given):
         return _composed(implementation, D, B, b, logdet)
     D, B, b = D.contiguous(), B.contiguous(), None if b is None else b.contiguous()
-    if torch.is_grad_enabled() and any(x.requires_grad for x in given):
+    if native.differentiated(*given):
         x, logs = _System.apply(D, B, b, logdet)
         return x, logs
-    x, logs, _ = _solve_or_raise(D, B, b, logdet, keep_factors=False)
+    x, logs, _ = kernels.solve_system(D, B, b, logdet, False)
     return x, logs
-
-
-def _solve_or_raise(
-    D: Tensor, B: Tensor, b: Tensor | None, logdet: bool, *, keep_factors: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    x, logs, info, failed, factors = kernels.solve_system(D, B, b, logdet, keep_factors)
-    if failed >= 0:
-        raise_if_failed(info, D.shape[-1])
-    return x, logs, factors
 
 
 def _composed(implementation: Implementation, D: Tensor, B: Tensor, b: Tensor | None, logdet: bool) -> Solution:
     L, C, _ = implementation.factor(D, B, check=True)
-    x = None
-    if b is not None:
-        x = implementation.solve(L, C, implementation.solve(L, C, b, transposed=False), transposed=True)
+    x = None if b is None else _solve_twice(implementation, L, C, b)
     return x, 2 * implementation.log_diagonal(L) if logdet else None
+
+
+def _solve_twice(implementation: Implementation, L: Tensor, C: Tensor, b: Tensor) -> Tensor:
+    columns = b if b.ndim == L.ndim else b.unsqueeze(-1)
+    x = implementation.solve(L, C, implementation.solve(L, C, columns, transposed=False), transposed=True)
+    return x if b.ndim == L.ndim else x.squeeze(-1)
 
 
 class _System(Function):
     @staticmethod
     def forward(ctx: Any, D: Tensor, B: Tensor, b: Tensor | None, logdet: bool) -> Solution:
-        x, logs, factors = _solve_or_raise(D, B, b, logdet, keep_factors=True)
+        x, logs, factors = kernels.solve_system(D, B, b, logdet, True)
         ctx.set_materialize_grads(False)
         if logs is not None and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             ctx.mark_non_differentiable(logs)
@@ -89,10 +86,7 @@ def _differentiable_gradients(
 
     def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
         L, C, _ = cyclic_reduction.factor(inputs[0], inputs[1], check=False)
-        x = None
-        if len(inputs) > 2:
-            x = cyclic_reduction.solve(L, C, inputs[2], transposed=False)
-            x = cyclic_reduction.solve(L, C, x, transposed=True)
+        x = _solve_twice(_CYCLIC, L, C, inputs[2]) if len(inputs) > 2 else None
         both = (x, 2 * cyclic_reduction.log_diagonal(L))
         return tuple(value for i in asked if (value := both[i]) is not None)
 

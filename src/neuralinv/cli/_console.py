@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 console = Console(highlight=False, soft_wrap=True)
 error_console = Console(stderr=True, highlight=False)
 
 
+@dataclass(frozen=True)
+class Counter:
+    """What :func:`counting` yields: called with a number of items, it advances the bar."""
+
+    progress: Progress
+    task: TaskID
+
+    def __call__(self, count: int) -> None:
+        self.progress.advance(self.task, count)
+
+    def announce(self, description: str) -> None:
+        """Say in front of the bar what is being done."""
+        self.progress.update(self.task, description=description)
+
+
 @contextmanager
-def counting(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar over ``total`` items on stderr; yields the function that advances it by a number of them."""
+def counting(description: str, total: int) -> Iterator[Counter]:
+    """Show a progress bar over ``total`` items on stderr; yields what advances it by a number of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console, transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda count: progress.advance(task, count)
+        yield Counter(progress, progress.add_task(description, total=total))

@@ -80,14 +80,16 @@ def block_tridiagonal(
     largest = _QUICK_LARGEST_N if quick else _LARGEST_N
     total = speed.case_count(settings) + len(settings.dtypes) * len(conditioning.CONDITIONS)
     with counting("measuring", total + scaling.point_count(settings.longest, largest) + 3) as advance:
-        outcome = speed.measure(settings, able, progress=advance)
+        outcome = speed.measure(settings, able, progress=advance, announce=advance.announce)
         results.rows = outcome.rows
         results.missing |= outcome.missing
+        advance.announce("condition numbers")
         results.conditioning = conditioning.measure_conditioning(able, settings.dtypes, progress=advance)
         results.scaling = scaling.measure_scaling(
             able, settings.dtypes[0], longest=settings.longest, largest=largest, threads=settings.threads,
-            seconds=min(settings.seconds, 0.1), progress=advance,
+            seconds=min(settings.seconds, 0.1), progress=advance, announce=advance.announce,
         )  # fmt: skip
+        advance.announce("smoother")
         if kalman.NAME in settings.rivals:
             try:
                 module = kalman.load()
@@ -104,8 +106,10 @@ def block_tridiagonal(
                 ]
         advance(1)
         steps, window = (_QUICK_VAE_STEPS, 50) if quick else (_VAE_STEPS, 250)
+        advance.announce("training step of the Lorenz example")
         results.vae = vae.measure_vae(steps, window=window, threads=settings.threads)
         advance(1)
+        advance.announce("peak memory")
         name = speed.dtype_name(settings.dtypes[0])
         try:
             results.memory = memory.measure_memory(*(_QUICK_MEMORY if quick else _MEMORY), name)

@@ -27,12 +27,12 @@ _WARPS_TO_FILL = 528
 _DIAGONAL_ENTRIES = 256
 
 
-def factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return ``L``, ``C``, ``info``, and 0: whether a sequence failed only ``info`` tells, on the GPU."""
+def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``L``, ``C`` and ``info``, whatever ``check`` asks for: to look at ``info`` is to wait for the GPU."""
     L, C = torch.empty_like(D), torch.empty_like(B)
     info = D.new_empty(D.shape[:-3], dtype=torch.int64)
     _launch_recursion(recursions.factor_kernel, (D, B, L, C, info), D)
-    return L, C, info, 0
+    return L, C, info
 
 
 def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,9 @@ def _load_dense() -> Mapping[str, Prepare]:
     return {work: works[work] for work in (FACTOR, FORWARD)}
 
 
+COMPILED = ("jax", "tinygp", "socu")
+"""Rivals that compile for each shape when they are prepared, for seconds; that is never part of a measured time."""
+
 ours = Rival(OURS, "this package", _load_ours)
 RIVALS = {
     rival.name: rival
@@ -96,6 +99,13 @@ RIVALS = {
         Rival(DENSE, "torch.linalg.cholesky of the dense matrix, T n up to 5000; forward", _load_dense),
     )
 }
+
+
+def describe(name: str, problem: Problem) -> str:
+    """Say, for a progress bar, what is being prepared."""
+    batch = "" if problem.batch is None else f", batch {problem.batch}"
+    verb = "compiling" if name in COMPILED else "measuring"
+    return f"{verb} {name}, T = {problem.steps:,}, n = {problem.n}{batch}"
 
 
 def load_rivals(names: Sequence[str]) -> tuple[dict[str, Mapping[str, Prepare]], dict[str, str]]:

@@ -9,7 +9,7 @@ import torch
 
 from neuralinv.bench.block_tridiagonal.oracle import find_truth, is_inaccurate, largest_error
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FACTOR, FORWARD, SOLVE, Problem, make_problem
-from neuralinv.bench.block_tridiagonal.rivals import DENSE, LARGEST_DENSE, Prepare
+from neuralinv.bench.block_tridiagonal.rivals import DENSE, LARGEST_DENSE, Prepare, describe
 from neuralinv.bench.rivals import OURS, Prepared
 from neuralinv.bench.timing import limited_threads, time_interleaved
 
@@ -77,6 +77,7 @@ def measure(
     able: Mapping[str, Mapping[str, Prepare]],
     *,
     progress: Callable[[int], None] = lambda count: None,
+    announce: Callable[[str], None] = lambda what: None,
 ) -> Outcome:
     """Measure single sequences, batches, and the dense factorisation.
 
@@ -88,12 +89,14 @@ def measure(
         What each implementation can do: :func:`neuralinv.bench.block_tridiagonal.rivals.load_rivals`.
     progress
         Called with 1 after each of :func:`case_count` cases.
+    announce
+        Called with what is being done.
     """
     outcome = Outcome()
     for dtype in settings.dtypes:
         for (steps, n), batch, works in _cases(settings):
             problem = make_problem(steps, n, dtype, batch=batch)
-            outcome.rows.extend(_measure_case(problem, works, able, settings, outcome.missing))
+            outcome.rows.extend(_measure_case(problem, works, able, settings, outcome.missing, announce))
             progress(1)
     return outcome
 
@@ -123,6 +126,7 @@ def _measure_case(
     able: Mapping[str, Mapping[str, Prepare]],
     settings: Settings,
     missing: dict[str, str],
+    announce: Callable[[str], None],
 ) -> list[Row]:
     truth, rows = find_truth(problem), []
     for work, names in works.items():
@@ -131,6 +135,7 @@ def _measure_case(
         errors: dict[str, float | None] = {}
         with limited_threads(settings.threads):
             for name in (name for name in able if name in asked and work in able[name]):
+                announce(describe(name, problem))
                 try:
                     prepared[name] = able[name][work](problem)
                     answer = prepared[name].collect(prepared[name].call())
@@ -142,6 +147,7 @@ def _measure_case(
                     prepared.pop(name, None)
                     batch = "" if problem.batch is None else f", batch {problem.batch}"
                     missing[f"{name}, {work}, T = {problem.steps}, n = {problem.n}{batch}"] = str(error)
+            announce(f"measuring all, T = {problem.steps:,}, n = {problem.n}")
             timings = time_interleaved(
                 {name: p.call for name, p in prepared.items()}, settings.seconds, threads=settings.threads
             )
