@@ -11,8 +11,8 @@ import torch
 
 from neuralinv.bench import crossover
 from neuralinv.bench.crossover import Sample, largest_native_n, measure_crossover, table
-from neuralinv.bench.machine import describe_machine
 from neuralinv.dense.crossover import user_path
+from neuralinv.measuring.machine import describe_machine
 
 
 def samples(*pairs: tuple[int, float, float]) -> list[Sample]:

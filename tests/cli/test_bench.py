@@ -13,9 +13,9 @@ from PIL import Image
 
 import neuralinv as ni
 from neuralinv.bench import rivals
-from neuralinv.bench.machine import usable_cores
 from neuralinv.bench.rivals import Prepared, Rival, UnavailableError
 from neuralinv.cli.bench import parse_sizes
+from neuralinv.measuring.machine import usable_cores
 
 TINY = ("--sizes", "3,2", "--batch", 40, "--seconds", 0.005, "--threads", 1)
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import torch
 
-from neuralinv.bench.machine import Machine
 from neuralinv.bench.problems import OPERATIONS, Problem, bounded_batch, make_problem
-from neuralinv.bench.timing import time_interleaved
+from neuralinv.measuring.machine import Machine
+from neuralinv.measuring.timing import time_interleaved
 
 NATIVE = "native"
 TUNED_OPERATIONS = ("inv", "solve", "slogdet")

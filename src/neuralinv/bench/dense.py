@@ -12,10 +12,10 @@ import torch
 import neuralinv as ni
 from neuralinv.bench import rivals
 from neuralinv.bench.accuracy import Accuracy, is_inaccurate, judged_count, measure_accuracy
-from neuralinv.bench.machine import Ceilings
 from neuralinv.bench.problems import OPERATIONS, Operation, Problem, bounded_batch, make_problem
 from neuralinv.bench.rivals import OURS, Prepare, Prepared, to_tensors
-from neuralinv.bench.timing import Timing, limited_threads, time_interleaved
+from neuralinv.measuring.machine import Ceilings
+from neuralinv.measuring.timing import Timing, limited_threads, time_interleaved
 
 _SINGLE_SIZE = 3
 _SINGLE_JUDGED = 1000

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.timing import limited_threads, time_interleaved
 from neuralinv.dense import lapack
 from neuralinv.families import get_family
 from neuralinv.learned.minimax import cheapest_plan
+from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 WORKS = ("parametric", "sequence", "iteration", "root")
 OURS = "neuralinv"

@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from neuralinv.bench.learned import Row
-from neuralinv.bench.machine import Machine
 from neuralinv.io.plain_json import finite
+from neuralinv.measuring.machine import Machine
 
 _EXACT = ("ni.inv", "ni.certified_inv")
 

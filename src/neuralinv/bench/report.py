@@ -13,11 +13,11 @@ from rich.text import Text
 
 from neuralinv.bench.crossover import Entry
 from neuralinv.bench.dense import Figure, Outcome, Row, Settings
-from neuralinv.bench.formatting import plain_table, ratio_text, time_text
-from neuralinv.bench.machine import Ceilings, Machine
 from neuralinv.bench.problems import OPERATIONS
 from neuralinv.bench.rivals import OURS
 from neuralinv.io.plain_json import finite
+from neuralinv.measuring.formatting import plain_table, ratio_text, time_text
+from neuralinv.measuring.machine import Ceilings, Machine
 
 WIDTH = 120
 

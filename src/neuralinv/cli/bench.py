@@ -49,11 +49,11 @@ def dense(
     Exit code 1 if our median error exceeds ten times LAPACK's anywhere. Run nothing else on the machine meanwhile.
     """
     from neuralinv.bench import dense as benchmark
-    from neuralinv.bench.machine import describe_machine, measure_ceilings
     from neuralinv.bench.plots import plot_times
     from neuralinv.bench.problems import OPERATIONS
     from neuralinv.bench.report import as_json, machine_lines, tables
     from neuralinv.bench.rivals import RIVALS
+    from neuralinv.measuring.machine import describe_machine, measure_ceilings
 
     settings = benchmark.Settings(
         sizes=parse_sizes(sizes),
@@ -106,11 +106,11 @@ def tune(
     dispatch reads. Run nothing else on the machine meanwhile.
     """
     from neuralinv.bench import crossover
-    from neuralinv.bench.machine import describe_machine
     from neuralinv.bench.report import crossover_table
-    from neuralinv.bench.timing import limited_threads
     from neuralinv.dense.crossover import user_path
     from neuralinv.dense.dispatch import candidates
+    from neuralinv.measuring.machine import describe_machine
+    from neuralinv.measuring.timing import limited_threads
 
     wanted = parse_names(operations, list(crossover.TUNED_OPERATIONS), "--operations")
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
@@ -151,8 +151,8 @@ def learned(
     """
     from neuralinv.bench import learned as benchmark
     from neuralinv.bench.learned_report import learned_json, learned_table
-    from neuralinv.bench.machine import describe_machine
     from neuralinv.families import FAMILIES
+    from neuralinv.measuring.machine import describe_machine
 
     settings = benchmark.Settings(
         works=parse_names(works, list(benchmark.WORKS), "--works"),
@@ -210,7 +210,7 @@ def check_threads(threads: int | None) -> int:
     typer.BadParameter
         If there are fewer cores.
     """
-    from neuralinv.bench.machine import usable_cores
+    from neuralinv.measuring.machine import usable_cores
 
     cores = usable_cores()
     if threads is not None and threads > cores:

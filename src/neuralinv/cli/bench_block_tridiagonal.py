@@ -58,8 +58,8 @@ def block_tridiagonal(
     from neuralinv.bench.block_tridiagonal.plots import plot_scaling
     from neuralinv.bench.block_tridiagonal.report import Results, as_json, tables
     from neuralinv.bench.block_tridiagonal.rivals import DENSE, RIVALS, load_rivals
-    from neuralinv.bench.machine import describe_machine
     from neuralinv.bench.rivals import UnavailableError
+    from neuralinv.measuring.machine import describe_machine
 
     names = parse_names(rivals, [*RIVALS, kalman.NAME], "--rivals", may_be_empty=True)
     settings = speed.Settings(

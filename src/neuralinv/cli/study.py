@@ -56,7 +56,7 @@ def study(
     Each has a hypothesis; its verdict is computed from the numbers that were measured. Exit code 1 tells that the
     budget ended before all were run.
     """
-    from neuralinv.bench.timing import limited_threads
+    from neuralinv.measuring.timing import limited_threads
     from neuralinv.study.experiments import EXPERIMENTS
     from neuralinv.study.experiments.records import save_result
 
@@ -125,7 +125,7 @@ def _run(experiment: Experiment[Any], setting: Any, seed: int) -> Result:
 def _show(console: Console, experiment: Experiment[Any], result: Result) -> None:
     from rich.text import Text
 
-    from neuralinv.bench.formatting import plain_table
+    from neuralinv.measuring.formatting import plain_table
     from neuralinv.study.pages import load_note, shown_rows
 
     console.print(Text(f"{experiment.title} ({experiment.name})", style="bold"))
@@ -154,7 +154,7 @@ def _save_figures(experiment: Experiment[Any], result: Result, out: Path) -> Non
 def _summarise(
     console: Console, chosen: dict[str, Experiment[Any]], results: dict[str, Result], left: list[str]
 ) -> None:
-    from neuralinv.bench.formatting import plain_table
+    from neuralinv.measuring.formatting import plain_table
 
     table = plain_table("experiment", "verdict", "processor time")
     for name in chosen:

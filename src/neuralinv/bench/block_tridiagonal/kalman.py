@@ -15,7 +15,7 @@ from torch import Tensor
 import neuralinv as ni
 from neuralinv.bench.block_tridiagonal.speed import dtype_name
 from neuralinv.bench.rivals import UnavailableError
-from neuralinv.bench.timing import time_interleaved
+from neuralinv.measuring.timing import time_interleaved
 
 NAME = "torch-kf"
 

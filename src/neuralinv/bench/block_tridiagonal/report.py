@@ -20,10 +20,10 @@ from neuralinv.bench.block_tridiagonal.problems import WORKS
 from neuralinv.bench.block_tridiagonal.scaling import Sample
 from neuralinv.bench.block_tridiagonal.speed import Figure, Row, Settings, dtype_name
 from neuralinv.bench.block_tridiagonal.vae import VaeStep
-from neuralinv.bench.formatting import plain_table, ratio_text, time_text
-from neuralinv.bench.machine import Machine
 from neuralinv.bench.rivals import OURS
 from neuralinv.io.plain_json import finite
+from neuralinv.measuring.formatting import plain_table, ratio_text, time_text
+from neuralinv.measuring.machine import Machine
 
 
 @dataclass

@@ -11,7 +11,7 @@ from neuralinv.bench.block_tridiagonal.oracle import find_truth, is_inaccurate, 
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FACTOR, FORWARD, SOLVE, Problem, make_problem
 from neuralinv.bench.block_tridiagonal.rivals import DENSE, LARGEST_DENSE, Prepare, describe
 from neuralinv.bench.rivals import OURS, Prepared
-from neuralinv.bench.timing import limited_threads, time_interleaved
+from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 DENSE_CASE = (LARGEST_DENSE // 10, 10)
 _BANDED = ("scipy", "socu")

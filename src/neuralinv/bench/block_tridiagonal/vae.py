@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neuralinv.bench.timing import limited_threads
+from neuralinv.measuring.timing import limited_threads
 from neuralinv.study.lorenz_vae import Settings, simulate, train
 
 

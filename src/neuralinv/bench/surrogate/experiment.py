@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from neuralinv.bench.machine import Machine, describe_machine
 from neuralinv.bench.surrogate.errors import Errors, cut_errors, native_errors, surrogate_errors
 from neuralinv.bench.surrogate.example import collect, fit, judge_model, observed_path
 from neuralinv.bench.surrogate.ideal import CUT, cut_inverse
 from neuralinv.bench.surrogate.refinement import Propose, Rescue, measure_rescue
 from neuralinv.bench.surrogate.speed import NATIVE, Seconds, inferences, measure_speed
-from neuralinv.bench.timing import limited_threads
 from neuralinv.learned.surrogate import Surrogate, SurrogateConfig, SurrogateTraining, train_surrogate
+from neuralinv.measuring.machine import Machine, describe_machine
+from neuralinv.measuring.timing import limited_threads
 from neuralinv.study.lorenz_vae import Settings
 
 _SNAPSHOTS = 25

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from neuralinv.bench.surrogate.example import Precisions
 from neuralinv.bench.surrogate.ideal import CUT
-from neuralinv.bench.timing import time_interleaved
 from neuralinv.block_tridiagonal import BlockTridiagonal
 from neuralinv.block_tridiagonal.banded_inverse import distance_from_identity, inverse_bound, refine
 from neuralinv.dense.result import Status
 from neuralinv.learned.architectures.block_tridiagonal import multiply, multiply_transposed
 from neuralinv.learned.surrogate import Approximation
+from neuralinv.measuring.timing import time_interleaved
 
 RTOL = 1e-5
 EXACT, CERTIFIED = "exact solve", "exact solve, certified"

@@ -13,12 +13,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from neuralinv.bench.formatting import plain_table, ratio_text, time_text
 from neuralinv.bench.plots import time_tick
 from neuralinv.bench.surrogate.errors import Spread
 from neuralinv.bench.surrogate.experiment import FINAL, Results
 from neuralinv.bench.surrogate.speed import LOOP, NATIVE
 from neuralinv.io.plain_json import finite
+from neuralinv.measuring.formatting import plain_table, ratio_text, time_text
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/); markers tell points apart without colour.
 _STYLES = {

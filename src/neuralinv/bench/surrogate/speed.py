@@ -10,9 +10,9 @@ from torch import Tensor
 
 from neuralinv.bench.block_tridiagonal import torch_loops
 from neuralinv.bench.surrogate.example import Precisions
-from neuralinv.bench.timing import time_interleaved
 from neuralinv.block_tridiagonal import BlockTridiagonal
 from neuralinv.learned.surrogate import Surrogate
+from neuralinv.measuring.timing import time_interleaved
 
 LOOP, NATIVE = "loop", "native"
 Inference = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]

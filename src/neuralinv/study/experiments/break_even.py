@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.timing import time_interleaved
 from neuralinv.dense import lapack
 from neuralinv.families import FAMILIES
 from neuralinv.learned import fit_parametric, schulz
 from neuralinv.learned.architectures.schulz import SchulzIteration, relative_scale
 from neuralinv.learned.config import ModelConfig
+from neuralinv.measuring.timing import time_interleaved
 from neuralinv.study.experiments.experiment import (
     Column,
     Counter,

@@ -156,7 +156,7 @@ class Experiment(Generic[S]):
         progress
             Called with the fraction that is done.
         """
-        from neuralinv.bench.machine import describe_machine
+        from neuralinv.measuring.machine import describe_machine
 
         chosen = self.settings[setting]
         loaded, started, cpu_started = machine_is_loaded(), time.monotonic(), time.process_time()

@@ -1,6 +1,6 @@
 import pytest
 
-from neuralinv.bench.machine import Ceilings, describe_machine, measure_ceilings, usable_cores
+from neuralinv.measuring.machine import Ceilings, describe_machine, measure_ceilings, usable_cores
 
 
 def test_the_machine_is_described() -> None:

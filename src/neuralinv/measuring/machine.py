@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from neuralinv.bench.timing import time_interleaved
 from neuralinv.dense import native
+from neuralinv.measuring.timing import time_interleaved
 
 _PACKAGES = ("neuralinv", "torch", "numpy", "scipy", "jax", "mkl", "threadpoolctl")
 _COPIES = tuple(1 << k for k in range(18, 29, 2))  # bytes read and written: 256 KiB to 256 MiB

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from neuralinv.bench.timing import limited_threads, time_interleaved
+from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 
 def test_every_call_is_timed_in_turns_back_and_forth() -> None:

@@ -1,0 +1,1 @@
+"""How speed is measured, on which machine, and how figures are written."""
