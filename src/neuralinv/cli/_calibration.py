@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from neuralinv.cli._console import console, counting, error_console
+from neuralinv.cli._console import completing, console, error_console
 
 if TYPE_CHECKING:
     from neuralinv.study.advise.calibration import Calibration
-
-_THOUSANDTHS = 1000
 
 
 def calibrate_and_judge(out: Path, budget: float | None) -> None:
@@ -20,16 +18,8 @@ def calibrate_and_judge(out: Path, budget: float | None) -> None:
     from neuralinv.study.advise import calibrate
     from neuralinv.study.advise.calibration import BUDGET
 
-    with counting("measuring", _THOUSANDTHS) as advance:
-        done = 0
-
-        def progress(_: str, share: float) -> None:
-            nonlocal done
-            now = int(_THOUSANDTHS * share)
-            advance(now - done)
-            done = now
-
-        found = calibrate(out, budget=BUDGET if budget is None else budget, progress=progress)
+    with completing("measuring") as complete:
+        found = calibrate(out, budget=BUDGET if budget is None else budget, progress=lambda _, share: complete(share))
     console.print(f"{len(found.cases)} cases in {out}", markup=False)
     show_honesty(found, misses=False)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuralinv.cli._console import counting
+from neuralinv.cli._console import completing
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.bench import (
@@ -20,8 +20,6 @@ from neuralinv.cli.bench import (
     write_figures,
     write_plot,
 )
-
-_THOUSANDTHS = 1000
 
 
 def surrogate(
@@ -60,15 +58,8 @@ def surrogate(
     check_outputs(out, plot)
 
     console = wide_console()
-    shown = 0
-    with counting("measuring", _THOUSANDTHS) as advance:
-
-        def progress(fraction: float) -> None:
-            nonlocal shown
-            advance(int(_THOUSANDTHS * fraction) - shown)
-            shown = int(_THOUSANDTHS * fraction)
-
-        results = run(settings, progress=progress)
+    with completing("measuring") as complete:
+        results = run(settings, progress=complete)
     console.print(f"{results.machine.processor}, threads: {settings.threads}", markup=False, soft_wrap=True)
     for table in tables(results):
         console.print(table)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from neuralinv.cli._calibration import calibrate_and_judge
-from neuralinv.cli._console import error_console
+from neuralinv.cli._console import completing, error_console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli.bench import check_threads, probe, wide_console
 
@@ -116,10 +115,8 @@ def _stored(experiment: Experiment[Any], setting: str, seed: int, out: Path) -> 
 
 
 def _run(experiment: Experiment[Any], setting: Any, seed: int) -> Result:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=error_console, transient=True) as bar:
-        task = bar.add_task(experiment.name, total=1.0)
-        return experiment.run(setting, seed=seed, progress=lambda fraction: bar.update(task, completed=fraction))
+    with completing(experiment.name) as complete:
+        return experiment.run(setting, seed=seed, progress=complete)
 
 
 def _show(console: Console, experiment: Experiment[Any], result: Result) -> None:
