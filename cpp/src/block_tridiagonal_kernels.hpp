@@ -1,7 +1,9 @@
-// What each instruction set offers to block_tridiagonal_dispatch.cpp.
+// What each instruction set offers to block_tridiagonal_dispatch.cpp and block_tridiagonal_system.cpp.
 #pragma once
 
 #include <cstdint>
+
+#include "neuralinv/block_tridiagonal_ends.hpp"
 
 namespace neuralinv {
 
@@ -22,6 +24,17 @@ struct BlockTridiagonalKernels {
                                  T* x, T* scratch);
     void (*solve_system_rev)(int n, std::int64_t steps, std::int64_t k, const T* L, const T* C, const T* x,
                              const T* x_bar, const T* log_bar, T* D_bar, T* B_bar, T* b_bar, T* scratch);
+
+    // For one sequence from both ends, `mirrored` for the last one; null where one end is always better. Scratch memory as
+    // for the system.
+    struct Twisted {
+        std::int64_t (*factor_end)(int n, bool mirrored, const TwistedSystem<T>& system, T* scratch);
+        std::int64_t (*solve_middle)(int n, const TwistedSystem<T>& system, T* scratch);
+        void (*finish_end)(int n, bool mirrored, const TwistedSystem<T>& system);
+        void (*begin_rev_end)(int n, bool mirrored, const TwistedGradient<T>& gradient);
+        void (*solve_middle_rev)(int n, const TwistedGradient<T>& gradient, T* scratch);
+        void (*finish_rev_end)(int n, bool mirrored, const TwistedGradient<T>& gradient, T* scratch);
+    } twisted;
 
     // For `count` ≤ lanes sequences, one after the other in memory, each in a SIMD lane.
     struct InLanes {

@@ -8,6 +8,7 @@
 #include "neuralinv/block_tridiagonal_solve.hpp"
 #include "neuralinv/block_tridiagonal_system.hpp"
 #include "neuralinv/block_tridiagonal_system_lanes.hpp"
+#include "neuralinv/block_tridiagonal_twisted.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -37,6 +38,31 @@ inline auto with_size(int n, const Body& body) {
         constexpr int vectors = (needed + chunks - 1) / chunks;
         return n == fixed_n ? body(BlockSize<T, fixed_n, vectors>{n}) : with_size<T, fixed_n + 1>(n, body);
     }
+}
+
+// Kernels that work on both ends of a sequence: for blocks larger than those that stay in registers.
+template <class T>
+constexpr typename BlockTridiagonalKernels<T>::Twisted twisted_kernels() {
+    return {
+        [](int n, bool mirrored, const TwistedSystem<T>& system, T* scratch) {
+            return with_vectors<T>(n, [&](auto size) { return twisted::factor_end(size, mirrored, system, scratch); });
+        },
+        [](int n, const TwistedSystem<T>& system, T* scratch) {
+            return with_vectors<T>(n, [&](auto size) { return twisted::solve_middle(size, system, scratch); });
+        },
+        [](int n, bool mirrored, const TwistedSystem<T>& system) {
+            with_vectors<T>(n, [&](auto size) { twisted::finish_end(size, mirrored, system); });
+        },
+        [](int n, bool mirrored, const TwistedGradient<T>& gradient) {
+            with_vectors<T>(n, [&](auto size) { twisted::begin_rev_end(size, mirrored, gradient); });
+        },
+        [](int n, const TwistedGradient<T>& gradient, T* scratch) {
+            with_vectors<T>(n, [&](auto size) { twisted::solve_middle_rev(size, gradient, scratch); });
+        },
+        [](int n, bool mirrored, const TwistedGradient<T>& gradient, T* scratch) {
+            with_vectors<T>(n, [&](auto size) { twisted::finish_rev_end(size, mirrored, gradient, scratch); });
+        },
+    };
 }
 
 template <class T>
@@ -73,6 +99,7 @@ constexpr BlockTridiagonalKernels<T> block_tridiagonal_kernels() {
                 solve_system_sequence_rev(size, steps, k, L, C, x, x_bar, log_bar, D_bar, B_bar, b_bar, scratch);
             });
         },
+        twisted_kernels<T>(),
         {lanes<T>, [](int n) { return in_lanes::workspace_vectors(n) * lanes<T>; }, in_lanes::factor<T>,
          in_lanes::factor_rev<T>, in_lanes::inverse_blocks<T>, in_lanes::inverse_blocks_rev<T>,
          [](int n, std::int64_t steps, std::int64_t k) { return in_lanes::system_vectors(n, steps, k) * lanes<T>; },

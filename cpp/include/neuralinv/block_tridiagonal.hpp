@@ -76,6 +76,45 @@ NEURALINV_INLINE std::int64_t factor_columns(Size size, T* l, T* c, T* scaled, T
     return 0;
 }
 
+// The factorisation, a step after another, along the sequence or, `mirrored`, against it: that is the factor of the same
+// matrix in the opposite order, whose blocks below the diagonal are B_tᵀ.
+template <class Size, class T>
+struct Factorization {
+    Size size;
+    T* const l;  // L_t: columns
+    T* const scaled;
+    T* c;        // C_{t−1}, after `eliminate` C_t: columns
+    T* next;
+    T* const pivots;
+
+    NEURALINV_INLINE Factorization(Size size_, T* scratch)
+        : size(size_), l(scratch), scaled(l + size.padded()), c(scaled + size.padded()), next(c + size.padded()),
+          pivots(next + size.padded()) {
+        clear(size, l);
+        clear(size, c);
+        clear(size, next);
+    }
+
+    // What C loses in the next block of the diagonal, which lies in l.
+    NEURALINV_INLINE void subtract(const T* columns) { add_product<-1>(size, l, columns, columns, size.stride(), 1); }
+
+    // L_t and, unless B is null, C_t from what lies in l. Returns what `factor_columns` does. One function for all calls,
+    // which spares the compiler much.
+    template <bool careful>
+    __attribute__((noinline)) std::int64_t eliminate(bool mirrored, const T* B, T* L, T* C) {
+        if (B) mirrored ? load_rows(size, B, next) : load_columns(size, B, next);
+        const std::int64_t status = factor_columns<careful>(size, l, B ? next : nullptr, scaled, pivots);
+        if (status != 0) return status;
+        store_columns(size, l, L);
+        clear_above_diagonal(size, L);
+        if (B) store_columns(size, next, C);
+        T* const swap = c;
+        c = next;
+        next = swap;
+        return 0;
+    }
+};
+
 // F y = b is solved on the way for k right-hand sides b, y (steps, n, k), if n + k ≤ stride: they ride along in the padding,
 // as more rows below L_t. With yᵀ_{t−1} below C_{t−1}, what the blocks lose is what bᵀ_t has to lose, and (bᵀ − yᵀ Cᵀ) L⁻ᵀ
 // is what becomes of rows below L_t.
@@ -83,32 +122,20 @@ template <bool careful, class Size, class T>
 NEURALINV_INLINE std::int64_t factor_steps(Size size, std::int64_t steps, const T* D, const T* B, T* L, T* C, T* scratch,
                                            int k, const T* b, T* y) {
     const int n = size.n(), stride = size.stride();
-    T* const l = scratch;
-    T* const scaled = l + size.padded();
-    T* c = scaled + size.padded();
-    T* c_before = c + size.padded();
-    T* const pivots = c_before + size.padded();
-    clear(size, l);
-    clear(size, c);
-    clear(size, c_before);
+    Factorization<Size, T> factors(size, scratch);
+    T* const l = factors.l;
     for (std::int64_t t = 0; t < steps; ++t) {
         const bool last = t + 1 == steps;
-        load_columns(size, D + t * size.block(), l);
+        const std::int64_t at = t * size.block();
+        load_columns(size, D + at, l);
         for (int j = 0; j < n; ++j)
             for (int r = 0; r < k; ++r) l[j * stride + n + r] = b[(t * n + j) * k + r];
-        if (t > 0) add_product<-1>(size, l, c_before, c_before, stride, 1);
-        if (!last) load_columns(size, B + t * size.block(), c);
-        const std::int64_t status = factor_columns<careful>(size, l, last ? nullptr : c, scaled, pivots);
+        if (t > 0) factors.subtract(factors.c);
+        const std::int64_t status = factors.template eliminate<careful>(false, last ? nullptr : B + at, L + at, C + at);
         if (status != 0) return status == extreme_pivot ? extreme_pivot : t * n + status;
-        store_columns(size, l, L + t * size.block());
-        clear_above_diagonal(size, L + t * size.block());
-        if (!last) store_columns(size, c, C + t * size.block());
         for (int j = 0; j < n; ++j)
             for (int r = 0; r < k; ++r)
-                y[(t * n + j) * k + r] = c[j * stride + n + r] = l[j * stride + n + r];
-        T* const swap = c;
-        c = c_before;
-        c_before = swap;
+                y[(t * n + j) * k + r] = factors.c[j * stride + n + r] = l[j * stride + n + r];
     }
     return 0;
 }
@@ -173,19 +200,28 @@ struct InverseRecursion {
         clear(size, work);
     }
 
-    // l: L_t; c: C_t, null in the last step.
+    // l: L_t; c: C_t, null in the last step. Inline where the size is known, and else one function for all calls.
     NEURALINV_INLINE void step(const T* l, const T* c) {
+        if constexpr (Size::fixed)
+            step_inline(l, c);
+        else
+            step_apart(l, c);
+    }
+
+    __attribute__((noinline)) void step_apart(const T* l, const T* c) { step_inline(l, c); }
+
+    NEURALINV_INLINE void step_inline(const T* l, const T* c) {
         const int n = size.n(), stride = size.stride();
         reciprocals(size, l, reciprocal);
-        clear(size, inner);
-        for (int j = 0; j < n; ++j) inner[j * stride + j] = T(1);
         if (c) {
-            clear(size, negative);
-            add_product<1>(size, negative, sigma, c, n, 1);
+            add_product<0>(size, negative, sigma, c, n, 1);
             load_rows(size, c, rows);
-            add_product<1>(size, inner, rows, negative, 1, stride);
+            add_product<0>(size, inner, rows, negative, 1, stride);
             solve_from_right(size, negative, l, reciprocal);
+        } else {
+            clear(size, inner);
         }
+        for (int j = 0; j < n; ++j) inner[j * stride + j] += T(1);
         solve_from_both_sides(size, inner, l, reciprocal, work);
         T* const swap = inner;
         inner = sigma;

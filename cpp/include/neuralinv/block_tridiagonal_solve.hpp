@@ -232,23 +232,48 @@ NEURALINV_INLINE void step_backward(Size size, std::int64_t k, const T* L, const
     }
 }
 
-// One step of F x = b, or of Fᵀ x = b. b, x: (steps, n, k); x may be b.
+// The steps where the size is not known to the compiler: one function of each kind for all calls and sizes, which spares it
+// much.
+template <bool transposed, class T>
+__attribute__((noinline)) void step_apart(int n, const T* L, const T* C, const T* b, const T* neighbour, T* x) {
+    const BlockSize<T, 0, 1> size{n};
+    transposed ? step_backward(size, L, C, b, neighbour, x) : step_forward(size, L, C, b, neighbour, x);
+}
+
+template <bool transposed, class T>
+__attribute__((noinline)) void step_apart(int n, std::int64_t k, const T* L, const T* C, const T* b, const T* neighbour,
+                                          T* x) {
+    const BlockSize<T, 0, 1> size{n};
+    transposed ? step_backward(size, k, L, C, b, neighbour, x) : step_forward(size, k, L, C, b, neighbour, x);
+}
+
+// One step of F x = b, or of Fᵀ x = b, for k right-hand sides. C is null where there is no neighbour; x may be b.
+template <class Size, class T>
+NEURALINV_INLINE void solve_step(Size size, std::int64_t k, bool transposed, const T* L, const T* C, const T* b,
+                                 const T* neighbour, T* x) {
+    if constexpr (Size::fixed) {
+        if (k == 1)
+            transposed ? step_backward(size, L, C, b, neighbour, x) : step_forward(size, L, C, b, neighbour, x);
+        else
+            transposed ? step_backward(size, k, L, C, b, neighbour, x) : step_forward(size, k, L, C, b, neighbour, x);
+    } else {
+        if (k == 1)
+            transposed ? step_apart<true>(size.n(), L, C, b, neighbour, x)
+                       : step_apart<false>(size.n(), L, C, b, neighbour, x);
+        else
+            transposed ? step_apart<true>(size.n(), k, L, C, b, neighbour, x)
+                       : step_apart<false>(size.n(), k, L, C, b, neighbour, x);
+    }
+}
+
+// Step t of a sequence. b, x: (steps, n, k).
 template <class Size, class T>
 NEURALINV_INLINE void solve_step(Size size, std::int64_t steps, std::int64_t k, bool transposed, std::int64_t t,
                                  const T* L, const T* C, const T* b, T* x) {
     const std::int64_t entries = size.n() * k, block = size.block();
     const bool first = t == (transposed ? steps - 1 : 0);
-    const T* const l = L + t * block;
-    const T* const c = first ? nullptr : C + (transposed ? t : t - 1) * block;
-    const T* const neighbour = x + (transposed ? t + 1 : t - 1) * entries;
-    const T* const rhs = b + t * entries;
-    T* const result = x + t * entries;
-    if (k == 1)
-        transposed ? step_backward(size, l, c, rhs, neighbour, result)
-                   : step_forward(size, l, c, rhs, neighbour, result);
-    else
-        transposed ? step_backward(size, k, l, c, rhs, neighbour, result)
-                   : step_forward(size, k, l, c, rhs, neighbour, result);
+    solve_step(size, k, transposed, L + t * block, first ? nullptr : C + (transposed ? t : t - 1) * block, b + t * entries,
+               x + (transposed ? t + 1 : t - 1) * entries, x + t * entries);
 }
 
 // All steps of F x = b, or of Fᵀ x = b.

@@ -189,7 +189,7 @@ NEURALINV_INLINE void sum_columns(Vector<T> (&acc)[count][vectors], const T* a, 
             const Vector<T> scalar = broadcast<T>(s[k * step + c * across]);
             static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
                 constexpr int v = decltype(v_)::value;
-                if constexpr (sign > 0)
+                if constexpr (sign >= 0)
                     acc[c][v] = acc[c][v] + column[v] * scalar;
                 else
                     acc[c][v] = acc[c][v] - column[v] * scalar;
@@ -214,7 +214,7 @@ NEURALINV_INLINE void store_sums(const Vector<T> (&acc)[count][vectors], T* x, i
     });
 }
 
-// x[:, j] ± = Σ_{begin ≤ k < end} a[:, k] s[k·step + j·across] for columns first ≤ j < last.
+// x[:, j] ± = Σ_{begin ≤ k < end} a[:, k] s[k·step + j·across] for columns first ≤ j < last; with sign 0, x[:, j] = Σ ….
 template <int sign, class Size, class T>
 NEURALINV_INLINE void add_product_inline(Size size, T* x, const T* a, const T* s, int step, int across, int first,
                                          int last, int begin, int end) {
@@ -223,14 +223,14 @@ NEURALINV_INLINE void add_product_inline(Size size, T* x, const T* a, const T* s
     for (int row = 0; row < stride; row += Size::chunk) {
         int j = first;
         for (; j + together <= last; j += together) {
-            Vector<T> acc[together][vectors];
-            load_sums(acc, x + j * stride + row, stride);
+            Vector<T> acc[together][vectors] = {};
+            if constexpr (sign != 0) load_sums(acc, x + j * stride + row, stride);
             sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, begin, end);
             store_sums(acc, x + j * stride + row, stride);
         }
         for (; j < last; ++j) {
-            Vector<T> acc[1][vectors];
-            load_sums(acc, x + j * stride + row, stride);
+            Vector<T> acc[1][vectors] = {};
+            if constexpr (sign != 0) load_sums(acc, x + j * stride + row, stride);
             sum_columns<sign>(acc, a + row, stride, s + j * across, step, across, begin, end);
             store_sums(acc, x + j * stride + row, stride);
         }
@@ -253,7 +253,7 @@ NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int s
         add_product_apart<sign>(size, x, a, s, step, across, first, last, begin, end);
 }
 
-// x ± = a s for all columns.
+// x ± = a s, or x = a s, for all columns.
 template <int sign, class Size, class T>
 NEURALINV_INLINE void add_product(Size size, T* x, const T* a, const T* s, int step, int across) {
     add_product<sign>(size, x, a, s, step, across, 0, size.n(), 0, size.n());
