@@ -198,11 +198,19 @@ template <class T, int n>
 __attribute__((noinline)) bool certified_tile(const T* source, T* target, double tolerance, double* bounds,
                                               TileAhead<n> ahead) {
     Vector<T> a[n * n], x[n * n];
-    load_unrolled<T, n, false>(source, n * n, a);
+    if constexpr (interleaves<T, n>)
+        load_interleaved<T, n * n>(source, a);
+    else
+        load_unrolled<T, n, false>(source, n * n, a);
     static_for<0, n * n>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = a[decltype(e)::value]; });
     if (__builtin_expect(!invert_lanes<T, n>(x, ahead), 0)) return false;
     certify_lanes<n>(a, x, n, tolerance, bounds);
-    store_unrolled<T, n>(x, target, n * n);
+    if constexpr (interleaves<T, n>) {
+        store_interleaved<T, n * n>(x, target);
+        order_by_matrix<T, n * n>(bounds);
+    } else {
+        store_unrolled<T, n>(x, target, n * n);
+    }
     return true;
 }
 
