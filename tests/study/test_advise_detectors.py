@@ -12,7 +12,6 @@ from neuralinv.study.advise.conditioning import spectra
 from neuralinv.study.advise.paths import path_smoothness
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.sample import draw_sample
-from neuralinv.study.advise.sample_dimension import distances, intrinsic_dimension
 from neuralinv.study.advise.source import open_source
 from neuralinv.study.advise.structure import Structure, find_structure
 
@@ -146,15 +145,20 @@ def test_names_of_structure() -> None:
 def test_intrinsic_dimension(dimension: int) -> None:
     theta = torch.rand(256, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     points = torch.cat([torch.sin(theta), theta @ normal(dimension, 20)], 1)
-    assert intrinsic_dimension(distances(points)) == pytest.approx(dimension, rel=0.25)
+    found = properties(
+        4 * torch.eye(6, dtype=torch.float64) + torch.nn.functional.pad(points, (0, 16 - dimension)).reshape(-1, 6, 6)
+    )
+    assert found.likeness is not None
+    assert found.likeness.dimension == pytest.approx(dimension, rel=0.25)
 
 
 def test_intrinsic_dimension_of_copies_and_of_few() -> None:
-    copies = torch.ones(100, 4, dtype=torch.float64)
-    assert intrinsic_dimension(distances(copies)) == 0
-    assert math.isnan(intrinsic_dimension(distances(normal(20, 4))))
-    twice = normal(100, 4).repeat(2, 1)
-    assert intrinsic_dimension(distances(twice)) == pytest.approx(intrinsic_dimension(distances(twice[:100])))
+    copies = properties(torch.eye(3, dtype=torch.float64).repeat(100, 1, 1)).likeness
+    few = properties(normal(18, 3, 3)).likeness
+    assert copies is not None
+    assert few is not None
+    assert copies.dimension == 0
+    assert math.isnan(few.dimension)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import certified_inv
@@ -15,9 +17,9 @@ from neuralinv.study.advise import smoothness
 from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Symmetry, scale_spread, spectra
 from neuralinv.study.advise.paths import PathSmoothness, path_smoothness
 from neuralinv.study.advise.sample import Sample
-from neuralinv.study.advise.sample_dimension import distances, intrinsic_dimension
 from neuralinv.study.advise.source import Source
 from neuralinv.study.advise.structure import Structure, find_structure
+from neuralinv.study.intrinsic_dimension import levina_bickel
 
 FEWEST = 16
 """Fewer invertible matrices than this say nothing of others like them: nothing is trained on them."""
@@ -32,7 +34,8 @@ class Likeness:
     Attributes
     ----------
     dimension
-        Intrinsic dimension of the matrices; see :mod:`neuralinv.study.advise.sample_dimension`.
+        Intrinsic dimension of the matrices, see :mod:`neuralinv.study.intrinsic_dimension`; 0 for copies of one matrix,
+        NaN for too few.
     constant, neighbour, linear
         Error of answering with the mean inverse, with the nearest other matrix's, and with an affine map of the matrix.
     rank_decay
@@ -155,9 +158,9 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
 
 
 def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
-    apart = distances(A)
+    apart = smoothness.distances(A)
     return Likeness(
-        dimension=intrinsic_dimension(apart),
+        dimension=_dimension(A, apart),
         constant=smoothness.constant_error(X),
         neighbour=smoothness.neighbour_error(X, apart),
         linear=smoothness.linear_error(A, X),
@@ -165,6 +168,15 @@ def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
         lipschitz=smoothness.needed_lipschitz(X, apart),
         local_lipschitz=nearest_singular**-2,
     )
+
+
+def _dimension(A: Tensor, apart: NDArray[np.float64]) -> float:
+    if not np.tril(apart, -1).any():
+        return 0.0
+    try:
+        return levina_bickel(A.numpy()).value
+    except ValueError:  # too few distinct ones
+        return math.nan
 
 
 def features(properties: Properties) -> dict[str, float]:

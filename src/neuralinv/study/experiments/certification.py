@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-import neuralinv as ni
+from neuralinv.dense import certified_inv, inv
 from neuralinv.dense.result import InverseResult, Source, Status
 from neuralinv.families import FAMILIES
 from neuralinv.learned import schulz
@@ -29,9 +29,8 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.families import from_pool, unit_scale
-from neuralinv.study.experiments.fitting import Recipe, answers, fit
-from neuralinv.study.experiments.sets import SpectralSet, compose
+from neuralinv.study.experiments.fitting import Recipe, answers, fit, from_pool
+from neuralinv.study.experiments.sets import SpectralSet, compose, unit_scale
 from neuralinv.study.oracle import Reference, reference_inverse
 from neuralinv.study.plots import BLUE, GREEN, GREY, ORANGE, RED, panels
 
@@ -70,7 +69,7 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
 def judge_case(case: Case) -> Row:
     """Certify the proposals of one case; count what became of them, and the wrong answers that slipped through."""
     A, rtol = case.matrices, _RTOL[case.matrices.dtype]
-    result = ni.certified_inv(A, proposer=case.proposals, rtol=rtol, on_singular="nan")
+    result = certified_inv(A, proposer=case.proposals, rtol=rtol, on_singular="nan")
     finite = torch.isfinite(A).flatten(1).all(1).numpy()
     reference = reference_inverse(A.numpy()[finite])
     _, raw_high = reference.errors(case.proposals.numpy()[finite])
@@ -156,7 +155,7 @@ def _cases(settings: Settings, seed: int) -> Iterator[Case]:
     for name in settings.families:
         drawn = unit_scale(FAMILIES[name].sample(2 * count, 6, generator=random))
         train, test = drawn[:count], drawn[count:].float()
-        trained = fit(ModelConfig("mlp", 6, 64, 2), from_pool(train, ni.inv(train)), recipe)
+        trained = fit(ModelConfig("mlp", 6, 64, 2), from_pool(train, inv(train)), recipe)
         yield case("families", f"mlp on {name}", lambda A, t=trained: answers(t, A)[0].float(), test)  # type: ignore[misc]
     A = FAMILIES["wishart"].sample(count // 4, 16, generator=random).float()
     yield case("break_even", "learned iteration, wishart", schulz(1e-2).propose, A)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from neuralinv.learned import schulz
 from neuralinv.learned.architectures import Architecture
@@ -24,8 +23,16 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, parameter_count, relative_errors
-from neuralinv.study.experiments.near_singular import double_function
+from neuralinv.study.experiments.fitting import (
+    Draw,
+    Recipe,
+    answers,
+    double_function,
+    fit,
+    from_pool,
+    parameter_count,
+    relative_errors,
+)
 from neuralinv.study.experiments.sets import SpectralSet
 from neuralinv.study.experiments.statistics import geometric_mean, power_law
 from neuralinv.study.lipschitz import observed_constant
@@ -112,13 +119,7 @@ def _cases(settings: Settings, architecture: str) -> Iterator[tuple[str, int, in
 def _source(matrices: SpectralSet, samples: int | None, seed: int) -> Draw:
     if samples is None:
         return matrices.source()
-    A, inverse = matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2))
-
-    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.randint(samples, (count,), generator=generator)
-        return A[chosen], inverse[chosen]
-
-    return draw
+    return from_pool(*matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2)))
 
 
 def _iterations(condition: float, settings: Settings, seed: int) -> Iterator[Row]:

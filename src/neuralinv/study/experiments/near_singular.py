@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from neuralinv.learned.architectures import Architecture
 from neuralinv.learned.config import ModelConfig
 from neuralinv.study.experiments.experiment import (
     Column,
@@ -25,7 +22,7 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.fitting import Draw, Recipe, absolute_error, answers, fit
+from neuralinv.study.experiments.fitting import Draw, Recipe, absolute_error, answers, double_function, fit
 from neuralinv.study.experiments.sets import SpectralSet, compose
 from neuralinv.study.experiments.statistics import power_law
 from neuralinv.study.lipschitz import certified_constant, inverse_constant, observed_constant, uniform_error_floor
@@ -75,13 +72,6 @@ def scaled_targets(matrices: SpectralSet, scale: float) -> Draw:
         return A, scale * inverse
 
     return draw
-
-
-def double_function(network: Architecture) -> Callable[[Tensor], Tensor]:
-    """Return the network as a map of matrices in float64, for searches that measure small differences."""
-    assert isinstance(network, nn.Module)
-    wide = copy.deepcopy(network).double()
-    return lambda A: wide(A).inverse
 
 
 def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed: int) -> Row:

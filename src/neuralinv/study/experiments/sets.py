@@ -80,6 +80,11 @@ def compose(s: Tensor, U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
     return (U * s[:, None, :]) @ V, (V.mT / s[:, None, :]) @ U.mT
 
 
+def unit_scale(A: Tensor) -> Tensor:
+    """Divide each matrix by ``‖A‖_F/√n``: inversion is homogeneous, and scale is nothing to be learned."""
+    return A * (math.sqrt(A.shape[-1]) / torch.linalg.matrix_norm(A))[..., None, None]
+
+
 @lru_cache(maxsize=32)
 def _pool(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(_POOL_SEED + n)
