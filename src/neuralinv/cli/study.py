@@ -153,18 +153,22 @@ def _summarise(
 ) -> None:
     from neuralinv.measuring.formatting import plain_table
 
-    table = plain_table("experiment", "verdict", "processor time")
+    table = plain_table("experiment", "verdict", "time", "processor time")
     for name in chosen:
         if name in results:
             result = results[name]
-            table.add_row(
-                name, result.judgement.outcome.value, f"{result.cpu_seconds:.0f} s" if result.cpu_seconds else "–"
-            )
+            table.add_row(name, result.judgement.outcome.value, *_times(result.seconds, result.cpu_seconds))
         else:
-            table.add_row(name, "not run: the budget is spent", "–")
+            table.add_row(name, "not run: the budget is spent", "–", "–")
+    total = results.values()
+    table.add_row("together", "", *_times(sum(r.seconds for r in total), sum(r.cpu_seconds for r in total)))
     console.print(table)
     if left:
         console.print(f"run the rest with `neuralinv study {' '.join(left)}`, or add --resume", markup=False)
+
+
+def _times(*seconds: float) -> list[str]:
+    return [f"{value:.0f} s" if value else "–" for value in seconds]
 
 
 def _write_pages(

@@ -32,6 +32,8 @@ _FAILED = 0.5
 """A worst error of half the largest inverse: hardly better than answering zero."""
 _LEARNED = 0.1
 _PAIRS = 20_000
+_SAME = 1e-6
+"""Answers that are no farther apart, in units of the largest inverse, are one answer."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed:
     network = fit(model, scaled_targets(matrices, delta), recipe, loss=absolute_error)
     generator = torch.Generator().manual_seed(seed + 1)
     A, inverse = _test_set(matrices, settings.test, generator)
-    errors = torch.linalg.matrix_norm(answers(network, A) / delta - inverse)
+    found = answers(network, A)
+    errors = torch.linalg.matrix_norm(found / delta - inverse)
     starts = matrices.draw(model.members * 32, generator=generator)[0].unflatten(0, (model.members, 32))
     observed = observed_constant(double_function(network), starts, radius=model.size**0.5) / delta
     assert isinstance(network, nn.Module)
@@ -96,6 +99,8 @@ def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed:
         # The best network's error, and the floor of the one with the largest constant: the floor holds for each.
         "worst": float(errors.amax(1).min()),
         "worst_relative": float(errors.amax(1).min()) * delta,
+        # How far apart the answers to the test's matrices are: 0 where training ended at one answer for all.
+        "spread": float(torch.linalg.matrix_norm(found - found[:, :1]).amax()),
         "median_relative": float((errors / torch.linalg.matrix_norm(inverse)).median()),
         "floor": uniform_error_floor(float(certified.max()), delta),
         "floor_relative": uniform_error_floor(float(certified.max()), delta) * delta,
@@ -168,7 +173,24 @@ def judge(tables: Tables) -> Judgement:
             "networks",
         )
     )
+    findings += [
+        Finding(
+            f"{a}, n = {n}: from δ = {delta:g} downwards training ends at one answer for all matrices of the set; the "
+            "Lipschitz constants that are found there belong to the rest of the ball.",
+            "networks",
+        )
+        for a, n in names
+        if (delta := _given_up([row for row in rows if (row["architecture"], row["n"]) == (a, n)])) is not None
+    ]
     return Judgement(outcome, because, tuple(findings))
+
+
+def _given_up(rows: list[Row]) -> float | None:
+    """The largest δ from which on downwards all answers are the same."""
+    same = [row["delta"] for row in rows if row["spread"] <= _SAME]
+    varied = [row["delta"] for row in rows if row["spread"] > _SAME]
+    below = [delta for delta in same if delta < min(varied, default=math.inf)]
+    return max(below, default=None)
 
 
 def draw(tables: Tables) -> Figure:
@@ -220,6 +242,7 @@ NEAR_SINGULAR = Experiment(
                 Column("needed", "needed 1/δ²", ".2g"),
                 Column("observed", "found ≥", ".2g"),
                 Column("certified", "certified ≤", ".2g"),
+                Column("spread", "spread of the answers · δ", ".2g"),
                 Column("median_relative", "median error, relative", ".2g"),
                 Column("worst_relative", "worst error · δ", ".2f"),
                 Column("floor_relative", "floor · δ", ".2f"),
