@@ -1,7 +1,7 @@
 """A hook of MkDocs: formulas between lines of ``$$`` become MathML when the site is built, ``σ_min`` gets its index.
 
-Browsers draw MathML themselves: nothing is loaded from a network, and no script runs. In the repository, where no site is
-built, viewers of Markdown typeset the same lines.
+Browsers draw MathML themselves: nothing is loaded from a network, and no script runs. In the repository, where no site
+is built, viewers of Markdown typeset the same lines.
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ def reference_inverse(A: NDArray[Any]) -> Reference:
     W = np.stack([_start(matrix) for matrix in A]).astype(wide.dtype) if len(A) else wide.copy()
     with np.errstate(invalid="ignore", over="ignore"):
         for _ in range(_STEPS):
-            W = W + _product(W, identity - _product(wide, W))
+            residual = identity - _product(wide, W)
+            W = W + _product(W, residual)
+            if not (_norms(residual) ** 2 > np.finfo(np.longdouble).eps).any():
+                break  # the step has squared them: the rest is rounding; and where there is no number, none comes
         roundoff = 4 * (A.shape[1] + 2) * float(np.finfo(np.longdouble).eps)
         rho = _norms(identity - _product(wide, W)) + roundoff * (_norms(wide) * _norms(W) + np.sqrt(A.shape[1]))
         uncertainty = np.where(rho < _USELESS, rho / (1 - np.minimum(rho, _USELESS)), np.inf)

@@ -20,17 +20,18 @@ from neuralinv.block_tridiagonal import BlockTridiagonal
 from neuralinv.dense import SequenceInverter, certified_inv, inv_ex, solve_ex
 from neuralinv.dense.scaling import widen
 from neuralinv.families import MatrixFunction
-from neuralinv.learned import fit_parametric, schulz
+from neuralinv.learned import fit_parametric
 from neuralinv.study.advise.direct_network import STEPS, train_network
+from neuralinv.study.advise.iteration import make_iteration
 from neuralinv.study.advise.methods import METHODS, SNAPSHOTS
 from neuralinv.study.advise.paired_times import time_beside
 from neuralinv.study.advise.properties import Properties
 from neuralinv.study.oracle import Reference, reference_inverse
 
 _JUDGED = 64
+_JUDGED_SEQUENCES = 32
+"""At each step: there are many steps."""
 _SLOW_JUDGED = 1 << 22
-_MARGIN = 0.8
-"""Of the smallest relative eigenvalue seen: those to come may be a little smaller."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _iteration(problem: Problem, budget: float) -> Measured:
     relative = problem.properties.relative
     assert relative is not None
     started = time.perf_counter()
-    iteration = schulz(_MARGIN * relative.smallest, positive=problem.properties.symmetry == "positive")
+    iteration = make_iteration(relative.smallest, positive=problem.properties.symmetry == "positive")
+    assert iteration is not None  # what else would be an obstacle
     return _proposed(problem, iteration, time.perf_counter() - started)
 
 
@@ -204,11 +206,11 @@ def _sequence(problem: Problem, budget: float) -> Measured:
         guess = inverter.propose()
         inverter(A)
         if guess is not None and k >= len(path) // 2:
-            some = _judged(A)[:8]
-            errors.append(_high(_reference(some).distances(_wide(guess[: len(some)]))))
+            some = _judged(A)[:_JUDGED_SEQUENCES]
+            errors.append(_reference(some).distances(_wide(guess[: len(some)])))
     # There and back again, so that every step is one of the path's own.
     steps = cycle([*path.flip(0)[1:], *path[1:]])
-    return _timed(path[0], sorted(errors)[int(0.9 * (len(errors) - 1) + 0.5)], lambda: inverter(next(steps)))
+    return _timed(path[0], _high(np.concatenate(errors)), lambda: inverter(next(steps)))
 
 
 def _timed(

@@ -32,8 +32,10 @@ _FAILED = 0.5
 """A worst error of half the largest inverse: hardly better than answering zero."""
 _LEARNED = 0.1
 _PAIRS = 20_000
-_SAME = 1e-6
-"""Answers that are no farther apart, in units of the largest inverse, are one answer."""
+_SAME = 0.1
+"""Answers that are no farther apart, in units of the largest inverse 1/δ, are about one answer: inverses of opposite
+sign are 2/δ apart.
+"""
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,8 @@ def judge(tables: Tables) -> Judgement:
     )
     findings += [
         Finding(
-            f"{a}, n = {n}: from δ = {delta:g} downwards training ends at one answer for all matrices of the set; the "
-            "Lipschitz constants that are found there belong to the rest of the ball.",
+            f"{a}, n = {n} gives up from δ = {delta:g} downwards: all of its answers lie within {_SAME:g}/δ of one another, "
+            "where inverses are up to 2/δ apart.",
             "networks",
         )
         for a, n in names
@@ -186,7 +188,7 @@ def judge(tables: Tables) -> Judgement:
 
 
 def _given_up(rows: list[Row]) -> float | None:
-    """The largest δ from which on downwards all answers are the same."""
+    """The largest δ from which on downwards all answers are about the same."""
     same = [row["delta"] for row in rows if row["spread"] <= _SAME]
     varied = [row["delta"] for row in rows if row["spread"] > _SAME]
     below = [delta for delta in same if delta < min(varied, default=math.inf)]
@@ -242,7 +244,7 @@ NEAR_SINGULAR = Experiment(
                 Column("needed", "needed 1/δ²", ".2g"),
                 Column("observed", "found ≥", ".2g"),
                 Column("certified", "certified ≤", ".2g"),
-                Column("spread", "spread of the answers · δ", ".2g"),
+                Column("spread", "answers apart · δ", ".2g"),
                 Column("median_relative", "median error, relative", ".2g"),
                 Column("worst_relative", "worst error · δ", ".2f"),
                 Column("floor_relative", "floor · δ", ".2f"),
