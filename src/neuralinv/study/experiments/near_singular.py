@@ -177,8 +177,8 @@ def judge(tables: Tables) -> Judgement:
     )
     findings += [
         Finding(
-            f"{a}, n = {n} gives up from δ = {delta:g} downwards: all of its answers lie within {_SAME:g}/δ of one another, "
-            "where inverses are up to 2/δ apart.",
+            f"{a}, n = {n} gives up from δ = {delta:g} down: no answer is farther than {_SAME:g}/δ from the first, "
+            "while inverses are up to 2/δ apart.",
             "networks",
         )
         for a, n in names
