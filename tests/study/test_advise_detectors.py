@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuralinv.study.advise import smoothness
 from neuralinv.study.advise.conditioning import spectra
+from neuralinv.study.advise.iteration import iteration_errors, make_iteration
 from neuralinv.study.advise.paths import path_smoothness
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.sample import draw_sample
@@ -242,3 +243,23 @@ def test_features_of_everything_are_finite_numbers() -> None:
     assert {"log_n", "log_rounding", "log_polynomial", "log_guess", "log_rank_1", "dimension"} <= set(found)
     assert found["parameters"] == 2
     assert found["positive"] == 1
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_errors_of_the_iteration_are_known_from_the_spectra(positive: bool) -> None:
+    G = normal(40, 6, 6)
+    A = G @ G.mT + torch.eye(6, dtype=torch.float64) if positive else G + 4 * torch.eye(6, dtype=torch.float64)
+    found = spectra(A, tolerance=1e-14)
+    iteration = make_iteration(float(found.relative.min()), positive=positive)
+    assert iteration is not None
+    X, exact = iteration(A), torch.linalg.inv(A)
+    reached = torch.linalg.matrix_norm(X - exact) / torch.linalg.matrix_norm(exact)
+    torch.testing.assert_close(
+        iteration_errors(iteration, torch.from_numpy(found.relative)), reached, rtol=1e-4, atol=0
+    )
+
+
+def test_no_iteration_for_spectra_that_reach_too_close_to_zero() -> None:
+    assert make_iteration(1e-4, positive=True) is not None
+    assert make_iteration(1e-4, positive=False) is None
+    assert make_iteration(1e-6, positive=True) is None

@@ -79,8 +79,12 @@ def study(
             left.append(name)
             continue
         else:
-            with limited_threads(count):
-                found = _run(experiment, setting.value, seed)
+            try:
+                with limited_threads(count):
+                    found = _run(experiment, setting.value, seed)
+            except KeyboardInterrupt:
+                error_console.print(f"interrupted; what was finished lies in {out}: go on with --resume", markup=False)
+                raise typer.Exit(1) from None
             save_result(found, out)
         results[name] = found
         _show(console, experiment, found)

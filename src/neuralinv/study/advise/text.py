@@ -153,6 +153,8 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _quantiles(quantiles: Quantiles) -> str:
+    if quantiles.smallest == quantiles.largest:
+        return f"{quantiles.median:.1e}"
     return (
         f"{quantiles.median:.1e} (median); the middle 80 % in {quantiles.low:.1e} … {quantiles.high:.1e}; "
         f"{quantiles.smallest:.1e} … {quantiles.largest:.1e} in all"
