@@ -277,7 +277,8 @@ def draw(tables: Tables) -> Figure:
     """Draw the error against each axis at two condition numbers, against cost, and outside the set."""
     figure, axes = panels(3, rows=2, width=4.6)
     conditions = sorted({row["condition"] for row in tables["runs"]})
-    shown = conditions[len(conditions) // 3 :: 2] if len(conditions) > 2 else conditions
+    shown = (conditions[0], conditions[-1])
+    drawn = [row["median"] for row in tables["runs"] if row["condition"] in shown and row["architecture"] != _ITERATION]
     names = list(dict.fromkeys(row["architecture"] for row in tables["runs"]))
     for axis, ax in zip(_AXES, axes, strict=False):
         for k, name in enumerate(names):
@@ -287,7 +288,9 @@ def draw(tables: Tables) -> Figure:
                     label = f"{name}, κ ≤ {condition:g}"
                     ax.plot(list(line), list(line.values()), MARKERS[k] + style, color=PALETTE[k], label=label)
         label = {"steps": "training steps", "samples": "distinct matrices in training"}.get(axis, axis)
-        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="relative error, median")
+        # The same limits for all: what helps most can be seen, and a decade is always labelled.
+        limits = (min(0.05, *drawn) / 2, 2 * max(drawn))
+        ax.set(xscale="log", yscale="log", ylim=limits, xlabel=label, ylabel="relative error, median")
         ticks = sorted({x for name in names for x in _averaged(tables, name, shown[0], axis)})
         ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize="small")
         ax.minorticks_off()

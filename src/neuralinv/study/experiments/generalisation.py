@@ -226,8 +226,10 @@ def draw(tables: Tables) -> Figure:
             )
     middle.set(xlabel="scale of the matrices (trained at 1)", ylabel="relative error, median")
     right.set(xlabel="condition number (trained up to 10)", ylabel="relative error, median")
-    for axes in (left, middle, right):
+    left.set(xscale="log", ylim=(0, None))  # less than a decade: the logarithm would have no labels
+    for axes in (middle, right):
         axes.set(xscale="log", yscale="log")
+    for axes in (left, middle, right):
         axes.legend(frameon=False, fontsize="small")
     return figure
 
