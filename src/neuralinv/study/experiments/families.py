@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from neuralinv.dense import certified_inv, inv
 from neuralinv.dense.result import Source
@@ -29,7 +28,7 @@ from neuralinv.study.experiments.experiment import (
     decide,
 )
 from neuralinv.study.experiments.fitting import Recipe, answers, fit, from_pool, relative_errors
-from neuralinv.study.experiments.sets import unit_scale
+from neuralinv.study.experiments.sets import real_form, unit_scale
 from neuralinv.study.experiments.statistics import rank_correlation
 from neuralinv.study.intrinsic_dimension import as_points, two_nn
 from neuralinv.study.plots import BLUE, GREEN, ORANGE, panels
@@ -61,14 +60,6 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
         rows.append(_measure(FAMILIES[name], settings, seed))
         counter.done()
     return {"families": rows}
-
-
-def real_form(A: Tensor) -> Tensor:
-    """Write complex matrices ``(*batch, n, n)`` as real ones ``(*batch, 2n, 2n)``: inverses correspond, too."""
-    if not A.is_complex():
-        return A
-    top = torch.cat([A.real, -A.imag], -1)
-    return torch.cat([top, torch.cat([A.imag, A.real], -1)], -2)
 
 
 def _measure(family: Family, settings: Settings, seed: int) -> Row:
