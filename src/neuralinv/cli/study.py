@@ -14,6 +14,7 @@ from neuralinv.cli._calibration import calibrate_and_judge
 from neuralinv.cli._console import completing, error_console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli.bench import check_threads, probe, wide_console
+from neuralinv.io import FileError
 
 if TYPE_CHECKING:
     from neuralinv.study.experiments import Experiment, Result
@@ -185,10 +186,13 @@ def _write_pages(
     for name, result in results.items():
         save_result(result, data)
         write_page(experiments[name], result, pages)
-    stored = {
-        name: load_result(data, experiment)
-        for name, experiment in experiments.items()
-        if record_path(data, name).exists()
-    }
+    stored = dict(results)
+    for name, experiment in experiments.items():
+        if name in stored or not record_path(data, name).exists():
+            continue
+        try:
+            stored[name] = load_result(data, experiment)
+        except FileError as error:  # of an earlier version: what was measured now is written all the same
+            error_console.print(f"left out of the findings: {error}", markup=False)
     write_index(experiments, stored, pages)
     console.print(f"pages in {pages}", markup=False)
