@@ -175,8 +175,9 @@ def _steepest_points(function: Callable[[Tensor], Tensor], x: Tensor, *, seed: i
     # Evenly spread in distance from 0, so that the middle of the ball is not left out.
     away = torch.rand(members, _SCATTERED, 1, 1, generator=random, dtype=x.dtype)
     points = torch.cat([x, directions * away * _lengths(x).amax(1)[:, None, None, None]], 1)
-    values, pull = torch.func.vjp(function, points)
-    slope = _lengths(pull(torch.randn(values.shape, generator=random, dtype=values.dtype))[0]).nan_to_num(nan=0.0)
+    pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, points)[1]
+    probe = torch.randn(points.shape, generator=random, dtype=x.dtype)
+    slope = _lengths(pull(probe)[0]).nan_to_num(nan=0.0)
     chosen = slope.topk(batch, dim=1).indices
     return points.gather(1, chosen[..., None, None].expand(-1, -1, n, n)).detach()
 
