@@ -49,3 +49,25 @@ def test_mistakes_are_told_in_one_line(
     result = neuralinv("advise", *filled)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_function_of_a_module_in_this_folder(
+    neuralinv: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "advise_on_me.py").write_text(
+        "import torch\nnumber = 3\n"
+        "def curve(t):\n    return 3 * torch.eye(4) + t[:, :1, None].sin() * torch.ones(4, 4)\n"
+    )
+    np.save("theta.npy", np.linspace(0, 1, 60))
+    result = neuralinv("advise", "advise_on_me:curve", "--parameters", "theta.npy")
+    assert result.exit_code == 0
+    assert "60 of 4×4" in result.stdout
+    for reference, message in (
+        ("advise_on_me:number", "advise_on_me holds no function number"),
+        ("nowhere_at_all:f", "importing nowhere_at_all raised ModuleNotFoundError"),
+        ("advise_on_me:curve", "a function comes with parameters"),
+    ):
+        result = neuralinv("advise", reference)
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from neuralinv.study.advise import smoothness
 from neuralinv.study.advise.conditioning import spectra
+from neuralinv.study.advise.iteration import iteration_errors, make_iteration
 from neuralinv.study.advise.paths import path_smoothness
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.sample import draw_sample
-from neuralinv.study.advise.sample_dimension import distances, intrinsic_dimension
 from neuralinv.study.advise.source import open_source
 from neuralinv.study.advise.structure import Structure, find_structure
 
@@ -146,15 +146,20 @@ def test_names_of_structure() -> None:
 def test_intrinsic_dimension(dimension: int) -> None:
     theta = torch.rand(256, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     points = torch.cat([torch.sin(theta), theta @ normal(dimension, 20)], 1)
-    assert intrinsic_dimension(distances(points)) == pytest.approx(dimension, rel=0.25)
+    found = properties(
+        4 * torch.eye(6, dtype=torch.float64) + torch.nn.functional.pad(points, (0, 16 - dimension)).reshape(-1, 6, 6)
+    )
+    assert found.likeness is not None
+    assert found.likeness.dimension == pytest.approx(dimension, rel=0.25)
 
 
 def test_intrinsic_dimension_of_copies_and_of_few() -> None:
-    copies = torch.ones(100, 4, dtype=torch.float64)
-    assert intrinsic_dimension(distances(copies)) == 0
-    assert math.isnan(intrinsic_dimension(distances(normal(20, 4))))
-    twice = normal(100, 4).repeat(2, 1)
-    assert intrinsic_dimension(distances(twice)) == pytest.approx(intrinsic_dimension(distances(twice[:100])))
+    copies = properties(torch.eye(3, dtype=torch.float64).repeat(100, 1, 1)).likeness
+    few = properties(normal(18, 3, 3)).likeness
+    assert copies is not None
+    assert few is not None
+    assert copies.dimension == 0
+    assert math.isnan(few.dimension)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -238,3 +243,23 @@ def test_features_of_everything_are_finite_numbers() -> None:
     assert {"log_n", "log_rounding", "log_polynomial", "log_guess", "log_rank_1", "dimension"} <= set(found)
     assert found["parameters"] == 2
     assert found["positive"] == 1
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_errors_of_the_iteration_are_known_from_the_spectra(positive: bool) -> None:
+    G = normal(40, 6, 6)
+    A = G @ G.mT + torch.eye(6, dtype=torch.float64) if positive else G + 4 * torch.eye(6, dtype=torch.float64)
+    found = spectra(A, tolerance=1e-14)
+    iteration = make_iteration(float(found.relative.min()), positive=positive)
+    assert iteration is not None
+    X, exact = iteration(A), torch.linalg.inv(A)
+    reached = torch.linalg.matrix_norm(X - exact) / torch.linalg.matrix_norm(exact)
+    torch.testing.assert_close(
+        iteration_errors(iteration, torch.from_numpy(found.relative)), reached, rtol=1e-4, atol=0
+    )
+
+
+def test_no_iteration_for_spectra_that_reach_too_close_to_zero() -> None:
+    assert make_iteration(1e-4, positive=True) is not None
+    assert make_iteration(1e-4, positive=False) is None
+    assert make_iteration(1e-6, positive=True) is None

@@ -17,7 +17,6 @@ from neuralinv.study.advise.measurement import Measured
 from neuralinv.study.advise.paired_times import time_beside
 from neuralinv.study.advise.prediction import Case, Prediction, Predictor
 from neuralinv.study.advise.ranking import order_of
-from neuralinv.study.advise.truth import Truth
 
 
 def case(n: float, rounding: float, error: float, ratio: float = 2.0, *, family: str = "a", double: float = 0) -> Case:
@@ -165,22 +164,6 @@ def test_errors_reached_are_true_errors() -> None:
     assert 1e-17 < found["exact"].error < 1e-14
     assert 1e-17 < found["block_tridiagonal"].error < 1e-14
     assert 1e-9 < found["sequence"].error < 1e-1
-
-
-def test_truth_is_more_accurate_than_double_precision() -> None:
-    # Exact inverses of integers: Hilbert's matrix times an integer matrix has none, a unimodular one has.
-    L = torch.tril(torch.randint(-3, 4, (20, 8, 8), generator=torch.Generator().manual_seed(0))).double()
-    L.diagonal(dim1=-2, dim2=-1).fill_(1)
-    A = L @ L.mT
-    exact = np.round(np.linalg.inv(A.numpy()))
-    assert np.array_equal(A.numpy() @ exact, np.broadcast_to(np.eye(8), A.shape))
-    assert Truth(A).error(torch.from_numpy(exact)) < 1e-17
-    off = torch.from_numpy(exact * (1 + 1e-12))
-    assert Truth(A).error(off) == pytest.approx(1e-12, rel=1e-3)
-    b = A.sum(-1)
-    assert Truth(A).solution_error(torch.full((20, 8), 1 + 1e-9, dtype=torch.float64), b) == pytest.approx(
-        1e-9, rel=1e-3
-    )
 
 
 def test_paired_times_count_calls() -> None:

@@ -17,10 +17,10 @@ from neuralinv.study.experiments import EXPERIMENTS, Outcome, Result
 from neuralinv.study.experiments.break_even import winners
 from neuralinv.study.experiments.certification import wrong_answers
 from neuralinv.study.experiments.experiment import Tables
-from neuralinv.study.experiments.families import real_form
 from neuralinv.study.experiments.generalisation import Settings as StaticSettings
 from neuralinv.study.experiments.generalisation import block, static_set
 from neuralinv.study.experiments.records import load_result, record_path, save_result
+from neuralinv.study.experiments.sets import real_form
 from neuralinv.study.oracle import reference_inverse
 from neuralinv.study.pages import shown_rows
 

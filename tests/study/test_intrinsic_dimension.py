@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from neuralinv.families import get_family
-from neuralinv.study.intrinsic_dimension import as_points, levina_bickel, neighbour_distances, two_nn
+from neuralinv.study.intrinsic_dimension import Dimension, as_points, levina_bickel, neighbour_distances, two_nn
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
 @pytest.mark.parametrize("estimate", [two_nn, levina_bickel])
-def test_curved_images_of_a_cube_have_its_dimension(d: int, estimate: object) -> None:
+def test_curved_images_of_a_cube_have_its_dimension(d: int, estimate: Callable[..., Dimension]) -> None:
     random = np.random.default_rng(d)
     inside = random.uniform(size=(1500, d)) @ random.standard_normal((d, 12))
-    found = estimate(np.concatenate([inside, np.sin(inside)], 1))  # type: ignore[operator]
+    found = estimate(np.concatenate([inside, np.sin(inside)], 1))
     assert found.value == pytest.approx(d, rel=0.15)
     assert found.low < found.value < found.high
     assert found.points == 1500
@@ -26,9 +28,10 @@ def test_a_family_of_two_parameters_has_two_dimensions() -> None:
     assert two_nn(as_points(A)).value == pytest.approx(2, abs=0.3)
 
 
-def test_duplicates_count_once() -> None:
+@pytest.mark.parametrize("estimate", [two_nn, levina_bickel])
+def test_duplicates_count_once(estimate: Callable[..., Dimension]) -> None:
     points = np.random.default_rng(0).standard_normal((300, 3))
-    assert two_nn(np.concatenate([points, points])).value == pytest.approx(two_nn(points).value)
+    assert estimate(np.concatenate([points, points])).value == pytest.approx(estimate(points).value)
 
 
 def test_complex_matrices_have_twice_the_coordinates() -> None:
@@ -54,5 +57,5 @@ def test_refusals() -> None:
         two_nn(np.zeros((100, 3)))
     with pytest.raises(ValueError, match="all finite"):
         two_nn(np.where(points > 1, np.nan, points))
-    with pytest.raises(ValueError, match="expected at least 3"):
-        levina_bickel(points, neighbours=2)
+    with pytest.raises(ValueError, match="of at least 3"):
+        levina_bickel(points, neighbours=(2, 10))

@@ -67,6 +67,15 @@ def test_observed_constant_of_a_linear_map_is_its_norm() -> None:
     assert float(found) == pytest.approx(float(torch.linalg.matrix_norm(M, 2)), rel=1e-6)
 
 
+def test_search_leaves_a_region_behind_in_which_the_map_is_constant() -> None:
+    # Constant for entries above 0.2 on average, as a network whose last units are off on its training set.
+    starts = torch.ones(2, 4, 2, 2, dtype=torch.float64)
+    slope = torch.tensor([1.0, 5.0], dtype=torch.float64)[:, None, None, None]
+    found = observed_constant(lambda A: slope * (A.mean((-2, -1), keepdim=True) - 0.2).clamp(max=0) + 0 * A, starts)
+    # The mean's gradient has the norm 1/2, and fills four entries of the answer.
+    torch.testing.assert_close(found, torch.tensor([1.0, 5.0], dtype=torch.float64), rtol=1e-6, atol=0)
+
+
 def test_observed_constant_of_a_constant_map_is_zero() -> None:
     starts = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert float(observed_constant(lambda A: 0 * A, starts, steps=3)) == 0

@@ -117,3 +117,25 @@ def test_the_referee_takes_complex_matrices_and_refuses_nan() -> None:
     assert reference_inverse(A).uncertainty[0] < 1e-15
     with pytest.raises(ValueError, match="expected finite ones"):
         reference_inverse(np.array([[[np.nan]]]))
+
+
+def test_distances_from_the_reference_are_finer_than_double_precision() -> None:
+    # Products of unit triangular integer matrices have integer inverses.
+    random = np.random.default_rng(0)
+    L = np.tril(random.integers(-3, 4, (20, 8, 8)), -1) + np.eye(8)
+    A = L @ L.swapaxes(1, 2)
+    exact = np.round(np.linalg.inv(A))
+    assert np.array_equal(A @ exact, np.broadcast_to(np.eye(8), A.shape))
+    reference = reference_inverse(A)
+    assert (reference.distances(exact) <= reference.uncertainty).all()
+    assert reference.distances(exact).max() < 1e-16
+    np.testing.assert_allclose(reference.distances(exact * (1 + 1e-12)), 1e-12, rtol=1e-3)
+    np.testing.assert_allclose(reference.solution_distances(np.full((20, 8), 1 + 1e-9), A.sum(-1)), 1e-9, rtol=1e-3)
+
+
+def test_no_distance_is_told_where_the_reference_says_nothing() -> None:
+    A = np.stack([np.eye(2), np.ones((2, 2)), np.eye(2)])
+    reference = reference_inverse(A)
+    X = np.stack([np.eye(2), np.eye(2), np.full((2, 2), np.nan)])
+    assert reference.distances(X).tolist() == [0, np.inf, np.inf]
+    assert reference.solution_distances(np.ones((3, 2)), np.ones((3, 2))).tolist() == [0, np.inf, 0]

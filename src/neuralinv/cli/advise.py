@@ -10,12 +10,17 @@ import typer
 from neuralinv.cli._calibration import show_honesty
 from neuralinv.cli._console import console
 from neuralinv.cli._durations import parse_duration
+from neuralinv.cli._functions import find_function
 from neuralinv.io import atomic_path
 
 
 def advise(
     matrices: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Matrices: .mx, .npy (of any size), .npz, .mtx or .csv.")
+        str | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Matrices: .mx, .npy (of any size), .npz, .mtx or .csv; or module:function of --parameters.",
+        ),
     ] = None,
     parameters: Annotated[Path | None, typer.Option(help="One row for each matrix, .npy or .csv.")] = None,
     rtol: Annotated[
@@ -61,7 +66,7 @@ def advise(
             with atomic_path(path, probe=True):
                 pass
     advice = ask(
-        matrices,
+        find_function(matrices) or matrices,
         parameters,
         rtol=rtol,
         proof=proof,

@@ -14,6 +14,7 @@ from neuralinv.cli._calibration import calibrate_and_judge
 from neuralinv.cli._console import completing, error_console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli.bench import check_threads, probe, wide_console
+from neuralinv.io import FileError
 
 if TYPE_CHECKING:
     from neuralinv.study.experiments import Experiment, Result
@@ -79,8 +80,12 @@ def study(
             left.append(name)
             continue
         else:
-            with limited_threads(count):
-                found = _run(experiment, setting.value, seed)
+            try:
+                with limited_threads(count):
+                    found = _run(experiment, setting.value, seed)
+            except KeyboardInterrupt:
+                error_console.print(f"interrupted; what was finished lies in {out}: go on with --resume", markup=False)
+                raise typer.Exit(1) from None
             save_result(found, out)
         results[name] = found
         _show(console, experiment, found)
@@ -153,18 +158,22 @@ def _summarise(
 ) -> None:
     from neuralinv.measuring.formatting import plain_table
 
-    table = plain_table("experiment", "verdict", "processor time")
+    table = plain_table("experiment", "verdict", "time", "processor time")
     for name in chosen:
         if name in results:
             result = results[name]
-            table.add_row(
-                name, result.judgement.outcome.value, f"{result.cpu_seconds:.0f} s" if result.cpu_seconds else "–"
-            )
+            table.add_row(name, result.judgement.outcome.value, *_times(result.seconds, result.cpu_seconds))
         else:
-            table.add_row(name, "not run: the budget is spent", "–")
+            table.add_row(name, "not run: the budget is spent", "–", "–")
+    total = results.values()
+    table.add_row("together", "", *_times(sum(r.seconds for r in total), sum(r.cpu_seconds for r in total)))
     console.print(table)
     if left:
         console.print(f"run the rest with `neuralinv study {' '.join(left)}`, or add --resume", markup=False)
+
+
+def _times(*seconds: float) -> list[str]:
+    return [f"{value:.0f} s" if value else "–" for value in seconds]
 
 
 def _write_pages(
@@ -177,10 +186,13 @@ def _write_pages(
     for name, result in results.items():
         save_result(result, data)
         write_page(experiments[name], result, pages)
-    stored = {
-        name: load_result(data, experiment)
-        for name, experiment in experiments.items()
-        if record_path(data, name).exists()
-    }
+    stored = dict(results)
+    for name, experiment in experiments.items():
+        if name in stored or not record_path(data, name).exists():
+            continue
+        try:
+            stored[name] = load_result(data, experiment)
+        except FileError as error:  # of an earlier version: what was measured now is written all the same
+            error_console.print(f"left out of the findings: {error}", markup=False)
     write_index(experiments, stored, pages)
     console.print(f"pages in {pages}", markup=False)

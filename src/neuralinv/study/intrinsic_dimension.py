@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,22 +59,22 @@ def two_nn(points: NDArray[Any], *, discard: float = _DISCARDED, seed: int = 0) 
     information*, Scientific Reports 7, 12140, doi:10.1038/s41598-017-11873-y.
     """
     distances = neighbour_distances(points, 2)
-    log_mu = np.sort(np.log(distances[:, 1] / distances[:, 0]))
-    return _with_interval(log_mu, lambda sorted_values: _slope(sorted_values, discard), seed)
+    log_mu = np.log(distances[:, 1] / distances[:, 0])
+    return _with_interval(log_mu, lambda values: _slope(np.sort(values), discard), seed)
 
 
-def levina_bickel(points: NDArray[Any], *, neighbours: int = 10, seed: int = 0) -> Dimension:
+def levina_bickel(points: NDArray[Any], *, neighbours: tuple[int, int] = (5, 10), seed: int = 0) -> Dimension:
     """Estimate the intrinsic dimension by maximum likelihood over more neighbours, which smooths noise.
 
-    The mean over points of ``Σ_j log(r_k/r_j)/(k − 1)``, whose expectation is 1/d, is inverted (MacKay and
-    Ghahramani's correction).
+    The mean over points of ``Σ_{j<k} log(r_k/r_j)/(k − 1)``, whose expectation is 1/d, is inverted (MacKay and
+    Ghahramani's correction); the estimate is the mean over k.
 
     Parameters
     ----------
     points
         Shape ``(count, coordinates)``, real and finite; duplicates count once.
     neighbours
-        k, at least 3.
+        Smallest and largest k, at least 3.
     seed
         Of the bootstrap behind the interval.
 
@@ -87,11 +88,14 @@ def levina_bickel(points: NDArray[Any], *, neighbours: int = 10, seed: int = 0) 
     Levina & Bickel 2004, *Maximum likelihood estimation of intrinsic dimension*, NeurIPS 17; MacKay & Ghahramani 2005,
     comments on it.
     """
-    if neighbours < 3:
-        raise ValueError(f"neighbours = {neighbours}: expected at least 3")
-    distances = neighbour_distances(points, neighbours)
-    inverse = np.log(distances[:, -1:] / distances[:, :-1]).sum(1) / (neighbours - 1)
-    return _with_interval(inverse, lambda values: float(1 / max(float(np.mean(values)), 1e-12)), seed)
+    fewest, most = neighbours
+    if not 3 <= fewest <= most:
+        raise ValueError(f"neighbours = {neighbours}: expected (smallest, largest) of at least 3")
+    logarithms = np.log(neighbour_distances(points, most))
+    inverse = np.stack(
+        [(logarithms[:, k - 1 : k] - logarithms[:, : k - 1]).mean(1) for k in range(fewest, most + 1)], -1
+    )
+    return _with_interval(inverse, lambda values: float((1 / values.mean(0).clip(min=1e-12)).mean()), seed)
 
 
 def as_points(matrices: Tensor) -> NDArray[np.float64]:
@@ -130,8 +134,11 @@ def _slope(log_mu: NDArray[np.float64], discard: float) -> float:
     return float((x @ y) / max(float(x @ x), np.finfo(float).tiny))
 
 
-def _with_interval(values: NDArray[np.float64], estimate: Any, seed: int) -> Dimension:
+def _with_interval(
+    values: NDArray[np.float64], estimate: Callable[[NDArray[np.float64]], float], seed: int
+) -> Dimension:
+    """Bootstrap over points: ``values`` have one row for each."""
     random = np.random.default_rng(seed)
-    drawn = [estimate(np.sort(random.choice(values, len(values)))) for _ in range(_RESAMPLES)]
+    drawn = [estimate(random.choice(values, len(values))) for _ in range(_RESAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Dimension(estimate(values), float(low), float(high), len(values))

@@ -33,6 +33,8 @@ _ROUNDING = 1e-9
 """Relative allowance for the rounding of singular values in float64, far above it."""
 _SMALLEST_STEP = 1e-6
 """Shorter secants would measure rounding errors."""
+_SCATTERED = 4096
+"""Random points among which a search leaves constant regions behind."""
 _FLAT = 1e-30
 """A quotient below this has no logarithm worth climbing."""
 
@@ -113,12 +115,16 @@ def _norms(weight: Tensor) -> Tensor:
 
 
 def observed_constant(
-    function: Callable[[Tensor], Tensor], starts: Tensor, *, steps: int = 60, radius: float = math.inf
+    function: Callable[[Tensor], Tensor], starts: Tensor, *, steps: int = 60, radius: float = math.inf, seed: int = 0
 ) -> Tensor:
     """Return the largest quotient ``‖f(x) − f(y)‖ / ‖x − y‖`` that gradient ascent on pairs finds: a lower bound.
 
     Each start x is first given the direction in which f changes most there (power iteration on ``JᵀJ``); then both
     points climb. ReLU networks are piecewise linear, so that the norm of a Jacobian has no gradient, but secants have.
+
+    Where all units of a layer are off, f is constant, and there is nothing to climb: a network that has given up
+    answers the same for every start. So half of the starts give way to those points, among the starts and many random
+    ones in the ball, at which f changes most. A result of 0 says that f was found constant around all of them.
 
     Parameters
     ----------
@@ -129,13 +135,17 @@ def observed_constant(
     steps
         Of the ascent.
     radius
-        Points stay in the Frobenius ball of this radius.
+        Points stay in the Frobenius ball of this radius; random ones come from the ball that holds the starts.
+    seed
+        Of the random points.
 
     Returns
     -------
     Shape ``(members,)``: every value is attained by a pair in the ball.
     """
     x = _into_ball(starts.detach(), radius)
+    half = (x.shape[1] + 1) // 2
+    x = torch.cat([x[:, :half], _steepest_points(function, x, seed=seed)[:, :half]], 1)
     v = _steepest_directions(function, x)
     length = torch.logspace(-4, -0.5, x.shape[1], dtype=x.dtype)[None, :, None, None]
     y = _into_ball(x + length * v, radius)
@@ -153,6 +163,23 @@ def observed_constant(
             for point, gradient in zip((x, y), gradients, strict=True)
         )
     return best
+
+
+def _steepest_points(function: Callable[[Tensor], Tensor], x: Tensor, *, seed: int) -> Tensor:
+    """Return as many points as in ``x``, of those and many random ones in the ball that holds them: where f changes
+    most, measured by ``‖Jᵀr‖`` for a random r.
+    """
+    random = torch.Generator().manual_seed(seed)
+    members, batch, n, _ = x.shape
+    directions = _unit(torch.randn(members, _SCATTERED, n, n, generator=random, dtype=x.dtype))
+    # Evenly spread in distance from 0, so that the middle of the ball is not left out.
+    away = torch.rand(members, _SCATTERED, 1, 1, generator=random, dtype=x.dtype)
+    points = torch.cat([x, directions * away * _lengths(x).amax(1)[:, None, None, None]], 1)
+    pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, points)[1]
+    probe = torch.randn(points.shape, generator=random, dtype=x.dtype)
+    slope = _lengths(pull(probe)[0]).nan_to_num(nan=0.0)
+    chosen = slope.topk(batch, dim=1).indices
+    return points.gather(1, chosen[..., None, None].expand(-1, -1, n, n)).detach()
 
 
 def _steepest_directions(function: Callable[[Tensor], Tensor], x: Tensor, rounds: int = 8) -> Tensor:

@@ -23,16 +23,33 @@ class Reference:
     inverse: NDArray[Any]
     uncertainty: NDArray[np.float64]
 
+    def distances(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return ``‖X − W‖_F / ‖W‖_F`` for the reference W: the error of answers ``(count, n, n)`` up to its own.
+
+        Infinite where an answer is not finite, or the reference says nothing.
+        """
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            found = _norms(X.astype(self.inverse.dtype) - self.inverse) / _norms(self.inverse)
+        return self._where_known(found)
+
+    def solution_distances(self, x: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the same for solutions ``x`` of ``A x = b``, each ``(count, n)``: relative to the exact ones."""
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            exact = (self.inverse @ b.astype(self.inverse.dtype)[..., None])[..., 0]
+            found = _norms((x - exact)[..., None]) / _norms(exact[..., None])
+        return self._where_known(found)
+
+    def _where_known(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isfinite(found) & (self.uncertainty < _USELESS), found, np.inf)
+
     def errors(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return bounds ``low ≤ ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F ≤ high`` for answers ``(count, n, n)``; NaN answers: infinity.
 
         With the reference W and ``‖A⁻¹ − W‖_F ≤ u ‖W‖_F``, the distance of X from ``A⁻¹`` is that from W up to
         ``u ‖W‖_F``, and ``‖A⁻¹‖_F`` is ``‖W‖_F`` up to a factor ``1 ± u``. Where u is infinite, low is 0.
         """
-        norm = _norms(self.inverse)
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            distance = _norms(X.astype(self.inverse.dtype) - self.inverse) / norm
-            u = self.uncertainty
+        distance, u = self.distances(X), self.uncertainty
+        with np.errstate(invalid="ignore"):
             low = np.where(u < _USELESS, np.maximum(0, distance - u) / (1 + u), 0.0)
             high = np.where(u < _USELESS, (distance + u) / (1 - u), np.inf)
         unusable = ~np.isfinite(X).reshape(len(X), -1).all(1)
@@ -58,7 +75,10 @@ def reference_inverse(A: NDArray[Any]) -> Reference:
     W = np.stack([_start(matrix) for matrix in A]).astype(wide.dtype) if len(A) else wide.copy()
     with np.errstate(invalid="ignore", over="ignore"):
         for _ in range(_STEPS):
-            W = W + _product(W, identity - _product(wide, W))
+            residual = identity - _product(wide, W)
+            W = W + _product(W, residual)
+            if not (_norms(residual) ** 2 > np.finfo(np.longdouble).eps).any():
+                break  # the step has squared them: the rest is rounding; and where there is no number, none comes
         roundoff = 4 * (A.shape[1] + 2) * float(np.finfo(np.longdouble).eps)
         rho = _norms(identity - _product(wide, W)) + roundoff * (_norms(wide) * _norms(W) + np.sqrt(A.shape[1]))
         uncertainty = np.where(rho < _USELESS, rho / (1 - np.minimum(rho, _USELESS)), np.inf)

@@ -2,82 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from neuralinv.dense.certified import DEFAULT_RTOL, check_arguments
-from neuralinv.io.plain_json import finite
 from neuralinv.study.advise.prediction import Calibration, Predictor, read_calibration
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.ranking import Option, rank_options
+from neuralinv.study.advise.record import Record
 from neuralinv.study.advise.sample import COUNT, draw_sample
 from neuralinv.study.advise.source import Matrices, Source, open_source
 from neuralinv.study.advise.trial import Trial, try_options
 from neuralinv.study.advise.warning_texts import warnings_for
 
 
-@dataclass(frozen=True)
-class Advice:
-    """What to do about the inverses of given matrices; ``print`` shows it.
-
-    Attributes
-    ----------
-    properties
-        What the sample is like.
-    rtol, proof
-        The relative error asked for, and whether every answer must carry a bound.
-    options
-        The recommended one first; see :func:`~neuralinv.study.advise.ranking.rank_options`.
-    warnings
-        What the reader should know, a sentence each.
-    machine
-        Where the calibration was measured.
-    trials
-        Predicted against reached, if something was tried.
+class Advice(Record):
+    """What to do about the inverses of given matrices; ``print`` shows it. Attributes are those of
+    :class:`~neuralinv.study.advise.record.Record`.
     """
-
-    properties: Properties
-    rtol: float
-    proof: bool
-    options: tuple[Option, ...]
-    warnings: tuple[str, ...]
-    machine: str
-    trials: tuple[Trial, ...] = ()
-
-    @property
-    def recommended(self) -> Option:
-        """The option to take."""
-        return self.options[0]
-
-    @property
-    def train(self) -> bool:
-        """Whether anything should be trained."""
-        return self.recommended.trained
 
     def __str__(self) -> str:
         from neuralinv.study.advise.text import as_text
 
         return as_text(self)
-
-    def to_json(self) -> str:
-        """Return everything as JSON; what is not finite becomes null."""
-        document = {
-            "version": 1,
-            "recommended": self.recommended.name,
-            "train": self.train,
-            **{name: value for name, value in asdict(self).items() if name != "options"},
-            "options": [
-                {**asdict(option), "break_even": option.prediction.break_even if option.prediction else math.nan}
-                for option in self.options
-            ],
-        }
-        return json.dumps(finite(document), indent=2, ensure_ascii=False)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write a page with tables and plots, in one file that needs no other, whole or not at all.

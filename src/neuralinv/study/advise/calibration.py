@@ -26,7 +26,7 @@ from neuralinv.study.advise.sample import COUNT, draw_sample
 from neuralinv.study.advise.source import Source, open_source
 
 SIZES = (2, 3, 4, 8, 16, 32, 64)
-BUDGET = 720.0
+BUDGET = 480.0
 _LARGE = 128
 """Beyond the bar's sizes, for parametric families: where learning may pay."""
 _TEST_ELEMENTS = 1 << 17
@@ -59,7 +59,8 @@ def settings(families: tuple[str, ...] | None = None, sizes: tuple[int, ...] = S
                 continue
             single, double = (torch.complex64, torch.complex128) if family.complex else (torch.float32, torch.float64)
             yield Setting(name, size, single, False)
-            yield Setting(name, size, double, False)
+            if size <= max(SIZES):
+                yield Setting(name, size, double, False)
             yield Setting(name, size, double if (index + size.bit_length()) % 2 else single, True)
 
 

@@ -49,7 +49,7 @@ class Spectra:
         ``σ_n``: the distance to the nearest singular matrix in the 2-norm (Eckart & Young; Higham, *Accuracy and
         Stability of Numerical Algorithms*, 2nd ed., §6.2).
     relative
-        Smallest singular value over ``s = √(‖A‖₁ ‖A‖_∞)``, which is what an iteration sees.
+        Singular values over ``s = √(‖A‖₁ ‖A‖_∞)``, descending, ``(rows, n)``: what an iteration sees.
     """
 
     rows: NDArray[np.int64]
@@ -83,7 +83,7 @@ def spectra(A: Tensor, *, tolerance: float) -> Spectra:
     largest, smallest = singular_values[:, 0], singular_values[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         condition = np.where(smallest > 0, largest / smallest, np.inf)
-        relative = np.nan_to_num(smallest / relative_scale(chosen).real.numpy()[:, 0, 0])
+        relative = np.nan_to_num(singular_values / relative_scale(chosen).real.numpy()[:, 0])
     return Spectra(rows, symmetry, condition, smallest, relative)
 
 

@@ -21,7 +21,7 @@ _RATE = 2e-3
 _CLIP = 1.0
 _CONFIG = {"architecture": "resnet", "hidden": 64, "depth": 2}
 _SMALL = {"architecture": "gated"}
-_LARGEST_GATED = 4
+LARGEST_GATED = 4
 
 
 class Trained(NamedTuple):
@@ -53,7 +53,7 @@ def train_network(
         Fixes weights and batches; torch's global generator stays as it is.
     """
     n = matrices.shape[-1]
-    config = ModelConfig(size=n, **(_SMALL if n <= _LARGEST_GATED else _CONFIG))
+    config = ModelConfig(size=n, **(_SMALL if n <= LARGEST_GATED else _CONFIG))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = InverseNetwork(config)

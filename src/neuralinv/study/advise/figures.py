@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuralinv.study.advise.advice import Advice
 from neuralinv.study.advise.prediction import Prediction
 from neuralinv.study.advise.ranking import NOTHING
+from neuralinv.study.advise.record import Record
 from neuralinv.study.plots import BLUE, GREEN, GREY, ORANGE, RED, new_figure
 
 
-def predicted_times(advice: Advice) -> Figure:
+def predicted_times(advice: Record) -> Figure:
     """Plot the time of each option over the exact kernel's, with the interval that holds nine of ten."""
     figure, axes = new_figure()
     rows = _rows(advice)
@@ -25,7 +25,7 @@ def predicted_times(advice: Advice) -> Figure:
     return figure
 
 
-def predicted_errors(advice: Advice) -> Figure:
+def predicted_errors(advice: Record) -> Figure:
     """Plot the error of each option, with the interval that holds nine of ten, beside the tolerance."""
     figure, axes = new_figure()
     rows = _rows(advice)
@@ -62,7 +62,7 @@ def polynomial_errors(errors: Mapping[int, float]) -> Figure:
 _Row = tuple[str, Prediction, bool]
 
 
-def _rows(advice: Advice) -> list[_Row]:
+def _rows(advice: Record) -> list[_Row]:
     """What can be drawn, the recommended option first."""
     return [
         (o.title, o.prediction, o.trained) for o in advice.options if o.prediction is not None and o.name != NOTHING

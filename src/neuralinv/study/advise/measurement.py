@@ -7,24 +7,31 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import cycle
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-import neuralinv as ni
+from neuralinv.block_tridiagonal import BlockTridiagonal
+from neuralinv.dense import SequenceInverter, certified_inv, inv_ex, solve_ex
+from neuralinv.dense.scaling import widen
 from neuralinv.families import MatrixFunction
+from neuralinv.learned import fit_parametric
 from neuralinv.study.advise.direct_network import STEPS, train_network
+from neuralinv.study.advise.iteration import make_iteration
 from neuralinv.study.advise.methods import METHODS, SNAPSHOTS
 from neuralinv.study.advise.paired_times import time_beside
 from neuralinv.study.advise.properties import Properties
-from neuralinv.study.advise.truth import Truth
+from neuralinv.study.oracle import Reference, reference_inverse
 
 _JUDGED = 64
+_JUDGED_SEQUENCES = 32
+"""At each step: there are many steps."""
 _SLOW_JUDGED = 1 << 22
-_MARGIN = 0.8
-"""Of the smallest relative eigenvalue seen: those to come may be a little smaller."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,20 @@ class Problem:
     test: Tensor
     test_parameters: Tensor | None
     path: Tensor | None = None
+
+    @cached_property
+    def judged(self) -> Tensor:
+        """As many of the test matrices as are quickly inverted in extended precision."""
+        return _judged(self.test)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Their inverses, the same for every option."""
+        return _reference(self.judged)
+
+    def error(self, X: Tensor) -> float:
+        """Return the relative error of inverses of :attr:`judged`, 90 % quantile."""
+        return _high(self.reference.distances(_wide(X)))
 
 
 @dataclass(frozen=True)
@@ -98,20 +119,20 @@ def measure(name: str, problem: Problem, *, budget: float = math.inf) -> Measure
 
 def _exact(problem: Problem, budget: float) -> Measured:
     # The ratio is 1 by definition: what else a measurement finds is noise.
-    return replace(_answers(problem, lambda A: ni.inv_ex(A)[0]), ratio=1.0)
+    return replace(_answers(problem, lambda A: inv_ex(A)[0]), ratio=1.0)
 
 
 def _positive(problem: Problem, budget: float) -> Measured:
-    return _answers(problem, lambda A: ni.inv_ex(A, assume_a="pos")[0])
+    return _answers(problem, lambda A: inv_ex(A, assume_a="pos")[0])
 
 
 def _certified(problem: Problem, budget: float) -> Measured:
-    return _answers(problem, lambda A: ni.certified_inv(A, rtol=problem.rtol, on_singular="nan").inverse)
+    return _answers(problem, lambda A: certified_inv(A, rtol=problem.rtol, on_singular="nan").inverse)
 
 
 def _answers(problem: Problem, inverse: Callable[[Tensor], Tensor]) -> Measured:
-    some = _judged(problem.test)
-    return _timed(problem.test, Truth(some).error(inverse(some)), lambda: inverse(problem.test))
+    error = problem.error(inverse(problem.judged))
+    return _timed(problem.test, error, lambda: inverse(problem.test))
 
 
 def _block_tridiagonal(problem: Problem, budget: float) -> Measured:
@@ -124,13 +145,14 @@ def _block_tridiagonal(problem: Problem, budget: float) -> Measured:
     sequence = b.reshape(count, n // block, block)
 
     def solve() -> Tensor:
-        x: Tensor = ni.BlockTridiagonal(diag, lower).solve(sequence)
+        x: Tensor = BlockTridiagonal(diag, lower).solve(sequence)
         return x
 
-    some = _judged(A)
-    error = Truth(some).solution_error(solve().reshape(count, n)[: len(some)], b[: len(some)])
+    few = len(problem.judged)
+    x = solve().reshape(count, n)
+    error = _high(problem.reference.solution_distances(_wide(x[:few]), _wide(b[:few])))
     column = b[..., None]
-    return _timed(A, error, solve, lambda: ni.solve_ex(A, column))
+    return _timed(A, error, solve, lambda: solve_ex(A, column))
 
 
 def _parametric(problem: Problem, budget: float) -> Measured:
@@ -140,17 +162,14 @@ def _parametric(problem: Problem, budget: float) -> Measured:
     dtype = problem.test.dtype
     started = time.perf_counter()
     if problem.function is not None:
-        model = ni.learned.fit_parametric(
-            problem.function, ranges=ranges, rtol=problem.rtol, dtype=dtype, snapshots=SNAPSHOTS
-        )
+        model = fit_parametric(problem.function, ranges=ranges, rtol=problem.rtol, dtype=dtype, snapshots=SNAPSHOTS)
     else:
         assert problem.training_parameters is not None
-        model = ni.learned.fit_parametric(
+        model = fit_parametric(
             (problem.training_parameters, problem.training), ranges=ranges, rtol=problem.rtol, dtype=dtype
         )
     spent = time.perf_counter() - started
-    some = _judged(problem.test)
-    error = Truth(some).error(model.propose(theta[: len(some)]))
+    error = problem.error(model.propose(theta[: len(problem.judged)]))
     return _timed(problem.test, error, lambda: model.inv(problem.test, theta, on_singular="nan"), training=spent)
 
 
@@ -158,7 +177,8 @@ def _iteration(problem: Problem, budget: float) -> Measured:
     relative = problem.properties.relative
     assert relative is not None
     started = time.perf_counter()
-    iteration = ni.learned.schulz(_MARGIN * relative.smallest, positive=problem.properties.symmetry == "positive")
+    iteration = make_iteration(relative.smallest, positive=problem.properties.symmetry == "positive")
+    assert iteration is not None  # what else would be an obstacle
     return _proposed(problem, iteration, time.perf_counter() - started)
 
 
@@ -168,11 +188,10 @@ def _network(problem: Problem, budget: float) -> Measured:
 
 
 def _proposed(problem: Problem, proposer: Callable[[Tensor], Tensor], spent: float) -> Measured:
-    some = _judged(problem.test)
     return _timed(
         problem.test,
-        Truth(some).error(proposer(some)),
-        lambda: ni.certified_inv(problem.test, proposer, rtol=problem.rtol, on_singular="nan"),
+        problem.error(proposer(problem.judged)),
+        lambda: certified_inv(problem.test, proposer, rtol=problem.rtol, on_singular="nan"),
         training=spent,
     )
 
@@ -181,17 +200,17 @@ def _sequence(problem: Problem, budget: float) -> Measured:
     path = problem.path
     if path is None:
         raise ValueError("warm-started sequence: there are no consecutive matrices to judge it by")
-    inverter = ni.SequenceInverter(rtol=problem.rtol, on_singular="nan")
+    inverter = SequenceInverter(rtol=problem.rtol, on_singular="nan")
     errors = []
     for k, A in enumerate(path):
         guess = inverter.propose()
         inverter(A)
         if guess is not None and k >= len(path) // 2:
-            some = _judged(A)[:8]
-            errors.append(Truth(some).error(guess[: len(some)]))
+            some = _judged(A)[:_JUDGED_SEQUENCES]
+            errors.append(_reference(some).distances(_wide(guess[: len(some)])))
     # There and back again, so that every step is one of the path's own.
     steps = cycle([*path.flip(0)[1:], *path[1:]])
-    return _timed(path[0], sorted(errors)[int(0.9 * (len(errors) - 1) + 0.5)], lambda: inverter(next(steps)))
+    return _timed(path[0], _high(np.concatenate(errors)), lambda: inverter(next(steps)))
 
 
 def _timed(
@@ -202,13 +221,25 @@ def _timed(
     *,
     training: float = 0.0,
 ) -> Measured:
-    times = time_beside(call, exact if exact is not None else lambda: ni.inv_ex(A))
+    times = time_beside(call, exact if exact is not None else lambda: inv_ex(A))
     return Measured(error, times.ratio, training, times.reference / len(A))
 
 
 def _judged(A: Tensor) -> Tensor:
     """As many as are quickly inverted in extended precision."""
     return A[: max(4, min(_JUDGED, _SLOW_JUDGED // A.shape[-1] ** 3))]
+
+
+def _reference(A: Tensor) -> Reference:
+    return reference_inverse(_wide(A))
+
+
+def _wide(A: Tensor) -> NDArray[Any]:
+    return np.asarray(widen(A).detach().resolve_conj().numpy())
+
+
+def _high(errors: NDArray[np.float64]) -> float:
+    return float(np.quantile(errors, 0.9, method="inverted_cdf"))
 
 
 _MEASURES: Mapping[str, Callable[[Problem, float], Measured]] = {

@@ -9,8 +9,6 @@ from neuralinv.study.advise.direct_network import LARGEST as LARGEST_NETWORK
 from neuralinv.study.advise.properties import FEWEST, Properties
 
 SNAPSHOTS = 256
-_SMALLEST_RELATIVE = 1e-5
-"""Iterations for smaller relative spectra take more products than anybody would pay."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,7 @@ def _parametric(properties: Properties) -> str | None:
 def _iteration(properties: Properties) -> str | None:
     if (few := _enough(properties)) is not None or properties.relative is None:
         return few or _regular(properties)
-    smallest = properties.relative.smallest * (
-        1.0 if properties.symmetry == "positive" else properties.relative.smallest
-    )
-    if not smallest > _SMALLEST_RELATIVE:
+    if properties.iteration is None:
         return "the spectra reach too close to zero for an iteration"
     return _regular(properties)
 
@@ -168,8 +163,8 @@ METHODS = {
         ),
         Method(
             "iteration", "learned iteration", "ni.certified_inv(A, ni.learned.schulz(low))", True, True,
-            ("log_relative", "log_n", "positive", "log_condition_high", "log_rounding"),
-            ("log_n", "log_relative", "positive", "double", "complex", "log_rounding"),
+            ("log_iteration", "log_rounding", "log_n"),
+            ("log_n", "log_products", "positive", "double", "complex", "log_rounding"),
             _iteration, _spectrum,
         ),
         Method(
@@ -179,7 +174,7 @@ METHODS = {
         ),
         Method(
             "network", "direct network", "ni.certified_inv(A, network)", True, True,
-            ("log_constant", "log_neighbour", "log_linear", "log_n", "log_condition", "log_condition_high"),
+            ("log_constant", "log_rank_1", "log_rank_4", "gated", "log_n"),
             ("log_n", "double", "log_condition", "log_rounding"),
             _network, _constant,
         ),

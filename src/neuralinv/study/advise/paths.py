@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-import neuralinv as ni
+from neuralinv.dense import SequenceInverter
 
 
 class PathSmoothness(NamedTuple):
@@ -37,7 +37,7 @@ def path_smoothness(path: Tensor) -> PathSmoothness | None:
     """
     step = torch.linalg.matrix_norm(path[1:] - path[:-1]) / torch.linalg.matrix_norm(path[:-1])
     identity = torch.eye(path.shape[-1], dtype=path.dtype)
-    inverter = ni.SequenceInverter(on_singular="nan")
+    inverter = SequenceInverter(on_singular="nan")
     guesses, residuals = [], []
     for k, A in enumerate(path):
         X0 = inverter.propose()

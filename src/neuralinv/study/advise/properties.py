@@ -6,18 +6,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import certified_inv
 from neuralinv.families import Range
 from neuralinv.study.advise import smoothness
-from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Symmetry, scale_spread, spectra
+from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Spectra, Symmetry, scale_spread, spectra
+from neuralinv.study.advise.direct_network import LARGEST_GATED
+from neuralinv.study.advise.iteration import iteration_errors, make_iteration
 from neuralinv.study.advise.paths import PathSmoothness, path_smoothness
 from neuralinv.study.advise.sample import Sample
-from neuralinv.study.advise.sample_dimension import distances, intrinsic_dimension
 from neuralinv.study.advise.source import Source
 from neuralinv.study.advise.structure import Structure, find_structure
+from neuralinv.study.intrinsic_dimension import levina_bickel
 
 FEWEST = 16
 """Fewer invertible matrices than this say nothing of others like them: nothing is trained on them."""
@@ -32,7 +36,8 @@ class Likeness:
     Attributes
     ----------
     dimension
-        Intrinsic dimension of the matrices; see :mod:`neuralinv.study.advise.sample_dimension`.
+        Intrinsic dimension of the matrices, see :mod:`neuralinv.study.intrinsic_dimension`; 0 for copies of one matrix,
+        NaN for too few.
     constant, neighbour, linear
         Error of answering with the mean inverse, with the nearest other matrix's, and with an affine map of the matrix.
     rank_decay
@@ -71,6 +76,9 @@ class Properties:
         matrices; None if there are none.
     scale_spread
         Largest over smallest ``‖A‖_F``.
+    iteration
+        Relative error, 90 % quantile, of the minimax iteration for these spectra, and its products of matrices; None
+        where the spectra reach too close to zero.
     likeness
         None where there are fewer than 16 invertible matrices.
     ranges, polynomial
@@ -91,6 +99,7 @@ class Properties:
     distance: Quantiles | None
     relative: Quantiles | None
     scale_spread: float
+    iteration: tuple[float, int] | None
     likeness: Likeness | None
     ranges: Mapping[str, Range] | None
     polynomial: Mapping[int, float] | None
@@ -122,7 +131,7 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
     invertible[torch.from_numpy(found.rows[~(found.condition < SINGULAR)])] = False
     regular = found.condition < SINGULAR
     summaries = (
-        [Quantiles.of(values[regular]) for values in (found.condition, found.distance, found.relative)]
+        [Quantiles.of(values[regular]) for values in (found.condition, found.distance, found.relative[:, -1])]
         if regular.any()
         else [None] * 3
     )
@@ -147,6 +156,7 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
         distance=summaries[1],
         relative=summaries[2],
         scale_spread=scale_spread(sample.matrices),
+        iteration=_iteration(found, regular),
         likeness=likeness,
         ranges=ranges,
         polynomial=polynomial,
@@ -154,10 +164,19 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
     )
 
 
+def _iteration(found: Spectra, regular: NDArray[np.bool_]) -> tuple[float, int] | None:
+    values = found.relative[regular]
+    made = make_iteration(float(values.min()), positive=found.symmetry == "positive") if len(values) else None
+    if made is None:
+        return None
+    errors = iteration_errors(made, torch.from_numpy(values)).numpy()
+    return float(np.quantile(errors, 0.9, method="inverted_cdf")), made.products
+
+
 def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
-    apart = distances(A)
+    apart = smoothness.distances(A)
     return Likeness(
-        dimension=intrinsic_dimension(apart),
+        dimension=_dimension(A, apart),
         constant=smoothness.constant_error(X),
         neighbour=smoothness.neighbour_error(X, apart),
         linear=smoothness.linear_error(A, X),
@@ -167,6 +186,15 @@ def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
     )
 
 
+def _dimension(A: Tensor, apart: NDArray[np.float64]) -> float:
+    if not np.tril(apart, -1).any():
+        return 0.0
+    try:
+        return levina_bickel(A.numpy()).value
+    except ValueError:  # too few distinct ones
+        return math.nan
+
+
 def features(properties: Properties) -> dict[str, float]:
     """Return the numbers that predictions are made from, by name; logarithms are to base 10. What was not measured is
     left out.
@@ -174,6 +202,7 @@ def features(properties: Properties) -> dict[str, float]:
     dtype: torch.dtype = getattr(torch, properties.dtype)
     values = {
         "log_n": math.log10(properties.size),
+        "gated": float(properties.size <= LARGEST_GATED),
         "double": float(properties.epsilon < 1e-10),
         "complex": float(dtype.is_complex),
         "positive": float(properties.symmetry == "positive"),
@@ -183,6 +212,9 @@ def features(properties: Properties) -> dict[str, float]:
         values["log_condition_high"] = _log(properties.condition.high)
         values["log_rounding"] = _log(properties.epsilon * properties.condition.high)
         values["log_relative"] = _log(properties.relative.low)
+    if properties.iteration is not None:
+        values["log_iteration"] = _log(properties.iteration[0])
+        values["log_products"] = math.log10(properties.iteration[1])
     if (block := properties.structure.block) > 0:
         values["log_block"] = math.log10(block)
     if properties.likeness is not None:

@@ -9,8 +9,8 @@ import jinja2
 
 from neuralinv.io import atomic_path
 from neuralinv.study.advise import figures
-from neuralinv.study.advise.advice import Advice
 from neuralinv.study.advise.ranking import NOTHING, times_text
+from neuralinv.study.advise.record import Record
 from neuralinv.study.advise.text import break_even_text, property_lines
 from neuralinv.study.plots import as_data_uri
 
@@ -22,7 +22,7 @@ class _Picture:
     image: str
 
 
-def write_advice(path: Path, advice: Advice) -> None:
+def write_advice(path: Path, advice: Record) -> None:
     """Write the page, whole or not at all.
 
     Raises
@@ -45,7 +45,7 @@ def write_advice(path: Path, advice: Advice) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _pictures(advice: Advice) -> list[_Picture]:
+def _pictures(advice: Record) -> list[_Picture]:
     found = [
         _Picture(
             "How long each option takes",

@@ -16,7 +16,7 @@ COUNT = 256
 _MOST_ELEMENTS = 1 << 21
 _FEWEST = 4
 _STEPS = 12
-_SEQUENCES = 4
+_SEQUENCES = 32
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def _path(source: Source, seed: int) -> Tensor | None:
     random = np.random.default_rng(seed + 1)
     start = int(random.integers(steps - _STEPS + 1))
     width = source.total // steps
-    columns = np.sort(random.choice(width, size=min(width, _SEQUENCES), replace=False))
+    few = max(_FEWEST, min(_SEQUENCES, _MOST_ELEMENTS // 4 // source.size**2 // _STEPS))
+    columns = np.sort(random.choice(width, size=min(width, few), replace=False))
     indices = ((start + np.arange(_STEPS))[:, None] * width + columns).astype(np.int64)
     path = widen(source.take(indices.ravel())).reshape(*indices.shape, source.size, source.size)
     return path if bool(torch.isfinite(path).all()) else None

@@ -50,6 +50,14 @@ def coordinates(A: Tensor) -> Tensor:
     return torch.linalg.qr(rows.mT, mode="r").R.mT if rows.shape[1] > len(rows) else rows
 
 
+def distances(A: Tensor) -> NDArray[np.float64]:
+    """Return the distances of all pairs of points ``(count, k)``, shape ``(count, count)``, infinite with itself."""
+    # Differences, not the Gram matrix, which loses half of the digits of small distances.
+    found = torch.cdist(A, A, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    np.fill_diagonal(found, np.inf)
+    return np.asarray(found)
+
+
 def polynomial_errors(theta: Tensor, X: Tensor, ranges: Mapping[str, Range]) -> dict[int, float]:
     """Fit polynomials of the parameters to inverses, and return the error on a fifth of them by total degree.
 

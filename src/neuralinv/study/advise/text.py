@@ -11,18 +11,18 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from neuralinv.study.advise.advice import Advice
 from neuralinv.study.advise.conditioning import Quantiles
 from neuralinv.study.advise.honesty import Honesty, summary
 from neuralinv.study.advise.prediction import Prediction
 from neuralinv.study.advise.properties import Properties
 from neuralinv.study.advise.ranking import NOTHING, Option, times_text
+from neuralinv.study.advise.record import Record
 from neuralinv.study.advise.trial import Trial
 
 WIDTH = 120
 
 
-def as_text(advice: Advice) -> str:
+def as_text(advice: Record) -> str:
     """Return the advice as plain text of at most 120 columns."""
     console = Console(file=io.StringIO(), width=WIDTH, highlight=False)
     with console.capture() as capture:
@@ -30,7 +30,7 @@ def as_text(advice: Advice) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def render(advice: Advice) -> Group:
+def render(advice: Record) -> Group:
     """Return the advice for a rich console: verdict, properties, options, warnings, trials."""
     best = advice.recommended
     parts: list[Text | Table] = [Text.assemble(("Recommended: ", "bold"), (best.call, "bold"), f"  ({best.title})")]
@@ -92,7 +92,7 @@ def honesty_table(honesty: Honesty) -> Table:
     return table
 
 
-def _options_table(advice: Advice) -> Table:
+def _options_table(advice: Record) -> Table:
     table = _table("option", "error", "time", "nine of ten", "training", "pays after", "")
     for option in advice.options:
         table.add_row(option.title + (" ✓" if option.proved else ""), *_figures(option), _mark(option, advice))
@@ -118,7 +118,7 @@ def break_even_text(prediction: Prediction) -> str:
     return "never" if math.isinf(prediction.break_even) else f"{prediction.break_even:,.0f}"
 
 
-def _mark(option: Option, advice: Advice) -> str:
+def _mark(option: Option, advice: Record) -> str:
     if option == advice.recommended:
         return "recommended"
     if not option.possible:
@@ -153,6 +153,8 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _quantiles(quantiles: Quantiles) -> str:
+    if quantiles.smallest == quantiles.largest:
+        return f"{quantiles.median:.1e}"
     return (
         f"{quantiles.median:.1e} (median); the middle 80 % in {quantiles.low:.1e} … {quantiles.high:.1e}; "
         f"{quantiles.smallest:.1e} … {quantiles.largest:.1e} in all"

@@ -15,8 +15,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-import neuralinv as ni
-from neuralinv.dense import lapack
+from neuralinv.dense import certified_inv, inv, lapack
+from neuralinv.dense.result import Source
 from neuralinv.families import FAMILIES
 from neuralinv.learned import fit_parametric, schulz
 from neuralinv.learned.architectures.schulz import SchulzIteration, relative_scale
@@ -34,8 +34,7 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.families import from_pool
-from neuralinv.study.experiments.fitting import Recipe, fit, relative_errors
+from neuralinv.study.experiments.fitting import Recipe, fit, from_pool, relative_errors
 from neuralinv.study.intrinsic_dimension import as_points, two_nn
 from neuralinv.study.plots import BLUE, GREEN, GREY, MARKERS, ORANGE, PALETTE, PURPLE, RED, SKY, panels
 
@@ -104,23 +103,23 @@ def _cell(name: str, held: dict[str, Any], n: int, settings: Settings, seed: int
     else:
         pool = family.sample(settings.training + count, n, generator=random, **held)
     scored = pool[-count:]
-    A, exact = scored.float(), ni.inv(scored)
+    A, exact = scored.float(), inv(scored)
     positive = family.symmetry == "positive"
     calls: dict[str, Callable[[], Any]] = {
-        _EXACT: lambda: ni.inv(A, assume_a="pos") if positive else ni.inv(A),
-        _EXACT_PROVED: lambda: ni.certified_inv(A, rtol=_RTOL),
+        _EXACT: lambda: inv(A, assume_a="pos") if positive else inv(A),
+        _EXACT_PROVED: lambda: certified_inv(A, rtol=_RTOL),
         _LIBRARY: lambda: lapack.inverse(A, positive=False),
     }
     training = {}
     training[_NETWORK], network = _timed(lambda: _train(pool[: settings.training], n, settings, seed))
     calls[_NETWORK] = lambda: network(A)
-    calls[f"{_NETWORK}, proved"] = lambda: ni.certified_inv(A, proposer=network, rtol=_RTOL)
+    calls[f"{_NETWORK}, proved"] = lambda: certified_inv(A, proposer=network, rtol=_RTOL)
     training[f"{_NETWORK}, proved"] = training[_NETWORK]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fits that are too coarse show in the figures
         training[_ITERATION], iteration = _timed(lambda: _iteration(pool[: settings.training], positive=positive))
         if iteration is not None:
-            calls[_ITERATION] = lambda: ni.certified_inv(A, proposer=iteration.propose, rtol=_RTOL)
+            calls[_ITERATION] = lambda: certified_inv(A, proposer=iteration.propose, rtol=_RTOL)
         if thetas is not None:
             theta = thetas[-count:]
             training[_PARAMETRIC], model = _timed(
@@ -171,7 +170,7 @@ def _timed(make: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _train(pool: Tensor, n: int, settings: Settings, seed: int) -> Callable[[Tensor], Tensor]:
-    inverse = ni.inv(pool)
+    inverse = inv(pool)
     scale_in = math.sqrt(n) / float(torch.linalg.matrix_norm(pool).mean())
     scale_out = math.sqrt(n) / float(torch.linalg.matrix_norm(inverse).log().mean().exp())
     hidden = 64 if n <= 8 else 128
@@ -192,7 +191,7 @@ def _accuracy(answer: Any, exact: Tensor) -> Row:
     proved = None if isinstance(answer, Tensor) else float(answer.certified.double().mean())
     without = None
     if proved is not None:
-        without = float((answer.certified & (answer.source != int(ni.Source.FALLBACK))).double().mean())
+        without = float((answer.certified & (answer.source != int(Source.FALLBACK))).double().mean())
     return {
         "median": float(errors.median()),
         "quantile_99": float(errors.quantile(0.99)),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from neuralinv.learned import schulz
 from neuralinv.learned.architectures import Architecture
@@ -24,16 +23,27 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, parameter_count, relative_errors
-from neuralinv.study.experiments.near_singular import double_function
+from neuralinv.study.experiments.fitting import (
+    Draw,
+    Recipe,
+    answers,
+    double_function,
+    fit,
+    from_pool,
+    parameter_count,
+    relative_errors,
+)
 from neuralinv.study.experiments.sets import SpectralSet
-from neuralinv.study.experiments.statistics import geometric_mean, power_law
+from neuralinv.study.experiments.statistics import geometric_mean, power_law, rank_correlation
 from neuralinv.study.lipschitz import observed_constant
 from neuralinv.study.plots import MARKERS, PALETTE, panels
 
 _AXES = ("width", "depth", "steps", "samples")
 _RADII = (0.1, 1.0, 10.0, 100.0)
 _ITERATION = "iteration"
+_REACHED = 0.1
+_ALIKE = 10.0
+"""A repetition does about as well as the best if its error is at most so many times as large."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,16 @@ class Settings:
     architectures: tuple[str, ...] = ("mlp", "resnet", "gated")
     conditions: tuple[float, ...] = (2.0, 10.0, 100.0, 1000.0)
     n: int = 3
-    base_width: int = 48
-    base_steps: int = 250
-    widths: tuple[int, ...] = (12, 24)
-    depths: tuple[int, ...] = (1, 3)
-    steps: tuple[int, ...] = (30, 90, 1000)
+    base_width: int = 96
+    base_steps: int = 300
+    widths: tuple[int, ...] = (24, 48)
+    depths: tuple[int, ...] = (1, 2)
+    steps: tuple[int, ...] = (30, 100, 1000, 3000)
     samples: tuple[int, ...] = (100, 1000)
     tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-4)
-    members: int = 2
+    members: int = 4
     test: int = 2048
+    learning_rate: float = 1e-2
 
 
 def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
@@ -63,7 +74,8 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     for architecture, condition, axis, width, depth, steps, samples in cases:
         matrices = SpectralSet(settings.n, 1 / condition)
         model = ModelConfig(architecture, settings.n, width, depth, newton_schulz_steps=0, members=settings.members)
-        network = fit(model, _source(matrices, samples, seed), Recipe(steps, seed=seed))
+        recipe = Recipe(steps, learning_rate=settings.learning_rate, seed=seed)
+        network = fit(model, _source(matrices, samples, seed), recipe)
         A, inverse = matrices.draw(settings.test, generator=torch.Generator().manual_seed(seed + 1))
         errors = relative_errors(answers(network, A), inverse)
         rows += [
@@ -91,14 +103,15 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     for condition in settings.conditions:
         rows += _iterations(condition, settings, seed)
         counter.done()
-    return {"runs": rows, "rates": _rates(rows), "unbounded": unbounded}
+    return {"best": _best(rows), "runs": rows, "rates": _rates(rows), "unbounded": unbounded}
 
 
 def _cases(settings: Settings, architecture: str) -> Iterator[tuple[str, int, int, int, int | None]]:
     width, steps = settings.base_width, settings.base_steps
-    # Residual blocks hold four dense layers each, twice as wide.
-    width = width // 3 if architecture == "resnet" else width
-    base = 1 if architecture != "mlp" else 2
+    # Widths at which a step of training costs about the same: residual blocks hold four dense layers each, twice as
+    # wide, and gates multiply matrices.
+    width //= {"mlp": 1, "resnet": 3, "gated": 2}[architecture]
+    base = 3 if architecture == "mlp" else 1
     yield "base", width, base, steps, None
     if architecture == "resnet":  # four times the layers: measured along one axis only
         yield from (("steps", width, base, k, None) for k in settings.steps)
@@ -112,13 +125,7 @@ def _cases(settings: Settings, architecture: str) -> Iterator[tuple[str, int, in
 def _source(matrices: SpectralSet, samples: int | None, seed: int) -> Draw:
     if samples is None:
         return matrices.source()
-    A, inverse = matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2))
-
-    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.randint(samples, (count,), generator=generator)
-        return A[chosen], inverse[chosen]
-
-    return draw
+    return from_pool(*matrices.draw(samples, generator=torch.Generator().manual_seed(seed + 2)))
 
 
 def _iterations(condition: float, settings: Settings, seed: int) -> Iterator[Row]:
@@ -157,8 +164,20 @@ def _leave(network: Architecture, matrices: SpectralSet, settings: Settings, see
         yield {"scale": s, "median": float(errors.median()), "constant": float(constant.median())}
 
 
+def _best(rows: list[Row]) -> list[Row]:
+    """The best run of each architecture at each bound, and how many of its repetitions do about as well."""
+    best = []
+    for architecture, condition in dict.fromkeys((row["architecture"], row["condition"]) for row in rows):
+        mine = [row for row in rows if (row["architecture"], row["condition"]) == (architecture, condition)]
+        first = min(mine, key=lambda row: row["median"])
+        same = ("axis", "width", "depth", "steps", "samples")
+        alike = [row["median"] for row in mine if all(row[key] == first[key] for key in same)]
+        best.append({**first, "repetitions": len(alike), "alike": sum(m <= _ALIKE * first["median"] for m in alike)})
+    return best
+
+
 def _rates(rows: list[Row]) -> list[Row]:
-    """Exponents of the median error in width, steps and samples, and of the iteration's in products."""
+    """Exponents and rank correlations of the median error in width, depth, steps and samples."""
     rates = []
     for architecture, condition in dict.fromkeys((row["architecture"], row["condition"]) for row in rows):
         mine = [row for row in rows if (row["architecture"], row["condition"]) == (architecture, condition)]
@@ -167,7 +186,8 @@ def _rates(rows: list[Row]) -> list[Row]:
             line = [row for row in mine if row["axis"] in (axis, "base")]
             if architecture == _ITERATION or len({row[key] for row in line}) < 3:
                 continue
-            fit_ = power_law([row[key] for row in line], [row["median"] for row in line])
+            quantities, medians = [row[key] for row in line], [row["median"] for row in line]
+            fit_, trend = power_law(quantities, medians), rank_correlation(quantities, medians)
             rates.append(
                 {
                     "architecture": architecture,
@@ -176,6 +196,9 @@ def _rates(rows: list[Row]) -> list[Row]:
                     "exponent": fit_.value,
                     "low": fit_.low,
                     "high": fit_.high,
+                    "trend": trend.value,
+                    "trend_low": trend.low,
+                    "trend_high": trend.high,
                     "best": min(row["median"] for row in line),
                 }
             )
@@ -183,26 +206,26 @@ def _rates(rows: list[Row]) -> list[Row]:
 
 
 def judge(tables: Tables) -> Judgement:
-    """Supported if on the best conditioned set every architecture gets below 10 %, more steps help, and errors rise
-    with the condition number.
+    """Supported if on the best conditioned set every architecture gets below 10 %, errors fall with more steps, and
+    rise with the condition number.
+
+    Errors fall if their rank correlation with the steps is negative beyond doubt: some networks find a solution
+    suddenly, others never, and no power law describes that.
     """
-    rows = tables["runs"]
+    rows = tables["best"]
     conditions = sorted({row["condition"] for row in rows})
-    best = {
-        (a, c): min(row["median"] for row in rows if (row["architecture"], row["condition"]) == (a, c))
-        for a in dict.fromkeys(row["architecture"] for row in rows)
-        for c in conditions
-    }
+    best = {(row["architecture"], row["condition"]): row["median"] for row in rows}
     networks = list(dict.fromkeys(a for a, _ in best if a != _ITERATION))
     easy, hard = conditions[0], conditions[-1]
-    reached = [best[a, easy] < 0.1 for a in networks]
+    reached = [best[a, easy] < _REACHED for a in networks]
     harder = [best[a, hard] > best[a, easy] for a in networks]
     steps = [row for row in tables["rates"] if row["axis"] == "steps" and row["condition"] == easy]
-    helped = [row["high"] < 0 for row in steps]
+    helped = [row["trend_high"] < 0 for row in steps]
     because = (
         f"median errors at κ ≤ {easy:g} and κ ≤ {hard:g}: "
         + ", ".join(f"{a} {best[a, easy]:.1e} and {best[a, hard]:.1e}" for a in networks)
-        + f"; at κ ≤ {easy:g} the exponent in steps is negative beyond doubt for {sum(helped)} of {len(helped)}"
+        + f"; at κ ≤ {easy:g} errors fall with the steps of training, beyond doubt, for {sum(helped)} of {len(helped)} "
+        f"(rank correlations {min(row['trend'] for row in steps):.2f} to {max(row['trend'] for row in steps):.2f})"
     )
     outcome = decide(
         contradicted=not (any(reached) and any(harder)), supported=all(reached) and all(harder) and all(helped)
@@ -214,8 +237,17 @@ def judge(tables: Tables) -> Judgement:
             f"At κ ≤ {hard:g} the best network is {winner}, with a median error of {best[winner, hard]:.1e}; "
             f"unrolled Newton–Schulz steps reach {best[_ITERATION, hard]:.1e} in {products} "
             "products of matrices, for any n.",
-            "runs",
+            "best",
         )
+    ]
+    findings += [
+        Finding(
+            f"{row['architecture']} is a matter of luck at κ ≤ {row['condition']:g}: {row['alike']} of "
+            f"{row['repetitions']} repetitions come within a factor {_ALIKE:g} of its best error, {row['median']:.1e}.",
+            "best",
+        )
+        for row in rows
+        if row["condition"] == easy and row["architecture"] in networks and row["alike"] < row["repetitions"]
     ]
     outside = {(r["architecture"], r["condition"], r["scale"]): r for r in tables["unbounded"]}
     for a in networks:
@@ -245,7 +277,8 @@ def draw(tables: Tables) -> Figure:
     """Draw the error against each axis at two condition numbers, against cost, and outside the set."""
     figure, axes = panels(3, rows=2, width=4.6)
     conditions = sorted({row["condition"] for row in tables["runs"]})
-    shown = conditions[len(conditions) // 3 :: 2] if len(conditions) > 2 else conditions
+    shown = (conditions[0], conditions[-1])
+    drawn = [row["median"] for row in tables["runs"] if row["condition"] in shown and row["architecture"] != _ITERATION]
     names = list(dict.fromkeys(row["architecture"] for row in tables["runs"]))
     for axis, ax in zip(_AXES, axes, strict=False):
         for k, name in enumerate(names):
@@ -255,16 +288,15 @@ def draw(tables: Tables) -> Figure:
                     label = f"{name}, κ ≤ {condition:g}"
                     ax.plot(list(line), list(line.values()), MARKERS[k] + style, color=PALETTE[k], label=label)
         label = {"steps": "training steps", "samples": "distinct matrices in training"}.get(axis, axis)
-        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="relative error, median")
+        # The same limits for all: what helps most can be seen, and a decade is always labelled.
+        limits = (min(0.05, *drawn) / 2, 2 * max(drawn))
+        ax.set(xscale="log", yscale="log", ylim=limits, xlabel=label, ylabel="relative error, median")
         ticks = sorted({x for name in names for x in _averaged(tables, name, shown[0], axis)})
         ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize="small")
         ax.minorticks_off()
     cost, outside = axes[4], axes[5]
     for k, name in enumerate(names):
-        best = [
-            (c, min(row["median"] for row in tables["runs"] if (row["architecture"], row["condition"]) == (name, c)))
-            for c in conditions
-        ]
+        best = sorted((row["condition"], row["median"]) for row in tables["best"] if row["architecture"] == name)
         cost.plot(*zip(*best, strict=True), MARKERS[k] + "-", color=PALETTE[k], label=name)
         away = [
             (r["scale"], r["median"])
@@ -293,13 +325,28 @@ COMPACT_SETS = Experiment(
         "small, errors fall with training, and rise with the bound."
     ),
     settings={
-        "small": Settings(("mlp", "gated"), (2.0, 100.0), 2, 16, 20, (8,), (), (5, 10), (100,), (1e-2,), 2, 128),
+        "small": Settings(("mlp", "gated"), (2.0, 100.0), 2, 32, 20, (16,), (), (5, 10), (100,), (1e-2,), 2, 128),
         "full": Settings(),
     },
     measure=measure,
     judge=judge,
     draw=draw,
     shown={
+        "best": TableSpec(
+            "The best of each network, 3×3 matrices; repetitions that come within a factor 10 of it",
+            (
+                Column("architecture", "network"),
+                Column("condition", "κ ≤", "g"),
+                Column("median", "median error", ".2g"),
+                Column("worst", "worst error", ".2g"),
+                Column("alike", "repetitions"),
+                Column("repetitions", "of"),
+                Column("width", "width"),
+                Column("depth", "depth or products"),
+                Column("steps", "steps", ","),
+                Column("multiplications", "multiplications", ","),
+            ),
+        ),
         "runs": TableSpec(
             "Relative errors of the base networks and of the iteration, 3×3 matrices; the first of the repetitions",
             (
@@ -325,6 +372,9 @@ COMPACT_SETS = Experiment(
                 Column("exponent", "b", ".2f"),
                 Column("low", "95 % from", ".2f"),
                 Column("high", "to", ".2f"),
+                Column("trend", "rank correlation", ".2f"),
+                Column("trend_low", "95 % from", ".2f"),
+                Column("trend_high", "to", ".2f"),
                 Column("best", "best error", ".2g"),
             ),
         ),

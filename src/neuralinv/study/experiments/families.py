@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-import neuralinv as ni
+from neuralinv.dense import certified_inv, inv
 from neuralinv.dense.result import Source
 from neuralinv.families import FAMILIES, Family
 from neuralinv.learned import fit_parametric
@@ -28,7 +27,8 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.fitting import Draw, Recipe, answers, fit, relative_errors
+from neuralinv.study.experiments.fitting import Recipe, answers, fit, from_pool, relative_errors
+from neuralinv.study.experiments.sets import real_form, unit_scale
 from neuralinv.study.experiments.statistics import rank_correlation
 from neuralinv.study.intrinsic_dimension import as_points, two_nn
 from neuralinv.study.plots import BLUE, GREEN, ORANGE, panels
@@ -62,35 +62,12 @@ def measure(settings: Settings, seed: int, progress: Progress) -> Tables:
     return {"families": rows}
 
 
-def real_form(A: Tensor) -> Tensor:
-    """Write complex matrices ``(*batch, n, n)`` as real ones ``(*batch, 2n, 2n)``: inverses correspond, too."""
-    if not A.is_complex():
-        return A
-    top = torch.cat([A.real, -A.imag], -1)
-    return torch.cat([top, torch.cat([A.imag, A.real], -1)], -2)
-
-
-def from_pool(A: Tensor, inverse: Tensor) -> Draw:
-    """Draw from given matrices and inverses, with replacement."""
-
-    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.randint(len(A), (count,), generator=generator)
-        return A[chosen], inverse[chosen]
-
-    return draw
-
-
-def unit_scale(A: Tensor) -> Tensor:
-    """Divide each matrix by ``‖A‖_F/√n``: inversion is homogeneous, and scale is nothing to be learned."""
-    return A * (math.sqrt(A.shape[-1]) / torch.linalg.matrix_norm(A))[..., None, None]
-
-
 def _measure(family: Family, settings: Settings, seed: int) -> Row:
     generator = torch.Generator().manual_seed(seed)
     drawn = family.sample(settings.training + settings.test, settings.n, generator=generator)
     dimension = two_nn(as_points(unit_scale(drawn[: settings.points])), seed=seed)
     A = unit_scale(real_form(drawn))
-    inverse = ni.inv(A)
+    inverse = inv(A)
     condition = np.linalg.cond(A[-settings.test :].numpy())
     train, test = slice(None, settings.training), slice(settings.training, None)
     # A network answers relative to the mean inverse's size: families differ in scale by orders of magnitude.
@@ -101,7 +78,7 @@ def _measure(family: Family, settings: Settings, seed: int) -> Row:
     errors = relative_errors(X, inverse[test])
     best = int(errors.median(1).values.argmin())
     proposal = X[best]
-    result = ni.certified_inv(A[test], proposer=proposal, rtol=_RTOL, on_singular="nan")
+    result = certified_inv(A[test], proposer=proposal, rtol=_RTOL, on_singular="nan")
     fallback = result.source == int(Source.FALLBACK)
     residual = torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A[test] @ proposal)
     return {

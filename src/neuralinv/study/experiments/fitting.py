@@ -8,13 +8,14 @@ weights and matrices of its own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuralinv.learned.architectures import Architecture, Candidates, build
 from neuralinv.learned.config import ModelConfig
@@ -100,10 +101,27 @@ def fit(model: ModelConfig, draw: Draw, recipe: Recipe, *, loss: LossFunction | 
     return cast(Architecture, network)
 
 
+def from_pool(A: Tensor, inverse: Tensor) -> Draw:
+    """Draw from given matrices and inverses, with replacement."""
+
+    def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(A), (count,), generator=generator)
+        return A[chosen], inverse[chosen]
+
+    return draw
+
+
 def answers(network: Architecture, A: Tensor) -> Tensor:
     """Return every member's raw answer to ``A`` ``(batch, n, n)``: ``(members, batch, n, n)``, float64."""
     with torch.no_grad():
         return network(A.float()).inverse.double()
+
+
+def double_function(network: Architecture) -> Callable[[Tensor], Tensor]:
+    """Return the network as a map of matrices in float64, for searches that measure small differences."""
+    assert isinstance(network, nn.Module)
+    wide = copy.deepcopy(network).double()
+    return lambda A: wide(A).inverse
 
 
 def relative_errors(X: Tensor, inverse: Tensor) -> Tensor:

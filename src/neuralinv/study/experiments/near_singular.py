@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from neuralinv.learned.architectures import Architecture
 from neuralinv.learned.config import ModelConfig
 from neuralinv.study.experiments.experiment import (
     Column,
@@ -25,7 +22,7 @@ from neuralinv.study.experiments.experiment import (
     TableSpec,
     decide,
 )
-from neuralinv.study.experiments.fitting import Draw, Recipe, absolute_error, answers, fit
+from neuralinv.study.experiments.fitting import Draw, Recipe, absolute_error, answers, double_function, fit
 from neuralinv.study.experiments.sets import SpectralSet, compose
 from neuralinv.study.experiments.statistics import power_law
 from neuralinv.study.lipschitz import certified_constant, inverse_constant, observed_constant, uniform_error_floor
@@ -35,6 +32,10 @@ _FAILED = 0.5
 """A worst error of half the largest inverse: hardly better than answering zero."""
 _LEARNED = 0.1
 _PAIRS = 20_000
+_SAME = 0.1
+"""Answers that are no farther apart, in units of the largest inverse 1/δ, are about one answer: inverses of opposite
+sign are 2/δ apart.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,6 @@ def scaled_targets(matrices: SpectralSet, scale: float) -> Draw:
     return draw
 
 
-def double_function(network: Architecture) -> Callable[[Tensor], Tensor]:
-    """Return the network as a map of matrices in float64, for searches that measure small differences."""
-    assert isinstance(network, nn.Module)
-    wide = copy.deepcopy(network).double()
-    return lambda A: wide(A).inverse
-
-
 def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed: int) -> Row:
     matrices = SpectralSet(model.size, delta)
     # The network learns δ A⁻¹, of norm at most √n: constants and errors below are those of its answer over δ.
@@ -91,7 +85,8 @@ def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed:
     network = fit(model, scaled_targets(matrices, delta), recipe, loss=absolute_error)
     generator = torch.Generator().manual_seed(seed + 1)
     A, inverse = _test_set(matrices, settings.test, generator)
-    errors = torch.linalg.matrix_norm(answers(network, A) / delta - inverse)
+    found = answers(network, A)
+    errors = torch.linalg.matrix_norm(found / delta - inverse)
     starts = matrices.draw(model.members * 32, generator=generator)[0].unflatten(0, (model.members, 32))
     observed = observed_constant(double_function(network), starts, radius=model.size**0.5) / delta
     assert isinstance(network, nn.Module)
@@ -106,6 +101,8 @@ def _measure_network(model: ModelConfig, delta: float, settings: Settings, seed:
         # The best network's error, and the floor of the one with the largest constant: the floor holds for each.
         "worst": float(errors.amax(1).min()),
         "worst_relative": float(errors.amax(1).min()) * delta,
+        # How far apart the answers to the test's matrices are: 0 where training ended at one answer for all.
+        "spread": float(torch.linalg.matrix_norm(found - found[:, :1]).amax()),
         "median_relative": float((errors / torch.linalg.matrix_norm(inverse)).median()),
         "floor": uniform_error_floor(float(certified.max()), delta),
         "floor_relative": uniform_error_floor(float(certified.max()), delta) * delta,
@@ -178,7 +175,24 @@ def judge(tables: Tables) -> Judgement:
             "networks",
         )
     )
+    findings += [
+        Finding(
+            f"{a}, n = {n} gives up from δ = {delta:g} down: no answer is farther than {_SAME:g}/δ from the first, "
+            "while inverses are up to 2/δ apart.",
+            "networks",
+        )
+        for a, n in names
+        if (delta := _given_up([row for row in rows if (row["architecture"], row["n"]) == (a, n)])) is not None
+    ]
     return Judgement(outcome, because, tuple(findings))
+
+
+def _given_up(rows: list[Row]) -> float | None:
+    """The largest δ from which on downwards all answers are about the same."""
+    same = [row["delta"] for row in rows if row["spread"] <= _SAME]
+    varied = [row["delta"] for row in rows if row["spread"] > _SAME]
+    below = [delta for delta in same if delta < min(varied, default=math.inf)]
+    return max(below, default=None)
 
 
 def draw(tables: Tables) -> Figure:
@@ -230,6 +244,7 @@ NEAR_SINGULAR = Experiment(
                 Column("needed", "needed 1/δ²", ".2g"),
                 Column("observed", "found ≥", ".2g"),
                 Column("certified", "certified ≤", ".2g"),
+                Column("spread", "answers apart · δ", ".2g"),
                 Column("median_relative", "median error, relative", ".2g"),
                 Column("worst_relative", "worst error · δ", ".2f"),
                 Column("floor_relative", "floor · δ", ".2f"),

@@ -80,6 +80,19 @@ def compose(s: Tensor, U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
     return (U * s[:, None, :]) @ V, (V.mT / s[:, None, :]) @ U.mT
 
 
+def real_form(A: Tensor) -> Tensor:
+    """Write complex matrices ``(*batch, n, n)`` as real ones ``(*batch, 2n, 2n)``: inverses correspond, too."""
+    if not A.is_complex():
+        return A
+    top = torch.cat([A.real, -A.imag], -1)
+    return torch.cat([top, torch.cat([A.imag, A.real], -1)], -2)
+
+
+def unit_scale(A: Tensor) -> Tensor:
+    """Divide each matrix by ``‖A‖_F/√n``: inversion is homogeneous, and scale is nothing to be learned."""
+    return A * (math.sqrt(A.shape[-1]) / torch.linalg.matrix_norm(A))[..., None, None]
+
+
 @lru_cache(maxsize=32)
 def _pool(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(_POOL_SEED + n)

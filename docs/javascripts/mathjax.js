@@ -1,1 +1,0 @@
-window.MathJax = { tex: { displayMath: [["$$", "$$"]], inlineMath: [] } };
