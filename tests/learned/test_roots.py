@@ -207,3 +207,34 @@ def test_matrices_without_a_root(A):
 def test_bad_input(arguments, keywords, message):
     with pytest.raises(ValueError, match=message):
         inv_pth_root(*arguments, **keywords)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
+def test_derivatives_of_roots(p, dtype):
+    A = wishart(3, dtype=dtype) + torch.eye(3)
+
+    def root(A):
+        return inv_pth_root((A + A.mH) / 2, p, rtol=1e-9).root
+
+    assert torch.autograd.gradcheck(root, (A.requires_grad_(),))
+    assert torch.autograd.gradgradcheck(root, (A,))
+
+
+def test_derivatives_at_equal_eigenvalues():
+    A = torch.diag(torch.tensor([4.0, 4.0, 1.0], dtype=torch.float64)).requires_grad_()
+    (gradient,) = torch.autograd.grad(inv_sqrt(A).root[0, 1], A)
+    # d(a^{-1/2}) = −a^{-3/2} / 2 da, shared by the two entries that a symmetric change moves.
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    expected[0, 1] = expected[1, 0] = -1 / 32
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_derivatives_beside_matrices_without_a_root():
+    A = torch.stack([torch.eye(2), -torch.eye(2)]).requires_grad_()
+    root = inv_sqrt(A, on_singular="nan").root
+    (gradient,) = torch.autograd.grad(root[0].sum(), A, retain_graph=True)
+    torch.testing.assert_close(gradient, torch.tensor([[[-0.5] * 2] * 2, [[0.0] * 2] * 2]))
+    (gradient,) = torch.autograd.grad(root.sum(), A)
+    assert bool(gradient[1].isnan().all())
+    assert not inv_sqrt(A.detach()[:1]).root.requires_grad

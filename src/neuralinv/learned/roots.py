@@ -27,6 +27,7 @@ from neuralinv.dense.scaling import widen
 from neuralinv.learned.architectures.schulz import evaluate_polynomial
 from neuralinv.learned.minimax import cheapest_plan
 from neuralinv.learned.root_certificate import Odds, bound_error, probable_error_bound
+from neuralinv.learned.root_gradient import ImplicitRoot
 from neuralinv.learned.shifted_inverses import approximate_inverse_square_root
 
 ArrayT = TypeVar("ArrayT", bound=Array)
@@ -87,7 +88,6 @@ def inv_sqrt(
     )
 
 
-@torch.no_grad()
 def inv_pth_root(
     A: ArrayT,
     p: int,
@@ -128,7 +128,8 @@ def inv_pth_root(
     Notes
     -----
     For p = 2 and a condition number of 1e3, about 3 inverses, 5 matrix products and a Cholesky factorisation in the
-    precision of A, and 2 products in float64 for the proof.
+    precision of A, and 2 products in float64 for the proof. Differentiable, any number of times, for Hermitian changes
+    of A; a derivative takes an eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
@@ -174,14 +175,16 @@ def inv_pth_root(
             "precision, or not finite. Pass on_singular='nan' to get the others."
         )
 
-    def shaped(field: Tensor) -> ArrayT:
-        return cast(ArrayT, restore(field.reshape(tensor.shape[:-2] + field.shape[1:])))
+    batch = tensor.shape[:-2]
+    root, bound = result.root.reshape(tensor.shape), result.error_bound.reshape(batch)
+    status, source = result.status.reshape(batch), result.source.reshape(batch)
+    if tensor.requires_grad:
+        differentiable = ImplicitRoot.apply(tensor, root, p)
+        return cast(RootResult[ArrayT], RootResult(differentiable, bound, status, source, rtol))
+    return cast(RootResult[ArrayT], RootResult(restore(root), restore(bound), restore(status), restore(source), rtol))
 
-    return RootResult(
-        shaped(result.root), shaped(result.error_bound), shaped(result.status), shaped(result.source), rtol
-    )
 
-
+@torch.no_grad()
 def _roots(A: Tensor, p: int, cond: float, rtol: float, odds: Odds | None) -> RootResult[Tensor]:
     wide, single = widen(A), A.dtype in (torch.float32, torch.complex64)
     # The bound must leave room for rounding the answer to its dtype.
