@@ -125,7 +125,7 @@ def row_count(settings: Settings) -> int:
 
 _CONDITIONS = (1e1, 1e2, 1e3, 1e4)
 _ROOT_SIZES = (256, 512, 1024)
-_ROOT_CERTIFICATES = {"deterministic": "wishart", "probabilistic": "wishart, 1e-10"}
+_ROOT_CERTIFICATES = {"deterministic": "wishart", "probabilistic": "probable"}
 
 
 def _batch(n: int) -> int:
