@@ -146,7 +146,7 @@ def schulz(
     precision
         ``"bfloat16"``: as many early steps as can run in it, that is while the residual that a step leaves stays well
         above the rounding errors (:func:`~neuralinv.learned.minimax.early_steps`), where that leaves fewer products in
-        full precision. None can beyond condition numbers of one or two hundred.
+        full precision. None can beyond condition numbers of a few hundred.
 
     Raises
     ------
