@@ -146,6 +146,8 @@ def test_no_step_is_early_where_rounding_would_show():
     iteration = schulz(1e-4, precision="bfloat16")
     assert iteration.early == 0
     assert [c.tolist() for c in iteration.coefficients] == [c.tolist() for c in schulz(1e-4).coefficients]
+    # Two early steps would leave less than four times their rounding errors.
+    assert schulz(0.02, precision="bfloat16").early == 1
     # A finer precision can do more.
     plan = cheapest_plan(1e-2, 1.0, 1e-6)
     counts = [early_steps(plan, 1e-2, 1.0, 1e-6, u, largest=1e2)[1] for u in (2.0**-9, 2.0**-12, 2.0**-24)]
