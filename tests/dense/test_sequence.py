@@ -126,14 +126,53 @@ def test_gradients_are_those_of_the_inverse():
 
 
 def test_inside_a_compiled_function():
-    inverter = ni.SequenceInverter()
+    inverter, eager = ni.SequenceInverter(), ni.SequenceInverter()
 
-    @torch.compile(backend="eager")
-    def trace(A: torch.Tensor) -> torch.Tensor:
-        return inverter(2 * A).inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def trace(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        result = inverter(2 * A)
+        return result.inverse.diagonal(dim1=-2, dim2=-1).sum(-1), result.source
 
-    for A in path(3, 4, torch.float64):
-        torch.testing.assert_close(trace(A), torch.linalg.inv(2 * A).diagonal(dim1=-2, dim2=-1).sum(-1))
+    for A in path(5, 4, torch.float64, speed=1e-4):
+        leaf = A.clone().requires_grad_()
+        traces, source = trace(leaf)
+        expected = eager(2 * A)
+        torch.testing.assert_close(traces.detach(), expected.inverse.diagonal(dim1=-2, dim2=-1).sum(-1))
+        # The past is kept from call to call, in and out of the graph.
+        assert source.tolist() == expected.source.tolist()
+        assert int(inverter._degree) == eager._degree
+        (gradient,) = torch.autograd.grad(traces.sum(), leaf)
+        torch.testing.assert_close(gradient, -2 * torch.linalg.matrix_power(torch.linalg.inv(2 * A), 2).mT)
+    assert inverter(2 * A).source.tolist() == eager(2 * A).source.tolist()
+    assert inverter.propose() is not None
+
+
+def test_compiled_functions_name_matrices_without_an_inverse():
+    strict, lenient = ni.SequenceInverter(), ni.SequenceInverter(on_singular="nan")
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def invert(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return strict(A).inverse, A
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def invert_leniently(A: torch.Tensor) -> torch.Tensor:
+        return lenient(A).inverse
+
+    A = path(1, 4, torch.float64)[0]
+    broken = A.clone()
+    broken[1] = 0
+    with pytest.raises(torch.linalg.LinAlgError, match="1 matrix has no certified inverse"):
+        invert(broken)
+    assert bool(invert_leniently(broken)[1].isnan().all())
+    # Another shape starts from scratch.
+    assert invert_leniently(A[:2]).shape == (2, 4, 4)
+
+
+def test_the_operator_keeps_its_promises():
+    A = path(3, 3, torch.float64)
+    past = [torch.linalg.inv(A[1]), torch.linalg.inv(A[0])]
+    arguments = (A[2].clone().requires_grad_(), past, torch.tensor(1), 1e-10, True)
+    torch.library.opcheck(torch.ops.neuralinv.next_in_sequence.default, arguments)
 
 
 def test_factors_of_a_training_run():

@@ -5,7 +5,8 @@ import torch
 import neuralinv as ni
 from neuralinv.families import get_family
 from neuralinv.learned import inv_pth_root, inv_sqrt
-from neuralinv.learned.roots import _bound
+from neuralinv.learned.root_certificate import Odds, _smallest_share, bound_error, probable_error_bound
+from neuralinv.learned.shifted_inverses import _positive_inverse, _zolotarev, cheapest_rational_plan
 
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
@@ -51,7 +52,7 @@ def test_numpy_arrays_and_single_matrices():
     assert inv_sqrt(torch.zeros(0, 3, 3)).root.shape == (0, 3, 3)
 
 
-@pytest.mark.parametrize("cond", [1e4, 1e6])
+@pytest.mark.parametrize("cond", [1e5, 1e6])
 def test_matrices_beyond_the_range_fall_back(cond):
     U = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     A = (U * torch.logspace(0, -np.log10(cond), 8, dtype=torch.float64)) @ U.mT
@@ -72,8 +73,8 @@ def test_the_wrong_root_proves_nothing():
     X = (Q * (signs * L.rsqrt())[:, None, :]) @ Q.mT
     X = (X + X.mT) / 2
     assert float(torch.linalg.matrix_norm(X @ A @ X - torch.eye(5)).max()) < 1e-12
-    assert bool((_bound(A, X, 2)[0] == 1).all())
-    assert float(_bound(A, true_root(A, 2), 2)[0].max()) < 1e-10
+    assert bool((bound_error(A, X, 2, work=A.dtype)[0] == 1).all())
+    assert float(bound_error(A, true_root(A, 2), 2, work=A.dtype)[0].max()) < 1e-10
 
 
 @pytest.mark.parametrize("p", [2, 3])
@@ -82,9 +83,88 @@ def test_bounds_hold_for_spoiled_roots(p):
     noise = torch.randn(50, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for size in (1e-6, 1e-3, 3e-2):
         X = true_root(A, p) + size * (noise + noise.mT)
-        bound, _ = _bound(A, X, p)
+        bound, _ = bound_error(A, X, p, work=A.dtype)
         assert bool((error(A, X, p) <= bound).all())
         assert float(bound.min()) < 1
+
+
+def of_condition(n: int, cond: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    random = torch.Generator().manual_seed(n)
+    Q, _ = torch.linalg.qr(torch.randn(n, n, generator=random, dtype=torch.float64))
+    A = (Q * torch.logspace(0, -np.log10(cond), n, dtype=torch.float64)) @ Q.mT
+    return ((A + A.mT) / 2).to(dtype)[None]
+
+
+@pytest.mark.parametrize("n", [129, 200])
+def test_inverses_by_halves(n):
+    A = of_condition(n, 100).expand(2, n, n) * torch.tensor([1.0, 3.0], dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(_positive_inverse(A.contiguous()), torch.from_numpy(np.linalg.inv(A.numpy())))
+    H = A + torch.eye(n) + 1j * (A.tril() - A.triu()) / 10
+    torch.testing.assert_close(_positive_inverse(H), torch.from_numpy(np.linalg.inv(H.numpy())))
+
+
+@pytest.mark.parametrize(("cond", "count"), [(50.0, 2), (1e3, 4)])
+def test_sums_of_poles_are_the_best_ones(cond, count):
+    shifts, weights, error = _zolotarev(cond, count)
+    x = np.geomspace(1 / cond, 1, 100_001)
+    deviation = 1 - np.sqrt(x) * (np.array(weights) / (x[:, None] + np.array(shifts))).sum(1)
+    assert np.abs(deviation).max() == pytest.approx(error, rel=1e-3)
+    extreme = np.sign(deviation[np.abs(deviation) > error * (1 - 1e-2)])
+    assert 1 + (np.diff(extreme) != 0).sum() == 2 * count + 1
+    assert min(*shifts, *weights) > 0
+
+
+def test_plans_reach_their_tolerance_where_one_can():
+    plan = cheapest_rational_plan(100.0, 1e-6)
+    assert plan.step.error <= 1e-6
+    assert len(plan.shifts) <= 3
+    assert cheapest_rational_plan(1e14, 1e-12).step.error < 0.5
+
+
+@pytest.mark.parametrize("certificate", ["deterministic", "probabilistic"])
+@pytest.mark.parametrize(("n", "cond"), [(150, 30.0), (150, 1e3), (40, 1e5)])
+def test_single_precision_is_certified_to_five_digits(n, cond, certificate):
+    A = of_condition(n, cond, torch.float32)
+    result = inv_sqrt(A, cond=10 * cond, certificate=certificate)
+    assert result.status.item() == ni.Status.CERTIFIED
+    assert result.source.item() == ni.Source.REFINED
+    assert float(error(A, result.root, 2)) <= float(result.error_bound)
+
+
+@pytest.mark.parametrize("work", [torch.float32, torch.float64])
+def test_the_bound_is_close_to_the_error(work):
+    A = of_condition(100, 30, torch.float32).double()
+    noise = torch.randn(100, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    X = (true_root(A, 2) + 1e-6 * (noise + noise.mT)).to(work).double()
+    bound, _ = bound_error(A, X, 2, work=work)
+    actual = error(A, X, 2)
+    # What does not commute with A counts more in the residual; that of the identity's size would be 10 times more.
+    assert bool((actual <= bound).all())
+    assert bool((bound <= 4 * actual).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_probable_bounds_hold(p, dtype):
+    A = wishart(200, 10, dtype=dtype)
+    noise = torch.randn(200, 10, 10, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    X = true_root(A, p) + 1e-5 * (noise + noise.mH)
+    odds = Odds(1e-10, torch.Generator().manual_seed(2))
+    bound = probable_error_bound(A, X, p, odds, work=dtype)
+    assert bool((error(A, X, p) <= bound).all())
+    assert float(bound.max()) < 0.1
+
+
+def test_the_rate_of_failure_is_what_was_asked_for():
+    # The worst case is a matrix of rank one: one square of a standard normal number for each vector.
+    random = torch.Generator().manual_seed(0)
+    shares = torch.randn(200_000, 32, generator=random, dtype=torch.float64).square().mean(1)
+    for probability in (0.1, 0.01):
+        rate = float((shares < _smallest_share(probability, 32)).double().mean())
+        assert rate <= probability
+        assert rate > 0.01 * probability
+    tau = _smallest_share(1e-10, 32)
+    assert (tau * np.exp(1 - tau)) ** 16 == pytest.approx(1e-10)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +198,8 @@ def test_matrices_without_a_root(A):
         ((torch.eye(2), 2), {"cond": 1.0}, r"cond=1\.0"),
         ((torch.eye(2), 2), {"rtol": 2.0}, r"rtol=2\.0"),
         ((torch.eye(2), 2), {"on_singular": "pinv"}, "on_singular='pinv'"),
+        ((torch.eye(2), 2), {"certificate": "none"}, "certificate='none'"),
+        ((torch.eye(2), 2), {"certificate": "probabilistic", "failure_probability": 0.9}, r"failure_probability=0\.9"),
         ((torch.tensor([[1.0, 0.1], [0.0, 1.0]]), 2), {}, "not exactly Hermitian"),
         ((torch.ones(2, 3), 2), {}, "square"),
     ],
@@ -125,3 +207,34 @@ def test_matrices_without_a_root(A):
 def test_bad_input(arguments, keywords, message):
     with pytest.raises(ValueError, match=message):
         inv_pth_root(*arguments, **keywords)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
+def test_derivatives_of_roots(p, dtype):
+    A = wishart(3, dtype=dtype) + torch.eye(3)
+
+    def root(A):
+        return inv_pth_root((A + A.mH) / 2, p, rtol=1e-9).root
+
+    assert torch.autograd.gradcheck(root, (A.requires_grad_(),))
+    assert torch.autograd.gradgradcheck(root, (A,), fast_mode=True)
+
+
+def test_derivatives_at_equal_eigenvalues():
+    A = torch.diag(torch.tensor([4.0, 4.0, 1.0], dtype=torch.float64)).requires_grad_()
+    (gradient,) = torch.autograd.grad(inv_sqrt(A).root[0, 1], A)
+    # d(a^{-1/2}) = −a^{-3/2} / 2 da, shared by the two entries that a symmetric change moves.
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    expected[0, 1] = expected[1, 0] = -1 / 32
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_derivatives_beside_matrices_without_a_root():
+    A = torch.stack([torch.eye(2), -torch.eye(2)]).requires_grad_()
+    root = inv_sqrt(A, on_singular="nan").root
+    (gradient,) = torch.autograd.grad(root[0].sum(), A, retain_graph=True)
+    torch.testing.assert_close(gradient, torch.tensor([[[-0.5] * 2] * 2, [[0.0] * 2] * 2]))
+    (gradient,) = torch.autograd.grad(root.sum(), A)
+    assert bool(gradient[1].isnan().all())
+    assert not inv_sqrt(A.detach()[:1]).root.requires_grad

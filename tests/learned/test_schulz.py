@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import neuralinv as ni
 from neuralinv.families import get_family
 from neuralinv.learned.architectures.schulz import SchulzIteration, evaluate_polynomial, relative_scale, schulz
-from neuralinv.learned.minimax import _remez, best_step, cheapest_plan, step_products
+from neuralinv.learned.minimax import _remez, best_step, cheapest_plan, early_steps, step_products
 
 
 def spectrum(*eigenvalues: float, seed: int = 0) -> torch.Tensor:
@@ -115,6 +115,53 @@ def test_iterations_reach_their_tolerance(positive, dtype):
     assert result.count(ni.Source.FALLBACK) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_early_steps_in_bfloat16_leave_the_same_residual(dtype):
+    A = spectrum(*np.geomspace(1, 0.3, 60)).to(dtype)
+    low = 0.1  # relative to the scale
+    iteration = schulz(low, tolerance=1e-3, precision="bfloat16")
+    assert 0 < iteration.early < len(iteration.coefficients)
+    late = sum(step_products(len(c) - 1) for c in list(iteration.coefficients)[iteration.early :])
+    assert late < schulz(low, tolerance=1e-3).products
+    X = iteration.propose(A)
+    assert X.dtype == dtype
+    residual = float(torch.linalg.matrix_norm(torch.eye(60) - A.double() @ X.double(), ord=2))
+    assert residual <= 1.1e-3
+    # The early steps did run in it.
+    exact = SchulzIteration([c.tolist() for c in iteration.coefficients]).propose(A)
+    assert float((X - exact).abs().max()) > 1e-6
+    result = ni.certified_inv(A, iteration)
+    assert bool(result.certified.all())
+    assert result.count(ni.Source.FALLBACK) == 0
+
+
+def test_every_step_in_bfloat16_would_not_do():
+    A = spectrum(*np.geomspace(1, 0.3, 60))
+    steps = [step.coefficients for step in cheapest_plan(0.3 / float(relative_scale(A)), 1.0, 1e-3).steps]
+    X = SchulzIteration(steps, early=len(steps)).propose(A)
+    assert float(torch.linalg.matrix_norm(torch.eye(60) - A @ X, ord=2)) > 5e-3
+
+
+def test_no_step_is_early_where_rounding_would_show():
+    iteration = schulz(1e-4, precision="bfloat16")
+    assert iteration.early == 0
+    assert [c.tolist() for c in iteration.coefficients] == [c.tolist() for c in schulz(1e-4).coefficients]
+    # Two early steps would leave less than four times their rounding errors.
+    assert schulz(0.02, precision="bfloat16").early == 1
+    # A finer precision can do more.
+    plan = cheapest_plan(1e-2, 1.0, 1e-6)
+    counts = [early_steps(plan, 1e-2, 1.0, 1e-6, u, largest=1e2)[1] for u in (2.0**-9, 2.0**-12, 2.0**-24)]
+    assert counts == sorted(counts)
+    assert counts[-1] > counts[0]
+
+
+def test_complex_matrices_have_no_bfloat16():
+    A = (spectrum(1.0, 0.5, 0.2) + 0j).to(torch.complex64)
+    X = schulz(0.1, precision="bfloat16").propose(A)
+    assert X.dtype == torch.complex64
+    assert float(torch.linalg.matrix_norm(torch.eye(3) - A @ X)) < 2e-3
+
+
 def test_the_spectrum_decides_the_residual():
     eigenvalues = (1.0, 0.4, 0.02, 0.005)
     A, iteration = spectrum(*eigenvalues), schulz(0.002)
@@ -149,6 +196,8 @@ def test_iterations_are_differentiable():
         (lambda: best_step(0.1, 1.0, 0), "degree = 0"),
         (lambda: SchulzIteration([[1.0, 2.0, 3.0, 4.0]]), "each of degree 1, 2 or 4"),
         (lambda: SchulzIteration([]), "at least one step"),
+        (lambda: SchulzIteration([[1.0, 1.0]], early=2), "early=2"),
+        (lambda: schulz(0.1, precision="tf32"), "precision='tf32'"),
         (lambda: ni.learned.train_schulz(torch.eye(3).expand(4, 3, 3)), "at least 8"),
         (lambda: ni.learned.train_schulz(-torch.eye(3).expand(9, 3, 3)), "not positive definite"),
     ],

@@ -118,13 +118,14 @@ def row_count(settings: Settings) -> int:
         "parametric": len(settings.families) * len(settings.sizes),
         "sequence": len(settings.sizes),
         "iteration": len(_CONDITIONS),
-        "root": len(_ROOT_SIZES),
+        "root": len(_ROOT_SIZES) * len(_ROOT_CERTIFICATES),
     }
     return sum(counts[work] for work in settings.works)
 
 
 _CONDITIONS = (1e1, 1e2, 1e3, 1e4)
 _ROOT_SIZES = (256, 512, 1024)
+_ROOT_CERTIFICATES = {"deterministic": "wishart", "probabilistic": "probable"}
 
 
 def _batch(n: int) -> int:
@@ -211,11 +212,12 @@ def _iteration(settings: Settings) -> Iterator[Row]:
 def _root(settings: Settings) -> Iterator[Row]:
     for n in _ROOT_SIZES:
         A = get_family("wishart").sample(1, n, generator=torch.Generator().manual_seed(n), dtype=torch.float32)
-        result = ni.learned.inv_sqrt(A, cond=200.0)
-        calls = {OURS: _bind(ni.learned.inv_sqrt, A, cond=200.0), "eigh": _bind(_by_eigenvalues, A)}
-        times = _times(calls, settings, 1)
-        certified = float((result.source == int(ni.Source.REFINED)).double().mean())
-        yield Row("root", "wishart", n, times.pop(OURS), times, 4.0, certified)
+        for certificate, case in _ROOT_CERTIFICATES.items():
+            ours = _bind(ni.learned.inv_sqrt, A, cond=200.0, rtol=_RTOL, certificate=certificate)
+            result = ours()
+            times = _times({OURS: ours, "eigh": _bind(_by_eigenvalues, A)}, settings, 1)
+            certified = float((result.source == int(ni.Source.REFINED)).double().mean())
+            yield Row("root", case, n, times.pop(OURS), times, 4.0, certified)
 
 
 def _by_eigenvalues(A: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def learned_table(rows: Sequence[Row]) -> Table:
     for heading in ("work", "case"):
         table.add_column(heading, no_wrap=True)
     for heading in ("n", "ours", "fastest", "ni.inv", "ni.cert.", "×", "goal", "sure", "train", "pays after"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        # The table is wider than a page where times are long: never at the cost of the ratio.
+        table.add_column(heading, justify="right", no_wrap=True, min_width=4 if heading == "×" else None)
     for row in rows:
         scale = 1e6 if row.unit == "s" else 1
         exact = (f"{scale * row.rivals[name]:.3g}" if name in row.rivals else "" for name in _EXACT)

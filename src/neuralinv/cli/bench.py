@@ -145,11 +145,13 @@ def learned(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
     seconds: Annotated[float, typer.Option(help="Shortest time to measure each.")] = 0.2,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw ratios and goals: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Compare parametric inverses, warm starts, polynomial iterations and inverse roots with exact routines, and with
     the goals that they were built for. Our times include the proof. Run nothing else on the machine meanwhile.
     """
     from neuralinv.bench import learned as benchmark
+    from neuralinv.bench.learned_plot import plot_ratios
     from neuralinv.bench.learned_report import learned_json, learned_table
     from neuralinv.families import FAMILIES
     from neuralinv.measuring.machine import describe_machine
@@ -161,12 +163,13 @@ def learned(
         threads=check_threads(threads),
         seconds=check_seconds(seconds),
     )
-    probe(out)
+    check_outputs(out, plot)
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     console = wide_console()
     console.print(learned_table(rows))
     write_figures(console, out, lambda: learned_json(rows, describe_machine(settings.threads)))
+    write_plot(console, plot, lambda: plot_ratios(rows))
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

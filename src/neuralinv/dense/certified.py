@@ -302,8 +302,11 @@ class ImplicitInverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (X,) = ctx.saved_tensors
-        G = grads[0]
-        # With G = ∂f/∂X: ∂f/∂A = −Xᴴ G Xᴴ. Where nobody used X, NaN in it must not reach the shared parameters behind
-        # A.
-        unused = (G == 0).all(-1, keepdim=True).all(-2, keepdim=True)
-        return torch.where(unused, 0, -(X.mH @ G @ X.mH)), None
+        return inverse_gradient(X, grads[0]), None
+
+
+def inverse_gradient(X: Tensor, G: Tensor) -> Tensor:
+    """Return the gradient with respect to A of what has the gradient G with respect to X = A⁻¹."""
+    # With G = ∂f/∂X: ∂f/∂A = −Xᴴ G Xᴴ. Where nobody used X, NaN in it must not reach the shared parameters behind A.
+    unused = (G == 0).all(-1, keepdim=True).all(-2, keepdim=True)
+    return torch.where(unused, 0, -(X.mH @ G @ X.mH))

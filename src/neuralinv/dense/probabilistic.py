@@ -23,6 +23,19 @@ LARGEST_FAILURE_PROBABILITY = 0.5
 _U = torch.finfo(torch.float64).eps / 2
 
 
+def check_probability(failure_probability: float) -> float:
+    """Return the probability.
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
+    """
+    if not isinstance(failure_probability, float) or not 1e-300 <= failure_probability <= LARGEST_FAILURE_PROBABILITY:
+        raise ValueError(f"failure_probability={failure_probability!r}; expected a number in (0, 0.5], such as 1e-10")
+    return failure_probability
+
+
 def probe_count(failure_probability: float) -> int:
     """Return k: so many that α, the factor by which the bound overestimates, is at most 10.
 
@@ -31,9 +44,7 @@ def probe_count(failure_probability: float) -> int:
     ValueError
         If the probability is out of range.
     """
-    if not isinstance(failure_probability, float) or not 1e-300 <= failure_probability <= LARGEST_FAILURE_PROBABILITY:
-        raise ValueError(f"failure_probability={failure_probability!r}; expected a number in (0, 0.5], such as 1e-10")
-    return max(1, math.ceil(-math.log10(failure_probability) - 1e-9))
+    return max(1, math.ceil(-math.log10(check_probability(failure_probability)) - 1e-9))
 
 
 def draw_probes(A: Tensor, failure_probability: float, generator: torch.Generator | None) -> Tensor:

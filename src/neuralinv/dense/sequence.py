@@ -14,6 +14,7 @@ from neuralinv.dense.certified import (
     ImplicitInverse,
     certified_inv,
     check_arguments,
+    inverse_gradient,
     raise_if_singular,
 )
 from neuralinv.dense.correction import Workspace, correct
@@ -36,8 +37,9 @@ class SequenceInverter:
     :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are inverted anew, and so is a batch
     of another shape, dtype or device.
 
-    Results are certified like those of :func:`neuralinv.certified_inv`, and differentiable. Calls within a function
-    that :func:`torch.compile` compiles run outside its graph. An instance is not for several threads at once.
+    Results are certified like those of :func:`neuralinv.certified_inv`, and differentiable. Within a function that
+    :func:`torch.compile` compiles, a call is one operator of the graph, ``neuralinv::next_in_sequence``; the function
+    is compiled anew for the first few calls, while the past grows. An instance is not for several threads at once.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class SequenceInverter:
         self.on_singular = on_singular
         self._work = Workspace()
         self._history: deque[Tensor] = deque(maxlen=_HISTORY)  # the latest first
-        self._degree = 0
+        self._degree: int | Tensor = 0  # a tensor after a call within a compiled function
 
     def reset(self) -> None:
         """Forget the past: the next call inverts from scratch."""
@@ -74,7 +76,7 @@ class SequenceInverter:
         if not self._history:
             return None
         past = list(self._history)
-        return _extrapolate(past, self._degree, torch.empty_like(past[0])).clone()
+        return _extrapolate(past, int(self._degree), torch.empty_like(past[0])).clone()
 
     def __call__(self, A: ArrayT) -> InverseResult[ArrayT]:
         """Invert the next batch.
@@ -95,9 +97,28 @@ class SequenceInverter:
             With ``on_singular="raise"``, naming the matrices without an inverse. The next call starts from scratch for
             them.
         """
-        if torch.compiler.is_compiling():  # as a decorator, `disable` would import torch's compiler with this package
+        if torch.compiler.is_compiling():
+            if isinstance(A, Tensor):
+                return cast("InverseResult[ArrayT]", self._compiled(A))
+            # As a decorator, `disable` would import torch's compiler with this package.
             return torch.compiler.disable(self._next)(A)
         return self._next(A)
+
+    def _compiled(self, A: Tensor) -> InverseResult[Tensor]:
+        """Do the same as one operator of a compiled graph, with the past as its inputs and outputs."""
+        check_square(A, A)
+        rtol = DEFAULT_RTOL[A.dtype] if self.rtol is None else self.rtol
+        check_arguments(rtol, self.on_singular)
+        n = A.shape[-1]
+        past = list(self._history)
+        if past and not _alike(past[0], A.reshape(-1, n, n) if A.numel() else A):
+            past = []
+        degree = self._degree if isinstance(self._degree, Tensor) else torch.tensor(self._degree if past else 0)
+        X, bound, status, source, following = next_in_sequence(A, past, degree, rtol, self.on_singular == "raise")
+        if A.dtype not in (torch.float16, torch.bfloat16) and A.numel():
+            self._history = deque([X.detach().reshape(-1, n, n), *past][:_HISTORY], maxlen=_HISTORY)
+            self._degree = following
+        return InverseResult(X, bound, status, source, rtol)
 
     def _next(self, A: ArrayT) -> InverseResult[ArrayT]:
         tensor, restore = as_tensor(A)
@@ -132,9 +153,11 @@ class SequenceInverter:
                 self._history.appendleft(result.inverse)
             return result
 
+        degree = int(self._degree)
+
         def extrapolated(part: slice | Tensor) -> Tensor:
             past = [X[part] for X in self._history]
-            return _extrapolate(past, self._degree, self._work.take("guess", past[0], A.dtype))
+            return _extrapolate(past, degree, self._work.take("guess", past[0], A.dtype))
 
         X, bound, order = correct(A, extrapolated, rtol, work=self._work)
         source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
@@ -177,3 +200,55 @@ def _best_degree(history: deque[Tensor], X: Tensor) -> int:
     best = int(torch.stack(errors).nan_to_num(nan=torch.inf).argmin())
     # The highest degree that could be tried did best: one more inverse is known now, so try one more.
     return min(best + 1, _HISTORY - 1) if best == len(rows) - 1 else best
+
+
+@torch.library.custom_op("neuralinv::next_in_sequence", mutates_args=())
+def next_in_sequence(
+    A: Tensor, past: list[Tensor], degree: Tensor, rtol: float, strict: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Invert the next batch of a sequence: what an instance does in one call, without one.
+
+    Parameters
+    ----------
+    A
+        Shape ``(*batch, n, n)``.
+    past
+        Up to three inverses, the latest first, each ``(batch, n, n)``.
+    degree
+        A whole number from 0 to 2, the degree to extrapolate with.
+    rtol
+        The relative error that certifies.
+    strict
+        Raise ``torch.linalg.LinAlgError`` where there is no inverse.
+
+    Returns
+    -------
+    Inverse, error bound, status, source, and the degree for the next call.
+    """
+    inverter = SequenceInverter(rtol=rtol, on_singular="raise" if strict else "nan")
+    inverter._history.extend(past)
+    inverter._degree = int(degree)
+    result = inverter._next(A.detach())
+    return result.inverse, result.error_bound, result.status, result.source, torch.tensor(inverter._degree)
+
+
+@next_in_sequence.register_fake
+def _fake_next(
+    A: Tensor, past: list[Tensor], degree: Tensor, rtol: float, strict: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch = A.shape[:-2]
+    bound, status = A.new_empty(batch, dtype=torch.float64), A.new_empty(batch, dtype=torch.int8)
+    return A.new_empty(A.shape), bound, status, torch.empty_like(status), torch.empty((), dtype=torch.int64)
+
+
+def _save_next(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(output[0])
+    ctx.past = len(inputs[1])
+
+
+def _next_gradient(ctx: Any, *grads: Tensor) -> tuple[Tensor, list[None], None, None, None]:
+    (X,) = ctx.saved_tensors
+    return inverse_gradient(X, grads[0]), [None] * ctx.past, None, None, None
+
+
+next_in_sequence.register_autograd(_next_gradient, setup_context=_save_next)

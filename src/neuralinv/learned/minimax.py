@@ -189,6 +189,55 @@ def cheapest_plan(
     )
 
 
+def early_steps(
+    plan: Plan, low: float, high: float, tolerance: float, roundoff: float, *, largest: float
+) -> tuple[Plan, int]:
+    """Find how many steps of an iteration for inverses (p = 1) may run in a lower precision.
+
+    A step that works with rounded A and X leaves a residual that is off by about ``u ‖A‖ ‖X‖``. With ‖A‖ ≤ 1 that is at
+    most ``u g``, where g bounds ‖X‖: the product of the largest h so far, or ``largest``, if that is less. A step is
+    early if the residual ε that it leaves in exact arithmetic is well above that: ``ε ≥ 4 δ``, ``δ = ug``. The step
+    after it is made for eigenvalues in [1 − ε − δ, 1 + ε + δ].
+
+    Parameters
+    ----------
+    plan
+        From :func:`cheapest_plan`, for the same bounds and tolerance.
+    low, high
+        Bounds of the eigenvalues of M₀.
+    tolerance
+        To be reached all the same.
+    roundoff
+        u of the lower precision.
+    largest
+        ``‖A⁻¹‖₂`` at most.
+
+    Returns
+    -------
+    The plan with wider steps, and the number of early ones; the last step never is.
+    """
+    degrees = [step.degree for step in plan.steps]
+    for early in range(len(degrees) - 1, 0, -1):
+        steps: list[Step] = []
+        below, above, growth, safe = low, high, 1.0, True
+        for k, degree in enumerate(degrees):
+            step = best_step(below, above, degree)
+            steps.append(step)
+            grid = np.linspace(1 - above, 1 - below, _GRID)
+            growth *= float(np.polynomial.polynomial.polyval(grid, step.coefficients).max())
+            error = step.error
+            if k < early:
+                off = roundoff * min(growth, 2 * largest)
+                safe = safe and error >= 4 * off and error + off < 1
+                if not safe:
+                    break
+                error += off
+            below, above = 1 - error, 1 + error
+        if safe and steps[-1].error <= tolerance:
+            return Plan(tuple(steps), plan.products), early
+    return plan, 0
+
+
 def step_products(degree: int, root: int = 1, *, first: bool = False) -> int:
     """Count the matrix products of one step: ``M ← hᵖ M`` by repeated squaring (AX for p = 1), h, and ``X h``.
 

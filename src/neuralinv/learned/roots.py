@@ -4,22 +4,16 @@
 2006, doi:10.1137/050643374, for Newton's h; Anil et al. 2020, arXiv:2002.09018, for its use in Shampoo), here with the
 best polynomials for an interval of eigenvalues (:mod:`neuralinv.learned.minimax`): matrix products alone.
 
-The proof. Let X be Hermitian positive definite and ``ρ ≥ ‖I − AXᵖ‖_F`` with ρ < 1 (any cyclic order of the factors,
-such as XAX, will do). The eigenvalues of AXᵖ are those of ``X^{p/2} A X^{p/2}``, hence real, and lie in [1 − ρ, 1 + ρ],
-so that ``(1 − ρ) A⁻¹ ≤ Xᵖ ≤ (1 + ρ) A⁻¹`` in the order of Hermitian matrices. Roots preserve that order (Löwner 1934,
-Heinz 1951; Bhatia, *Matrix Analysis*, §V.1), and with ``Y = A^{-1/p}``
-
-    (1 − ρ)^{1/p} Y ≤ X ≤ (1 + ρ)^{1/p} Y,    hence    ‖X − Y‖_F ≤ c ‖Y‖_F,   c = 1 − (1 − ρ)^{1/p}:
-
-X − Y = Y^{1/2} K Y^{1/2} with ‖K‖₂ ≤ c, and ‖Y^{1/2} K Y^{1/2}‖_F ≤ ‖KY‖_F. That X is positive definite is proved, too:
-a Cholesky factorisation in floating point succeeds only if λ_min(X) > −γ_{n+1} tr X / (1 − γ_{n+1}) (Higham, *Accuracy
-and Stability*, Thm 10.3), while |λ_min(X)| ≥ ((1 − ρ) / ‖A‖_F)^{1/p}.
+Inverse square roots start from a few shifted inverses instead (:mod:`neuralinv.learned.shifted_inverses`), which take
+fewer operations. The proof of either is in :mod:`neuralinv.learned.root_certificate`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from functools import partial
+from typing import Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -27,15 +21,21 @@ from torch import Tensor
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import DEFAULT_RTOL
 from neuralinv.dense.errors import linalg_error
+from neuralinv.dense.probabilistic import check_probability
 from neuralinv.dense.result import Source, Status, name_indices
 from neuralinv.dense.scaling import widen
 from neuralinv.learned.architectures.schulz import evaluate_polynomial
-from neuralinv.learned.minimax import Plan, cheapest_plan
+from neuralinv.learned.minimax import cheapest_plan
+from neuralinv.learned.root_certificate import Odds, bound_error, probable_error_bound
+from neuralinv.learned.root_gradient import ImplicitRoot
+from neuralinv.learned.shifted_inverses import approximate_inverse_square_root
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 _U = torch.finfo(torch.float64).eps / 2
 _TOLERANCE = 1e-3  # of the iteration in the caller's precision; correction steps square it
+_ROUNDING_OF_ROOTS = 0.02  # error of square roots computed in single precision: this times eps times ``cond``, at least
+_MARGIN = 8  # between what is asked for and what the square root's approximation aims at
 _MOST_CORRECTIONS = 3
 _HIGHEST_ROOT = 16
 
@@ -71,12 +71,23 @@ def inv_sqrt(
     cond: float = 1e3,
     rtol: float | None = None,
     on_singular: Literal["raise", "nan"] = "raise",
+    certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+    failure_probability: float = 1e-10,
+    generator: torch.Generator | None = None,
 ) -> RootResult[ArrayT]:
     """Return certified inverse square roots: :func:`inv_pth_root` with p = 2, certified through ``XAX − I``."""
-    return inv_pth_root(A, 2, cond=cond, rtol=rtol, on_singular=on_singular)
+    return inv_pth_root(
+        A,
+        2,
+        cond=cond,
+        rtol=rtol,
+        on_singular=on_singular,
+        certificate=certificate,
+        failure_probability=failure_probability,
+        generator=generator,
+    )
 
 
-@torch.no_grad()
 def inv_pth_root(
     A: ArrayT,
     p: int,
@@ -84,6 +95,9 @@ def inv_pth_root(
     cond: float = 1e3,
     rtol: float | None = None,
     on_singular: Literal["raise", "nan"] = "raise",
+    certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+    failure_probability: float = 1e-10,
+    generator: torch.Generator | None = None,
 ) -> RootResult[ArrayT]:
     """Return ``A^{-1/p}`` of every matrix of a batch and prove how wrong each can be.
 
@@ -99,6 +113,10 @@ def inv_pth_root(
         The relative error that certifies; by default 1e-5 for float32, 1e-10 for float64.
     on_singular
         What becomes of matrices without a root: ``"raise"`` an error that names them, or ``"nan"`` in their place.
+    certificate, failure_probability, generator
+        ``"probabilistic"`` looks at the residual through a few random vectors, in O(n²) operations: its bound is wrong
+        with at most this probability, for each matrix of its own. What it cannot certify takes the deterministic way.
+        Without a generator (of the device of ``A``) the seed is fresh.
 
     Raises
     ------
@@ -109,8 +127,9 @@ def inv_pth_root(
 
     Notes
     -----
-    For p = 2 and a condition number of 1e3, 11 matrix products in the precision of A and 5 in float64. There is no
-    derivative: the result carries no graph.
+    For p = 2 and a condition number of 1e3, about 3 inverses, 5 matrix products and a Cholesky factorisation in the
+    precision of A, and 2 products in float64 for the proof. Differentiable, any number of times, for Hermitian changes
+    of A; a derivative takes an eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
@@ -125,17 +144,27 @@ def inv_pth_root(
     if not isinstance(rtol, float | int) or not 0 < rtol < 1:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
+    if certificate not in ("deterministic", "probabilistic"):
+        raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+    odds = Odds(check_probability(failure_probability), generator) if certificate == "probabilistic" else None
+
     n = tensor.shape[-1]
     flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n)
-    finite = torch.isfinite(flat).flatten(1).all(1)
-    hermitian = (flat == flat.mH).flatten(1).all(1)
+    finite = torch.isfinite(torch.linalg.vector_norm(flat, dim=(-2, -1)))
+    if not bool(finite.all()):  # or the squares overflow
+        finite = torch.isfinite(flat).flatten(1).all(1)
+    hermitian = finite
+    if not torch.equal(flat, flat.mH):  # a fraction of the time that finding out which ones takes
+        hermitian = (flat == flat.mH).flatten(1).all(1)
     if bool((finite & ~hermitian).any()):
         raise ValueError(
             f"matrices at {name_indices(finite & ~hermitian)} of the flattened batch are not exactly Hermitian; "
             "pass (A + A.mT) / 2"
         )
     identity = torch.eye(n, dtype=flat.dtype, device=flat.device)
-    result = _roots(torch.where(finite[:, None, None], flat, identity), p, cond, rtol)
+    if not bool(finite.all()):
+        flat = torch.where(finite[:, None, None], flat, identity)
+    result = _roots(flat, p, cond, rtol, odds)
     nothing = (result.status == Status.SINGULAR) | ~finite
     result.root[nothing] = torch.nan
     result.error_bound[nothing] = torch.inf
@@ -146,58 +175,107 @@ def inv_pth_root(
             "precision, or not finite. Pass on_singular='nan' to get the others."
         )
 
-    def shaped(field: Tensor) -> ArrayT:
-        return cast(ArrayT, restore(field.reshape(tensor.shape[:-2] + field.shape[1:])))
+    batch = tensor.shape[:-2]
+    root, bound = result.root.reshape(tensor.shape), result.error_bound.reshape(batch)
+    status, source = result.status.reshape(batch), result.source.reshape(batch)
+    if tensor.requires_grad:
+        differentiable = ImplicitRoot.apply(tensor, root, p)
+        return cast(RootResult[ArrayT], RootResult(differentiable, bound, status, source, rtol))
+    return cast(RootResult[ArrayT], RootResult(restore(root), restore(bound), restore(status), restore(source), rtol))
 
-    return RootResult(
-        shaped(result.root), shaped(result.error_bound), shaped(result.status), shaped(result.source), rtol
-    )
 
-
-def _roots(A: Tensor, p: int, cond: float, rtol: float) -> RootResult[Tensor]:
-    wide = widen(A)
-    work = A if A.dtype in (torch.float32, torch.complex64) else wide
+@torch.no_grad()
+def _roots(A: Tensor, p: int, cond: float, rtol: float, odds: Odds | None) -> RootResult[Tensor]:
+    wide, single = widen(A), A.dtype in (torch.float32, torch.complex64)
     # The bound must leave room for rounding the answer to its dtype.
-    room = torch.finfo(A.dtype).eps / 2
-    tolerance = max(rtol - 1.001 * room, rtol / 2)
-    plan = cheapest_plan(1 / cond, 1.0, _TOLERANCE, root=p, most_products=100)
-    W = _hermitian_part(widen(_iterate(work, p, plan)))
-    relative, P = _bound(wide, W, p)
-    for _ in range(_MOST_CORRECTIONS):
-        active = ((relative > tolerance) & (relative < 1)).nonzero().squeeze(1)
-        if not len(active):
-            break
-        # Newton's step from the residual of A itself: X (I + (I − M)/p), Hermitian by averaging.
-        correction = W[active] @ (torch.eye(A.shape[-1], dtype=W.dtype, device=W.device) - P[active]) / p
-        better = _hermitian_part(W[active] + correction)
-        bound, product = _bound(wide[active], better, p)
-        improved = bound < relative[active]
-        kept = active[improved]
-        W[kept], relative[kept], P[kept] = better[improved], bound[improved], product[improved]
+    tolerance = max(rtol - 1.001 * torch.finfo(A.dtype).eps / 2, rtol / 2)
+    precisions = [A, wide] if single else [wide]
+    if p == 2 and single and _ROUNDING_OF_ROOTS * torch.finfo(A.dtype).eps * cond > tolerance:
+        precisions = [wide]
+    everything = torch.arange(len(A), device=A.device)
+    first, *others = precisions if p == 2 else precisions[:1]
+    W, relative = _approximate(wide, first, p, cond, tolerance, odds, everything)
+    for work in others:
+        _improve(W, relative, tolerance, partial(_approximate, wide, work, p, cond, tolerance, odds))
     source = torch.full((len(A),), int(Source.REFINED), dtype=torch.int8, device=A.device)
-    failed = (~(relative <= tolerance)).nonzero().squeeze(1)
-    if len(failed):
-        L, Q = torch.linalg.eigh(wide[failed])
-        exact = _hermitian_part((Q * L.clamp(min=0).pow(-1 / p)[:, None, :].to(Q.dtype)) @ Q.mH)
-        bound, _ = _bound(wide[failed], exact, p)
-        improved = ~(bound >= relative[failed])
-        kept = failed[improved]
-        W[kept], relative[kept], source[kept] = exact[improved], bound[improved], int(Source.FALLBACK)
+    kept = _improve(W, relative, tolerance, lambda left: _by_eigenvalues(wide[left], p))
+    source[kept] = int(Source.FALLBACK)
     answer = W.to(A.dtype)
-    size = torch.linalg.matrix_norm(W)
-    distance = torch.linalg.matrix_norm(W - widen(answer)) / torch.where(size > 0, size, 1)
-    bound = (relative + (1 + relative) * distance) * (1 + 4 * A.shape[-1] ** 2 * _U + 64 * _U)
+    bound = relative
+    if not torch.equal(W, answer):  # which it is where single precision was good enough
+        size = torch.linalg.vector_norm(W, dim=(-2, -1))
+        distance = torch.linalg.vector_norm(W - answer, dim=(-2, -1)) / torch.where(size > 0, size, 1)
+        bound = (relative + (1 + relative) * distance) * (1 + 4 * A.shape[-1] ** 2 * _U + 64 * _U)
     proved = relative < 1
     bound = torch.where(proved & torch.isfinite(bound), bound, torch.inf)
     status = torch.where(bound <= rtol, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR))
     return RootResult(answer, bound, status.to(torch.int8), source, rtol)
 
 
-def _iterate(A: Tensor, p: int, plan: Plan) -> Tensor:
-    """Run the steps in the dtype of ``A``, from ``X₀ = s^{-1/p} I`` with s ≥ ‖A‖₂."""
+def _improve(
+    W: Tensor, relative: Tensor, tolerance: float, attempt: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Try to do better where the bound exceeds the tolerance; write what is better, and return the index of it."""
+    left = (~(relative <= tolerance)).nonzero().squeeze(1)
+    if not len(left):
+        return left
+    X, bound = attempt(left)
+    improved = ~(bound >= relative[left])
+    kept = left[improved]
+    W[kept], relative[kept] = X[improved], bound[improved]
+    return kept
+
+
+def _approximate(
+    wide: Tensor, work: Tensor, p: int, cond: float, tolerance: float, odds: Odds | None, left: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Approximate the roots of some matrices in the precision of ``work``, and bound the errors."""
+    if len(left) < len(wide):
+        wide, work = wide[left], work[left]
+    start = _iterate(work, p, cond, tolerance)
+    W = widen(start)
+    if odds is None:
+        return _corrected(wide, W, p, tolerance, start.dtype)
+    bound = probable_error_bound(wide, W, p, odds, work=start.dtype)
+    _improve(W, bound, tolerance, lambda rest: _corrected(wide[rest], W[rest], p, tolerance, start.dtype))
+    return W, bound
+
+
+def _corrected(A: Tensor, W: Tensor, p: int, tolerance: float, work: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Bound the error of W, and correct it where that helps.
+
+    Square roots are not corrected: Newton's step multiplies what does not commute with A by up to ``√κ / 4``.
+    """
+    relative, R = bound_error(A, W, p, work=work)
+    for _ in range(_MOST_CORRECTIONS if p != 2 else 0):
+        active = ((relative > tolerance) & (relative < 1)).nonzero().squeeze(1)
+        if not len(active):
+            break
+        # Newton's step from the residual of A itself: X (I + R/p), Hermitian by averaging.
+        better = _hermitian_part(W[active] + W[active] @ R[active] / p)
+        bound, residual = bound_error(A[active], better, p, work=A.dtype)
+        improved = bound < relative[active]
+        kept = active[improved]
+        W[kept], relative[kept], R[kept] = better[improved], bound[improved], residual[improved]
+    return W, relative
+
+
+def _by_eigenvalues(A: Tensor, p: int) -> tuple[Tensor, Tensor]:
+    L, Q = torch.linalg.eigh(A)
+    X = _hermitian_part((Q * L.clamp(min=0).pow(-1 / p)[:, None, :].to(Q.dtype)) @ Q.mH)
+    return X, bound_error(A, X, p, work=A.dtype)[0]
+
+
+def _iterate(A: Tensor, p: int, cond: float, tolerance: float) -> Tensor:
+    """Return Hermitian approximations in the dtype of ``A``."""
     rows = A.abs().sum(-1).amax(-1) if A.shape[-1] else torch.linalg.matrix_norm(A)
-    largest = torch.minimum(torch.linalg.matrix_norm(A), rows)
-    s = torch.where(largest > 0, largest, 1)[:, None, None]
+    largest = torch.minimum(torch.linalg.vector_norm(A, dim=(-2, -1)), rows)
+    largest = torch.where(largest > 0, largest, 1)
+    if p == 2:
+        return approximate_inverse_square_root(A, largest / cond, largest, tolerance / _MARGIN)
+    # From X₀ = s^{-1/p} I with s ≥ ‖A‖₂.
+    plan = cheapest_plan(1 / cond, 1.0, _TOLERANCE, root=p, most_products=100)
+    s = largest[:, None, None]
     M = A / s
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     X: Tensor | None = None
@@ -206,30 +284,7 @@ def _iterate(A: Tensor, p: int, plan: Plan) -> Tensor:
         X = H if X is None else X @ H
         if k + 1 < len(plan.steps):
             M = torch.linalg.matrix_power(H, p) @ M
-    return cast(Tensor, X) * s.pow(-1 / p)
-
-
-def _bound(A: Tensor, X: Tensor, p: int) -> tuple[Tensor, Tensor]:
-    """Bound ``‖A^{-1/p} − X‖_F / ‖A^{-1/p}‖_F`` (1 or NaN: nothing is proved), and return the computed product ``A Xᵖ``
-    in a cyclic order.
-    """
-    n = A.shape[-1]
-    Z = torch.linalg.matrix_power(X, p // 2)
-    P = Z @ A @ Z if p % 2 == 0 else Z @ (A @ Z) @ X if p > 1 else A @ X
-    identity = torch.eye(n, dtype=A.dtype, device=A.device)
-    # p products one inside the other: each costs γ_n (4n for complex ones), relative to the product of absolute values.
-    k = (p + 1) * (n + 2) * (4 if A.is_complex() else 1)
-    gamma = k * _U / (1 - k * _U)
-    norm_A, norm_X = torch.linalg.matrix_norm(A), torch.linalg.matrix_norm(X)
-    rounding = gamma * (norm_A * norm_X.pow(p) + n**0.5)
-    rho = (torch.linalg.matrix_norm(identity - P) + rounding) * (1 + 4 * (n * n + 64) * _U)
-    trace: Any = X.diagonal(dim1=-2, dim2=-1).real.sum(-1)
-    _, info = torch.linalg.cholesky_ex(X)
-    smallest = ((1 - rho).clamp(min=0) / norm_A).pow(1 / p)
-    positive = (info == 0) & (2 * 4 * (n + 2) * _U * trace < smallest * (1 - 1e-10))
-    c = -torch.expm1(torch.log1p(-rho.clamp(max=1)) / p) * (1 + 16 * _U)
-    proved = (rho < 1) & positive if n else rho < 1
-    return torch.where(proved, c, torch.ones_like(c)), P
+    return _hermitian_part(cast(Tensor, X) * s.pow(-1 / p))
 
 
 def _hermitian_part(X: Tensor) -> Tensor:

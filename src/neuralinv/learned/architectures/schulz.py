@@ -9,11 +9,14 @@ Schulz 1933; Higham, *Functions of Matrices*, §7.3; Pan & Schreiber 1991, doi:1
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from neuralinv.learned.minimax import PRODUCTS, Plan, cheapest_plan, step_products
+from neuralinv.learned.minimax import PRODUCTS, Plan, cheapest_plan, early_steps, step_products
+
+_STRICTER = (1, 4, 16, 64)
 
 
 def evaluate_polynomial(R: Tensor, coefficients: Tensor | Sequence[float]) -> Tensor:
@@ -47,6 +50,8 @@ class SchulzIteration(nn.Module):
     positive
         Whether the matrices are Hermitian positive definite. Nothing wrong is returned silently where they are not: the
         certificate decides.
+    early
+        How many of the first steps run in bfloat16, for real matrices; the others in the precision of the matrices.
 
     Attributes
     ----------
@@ -56,12 +61,17 @@ class SchulzIteration(nn.Module):
 
     alpha: Tensor
 
-    def __init__(self, steps: Sequence[Sequence[float]], *, alpha: float = 1.0, positive: bool = True) -> None:
+    def __init__(
+        self, steps: Sequence[Sequence[float]], *, alpha: float = 1.0, positive: bool = True, early: int = 0
+    ) -> None:
         super().__init__()
         degrees = [len(step) - 1 for step in steps]
         if not steps or any(degree not in PRODUCTS for degree in degrees):
             raise ValueError(f"steps of degrees {degrees}: expected at least one step, each of degree 1, 2 or 4")
+        if not 0 <= early <= len(steps):
+            raise ValueError(f"early={early}: expected a number of steps, of which there are {len(steps)}")
         self.positive = positive
+        self.early = early
         self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float64))
         self.coefficients = nn.ParameterList(
             nn.Parameter(torch.tensor(step, dtype=torch.float64), requires_grad=False) for step in steps
@@ -69,9 +79,9 @@ class SchulzIteration(nn.Module):
         self.products = sum(step_products(degree, first=positive and k == 0) for k, degree in enumerate(degrees))
 
     @classmethod
-    def from_plan(cls, plan: Plan, *, positive: bool = True) -> SchulzIteration:
+    def from_plan(cls, plan: Plan, *, positive: bool = True, early: int = 0) -> SchulzIteration:
         """Build from minimax steps."""
-        return cls([step.coefficients for step in plan.steps], positive=positive)
+        return cls([step.coefficients for step in plan.steps], positive=positive, early=early)
 
     def propose(self, A: Tensor) -> Tensor:
         """Return candidates for ``A`` of shape ``(*batch, n, n)``, any real or complex floating dtype."""
@@ -81,15 +91,20 @@ class SchulzIteration(nn.Module):
         """Propose; see :meth:`propose`. Works in the dtype of ``A``."""
         scale = relative_scale(A)
         A = A / scale
-        alpha, first, *others = (value.to(A.dtype) for value in (self.alpha, *self.coefficients))
-        if self.positive:
-            X = alpha * evaluate_polynomial(_plus_identity(-alpha * A, 1.0), first)
-        else:
+        X: Tensor | None = None
+        for k, coefficients in enumerate(self.coefficients):
+            low = k < self.early and not A.is_complex()
+            work = A.bfloat16() if low else A
+            X = self._step(work, None if X is None else X.to(work.dtype), coefficients)
+        return cast(Tensor, X).to(A.dtype) / scale
+
+    def _step(self, A: Tensor, X: Tensor | None, coefficients: Tensor) -> Tensor:
+        alpha, h = self.alpha.to(A.dtype), coefficients.to(A.dtype)
+        if X is None and self.positive:
+            return alpha * evaluate_polynomial(_plus_identity(-alpha * A, 1.0), h)
+        if X is None:
             X = alpha * A.mH
-            X = X @ evaluate_polynomial(_plus_identity(-(A @ X), 1.0), first)
-        for step in others:
-            X = X @ evaluate_polynomial(_plus_identity(-(A @ X), 1.0), step)
-        return X / scale
+        return X @ evaluate_polynomial(_plus_identity(-(A @ X), 1.0), h)
 
     def on_spectrum(self, values: Tensor) -> Tensor:
         """Return the eigenvalues of the final AX for eigenvalues (squared singular values) of A/s, any shape."""
@@ -107,7 +122,14 @@ def relative_scale(A: Tensor) -> Tensor:
     return size[..., None, None].to(A.dtype)
 
 
-def schulz(low: float, high: float = 1.0, *, positive: bool = True, tolerance: float = 1e-3) -> SchulzIteration:
+def schulz(
+    low: float,
+    high: float = 1.0,
+    *,
+    positive: bool = True,
+    tolerance: float = 1e-3,
+    precision: Literal["same", "bfloat16"] = "same",
+) -> SchulzIteration:
     """Return the cheapest minimax iteration for a given interval of eigenvalues, in closed form.
 
     Parameters
@@ -121,6 +143,10 @@ def schulz(low: float, high: float = 1.0, *, positive: bool = True, tolerance: f
         condition number counts twice.
     tolerance
         The residual ``‖I − AX‖₂`` to reach. One step of :func:`~neuralinv.certified_inv` squares it.
+    precision
+        ``"bfloat16"``: as many early steps as can run in it, that is while the residual that a step leaves stays well
+        above the rounding errors (:func:`~neuralinv.learned.minimax.early_steps`), where that leaves fewer products in
+        full precision. None can beyond condition numbers of a few hundred.
 
     Raises
     ------
@@ -133,5 +159,28 @@ def schulz(low: float, high: float = 1.0, *, positive: bool = True, tolerance: f
     >>> iteration.products
     10
     """
+    if precision not in ("same", "bfloat16"):
+        raise ValueError(f"precision={precision!r}; expected 'same' or 'bfloat16'")
     bounds = (low, high) if positive else (low**2, high**2)
-    return SchulzIteration.from_plan(cheapest_plan(*bounds, tolerance, first_step_free=positive), positive=positive)
+    plan, early = cheapest_plan(*bounds, tolerance, first_step_free=positive), 0
+    if precision == "bfloat16":
+        roundoff = torch.finfo(torch.bfloat16).eps / 2
+        # Rounding takes away from what a plan reaches: stricter ones, with a product more, have room for it.
+        offers = [
+            early_steps(
+                cheapest_plan(*bounds, tolerance / stricter, first_step_free=positive),
+                *bounds, tolerance, roundoff, largest=1 / low,
+            )
+            for stricter in _STRICTER
+        ]  # fmt: skip
+        best = min(offers, key=lambda offer: (_late_products(*offer), offer[0].products))
+        if _late_products(*best) < plan.products:
+            plan, early = best
+    return SchulzIteration.from_plan(plan, positive=positive, early=early)
+
+
+def _late_products(plan: Plan, early: int) -> int:
+    """Count the products in full precision."""
+    if early == 0:
+        return plan.products
+    return sum(step_products(step.degree) for step in plan.steps[early:])
