@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 import neuralinv as ni
-from neuralinv.bench import rivals
+from neuralinv.bench import dense, rivals
+from neuralinv.bench.problems import Operation, make_problem
 from neuralinv.bench.rivals import Prepared, Rival, UnavailableError
 from neuralinv.cli.bench import parse_sizes
 from neuralinv.measuring.machine import usable_cores
@@ -81,6 +82,42 @@ def test_what_is_missing_is_named_and_the_rest_is_measured(neuralinv, monkeypatc
     assert "scipy inv, n = 2, float32: failed: out of order" in result.stdout
     headings = {tuple(line.split()) for line in result.stdout.splitlines() if line.split()[:2] == ["n", "batch"]}
     assert headings == {("n", "batch", "neuralinv", "±", "numpy")}
+
+
+def test_the_cost_of_the_certificate(neuralinv, tmp_path: Path) -> None:
+    out, plot = tmp_path / "figures.json", tmp_path / "plot.png"
+    arguments = ("--sizes", "3,16,17", *TINY[2:], "--rivals", "torch,numpy", "--json", out, "--plot", plot)
+    result = neuralinv("bench", "dense", "--operations", "certified", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "certified: measured up to n = 16, not for 17" in result.stdout
+    assert "share certified, largest error; time over that of ni.inv, and its goal" in result.stdout
+    assert max(map(len, result.stdout.splitlines()[4:])) <= 120
+    assert plot.stat().st_size
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["dtype"], row["n"]) for row in rows] == [(d, n) for d in ("float32", "float64") for n in (3, 16)]
+    for row in rows:
+        assert list(row["figures"]) == ["neuralinv", "ni.inv", "torch"]
+        ours, plain = row["figures"]["neuralinv"], row["figures"]["ni.inv"]
+        certificate = row["certificate"]
+        assert certificate["cost"] == pytest.approx(ours["nanoseconds"] / plain["nanoseconds"])
+        assert certificate["goal"] == 1.6
+        assert certificate["met"] is (certificate["cost"] <= 1.6)
+        assert certificate["share"] == 1
+        assert ours["accuracy"]["largest"] <= 1e-5
+
+
+def test_what_has_no_certificate_is_counted(neuralinv, monkeypatch, tmp_path: Path) -> None:
+    def with_nearly_singular_ones(operation: Operation, n: int, dtype: torch.dtype, batch: int) -> rivals.Problem:
+        problem = make_problem(operation, n, dtype, batch)
+        # No pivot is zero, but no condition number near 1e13 certifies at 1e-10.
+        problem.A[::4, 0] = problem.A[::4, 1] * (1 + 2.0**-43 * torch.arange(1, n + 1, dtype=dtype))
+        return problem
+
+    monkeypatch.setattr(dense, "make_problem", with_nearly_singular_ones)
+    out = tmp_path / "x.json"
+    arguments = (*TINY, "--dtypes", "float64", "--rivals", "", "--json", out)
+    neuralinv("bench", "dense", "--operations", "certified", *arguments)
+    assert [row["certificate"]["share"] for row in json.loads(out.read_text())["rows"]] == [0.75] * 2
 
 
 @pytest.mark.parametrize("reference", ["torch", "numpy"])

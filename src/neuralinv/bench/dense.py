@@ -13,13 +13,16 @@ import neuralinv as ni
 from neuralinv.bench import rivals
 from neuralinv.bench.accuracy import Accuracy, is_inaccurate, judged_count, measure_accuracy
 from neuralinv.bench.problems import OPERATIONS, Operation, Problem, bounded_batch, make_problem
-from neuralinv.bench.rivals import OURS, Prepare, Prepared, to_tensors
+from neuralinv.bench.rivals import OURS, PLAIN, Prepare, Prepared, to_tensors
+from neuralinv.dense import InverseResult
 from neuralinv.measuring.machine import Ceilings
 from neuralinv.measuring.timing import Timing, limited_threads, time_interleaved
 
 _SINGLE_SIZE = 3
 _SINGLE_JUDGED = 1000
 _LAPACK = "torch"
+CERTIFICATE_GOAL = 1.6
+"""The certified inverse is to take at most so many times as long as the plain one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,26 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """What the proof costs.
+
+    Attributes
+    ----------
+    share
+        Of the batch, how much was certified at the default ``rtol``.
+    cost
+        Time of the certified inverses over that of the plain ones.
+    goal, met
+        The largest cost that is wanted, and whether this is one.
+    """
+
+    share: float
+    cost: float
+    goal: float
+    met: bool
+
+
+@dataclass(frozen=True)
 class Row:
     """One operation, dtype and size.
 
@@ -60,6 +83,8 @@ class Row:
         mean nothing.
     inaccurate
         Whether our median error exceeds ten times LAPACK's.
+    certificate
+        Of certified inverses alone.
     """
 
     operation: str
@@ -70,6 +95,7 @@ class Row:
     copy_share: float | None
     peak_share: float | None
     inaccurate: bool
+    certificate: Certificate | None = None
 
 
 @dataclass
@@ -102,8 +128,13 @@ def measure(settings: Settings, ceilings: Ceilings, *, progress: Callable[[int],
     for name in settings.operations:
         operation = OPERATIONS[name]
         able = {OURS: ours[name]} | {rival: can[name] for rival, can in loaded.items() if name in can}
+        if name == "certified":
+            able = {OURS: able.pop(OURS), PLAIN: ours["inv"]} | able
+        sizes = _sizes(settings, operation)
+        if left_out := [str(n) for n in settings.sizes if n not in sizes]:
+            outcome.missing[name] = f"measured up to n = {operation.largest}, not for {', '.join(left_out)}"
         for dtype in settings.dtypes:
-            for n in settings.sizes:
+            for n in sizes:
                 outcome.rows.append(_measure_row(operation, n, dtype, settings, able, ceilings, outcome.missing))
                 progress(1)
     return outcome
@@ -111,7 +142,12 @@ def measure(settings: Settings, ceilings: Ceilings, *, progress: Callable[[int],
 
 def row_count(settings: Settings) -> int:
     """Return how many times :func:`measure` reports progress."""
-    return len(settings.operations) * len(settings.dtypes) * len(settings.sizes)
+    sizes = sum(len(_sizes(settings, OPERATIONS[name])) for name in settings.operations)
+    return len(settings.dtypes) * sizes
+
+
+def _sizes(settings: Settings, operation: Operation) -> list[int]:
+    return [n for n in settings.sizes if operation.largest is None or n <= operation.largest]
 
 
 def measure_single(dtypes: tuple[torch.dtype, ...], threads: int, seconds: float) -> list[Row]:
@@ -165,11 +201,15 @@ def _measure_row(
     problem = make_problem(operation, n, dtype, batch)
     prepared: dict[str, Prepared] = {}
     accuracies: dict[str, Accuracy] = {}
+    share: float | None = None
     with limited_threads(settings.threads):
         for name, prepare in able.items():
             try:
                 prepared[name] = prepare(problem, settings.threads)
-                accuracies[name] = measure_accuracy(problem, prepared[name].collect(prepared[name].call()))
+                value = prepared[name].call()
+                if isinstance(value, InverseResult):
+                    share = float(value.certified.double().mean())
+                accuracies[name] = measure_accuracy(problem, prepared[name].collect(value))
             except Exception as error:
                 if name == OURS:
                     raise
@@ -180,6 +220,10 @@ def _measure_row(
             {name: p.call for name, p in prepared.items()}, settings.seconds, threads=settings.threads
         )
     seconds = timings[OURS].median
+    certificate = None
+    if share is not None and PLAIN in timings:
+        cost = seconds / timings[PLAIN].median
+        certificate = Certificate(share, cost, CERTIFICATE_GOAL, cost <= CERTIFICATE_GOAL)
     moved = batch * operation.numbers(n) * dtype.itemsize
     lapack = accuracies.get(_LAPACK) or _lapack_accuracy(problem)
     return Row(
@@ -191,6 +235,7 @@ def _measure_row(
         copy_share=moved / seconds / ceilings.copy_rate(moved),
         peak_share=batch * operation.flops(n) / seconds / ceilings.flops[_name(dtype)],
         inaccurate=is_inaccurate(accuracies[OURS], lapack, dtype),
+        certificate=certificate,
     )
 
 

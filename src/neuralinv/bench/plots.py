@@ -11,13 +11,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from neuralinv.bench.dense import Row
 from neuralinv.bench.problems import OPERATIONS
-from neuralinv.bench.rivals import OURS
+from neuralinv.bench.rivals import OURS, PLAIN
 from neuralinv.io import atomic_path
 
 FORMATS = (".png", ".svg", ".pdf")
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/); markers tell the lines apart without colour.
 _STYLES = {
     OURS: ("#0072B2", "o"),
+    PLAIN: ("#000000", "*"),
     "torch": ("#D55E00", "s"),
     "numpy": ("#009E73", "^"),
     "scipy": ("#CC79A7", "D"),

@@ -30,6 +30,8 @@ class Operation:
         k, from n; 0 for operations that have none.
     positive
         Whether the matrices are symmetric positive definite.
+    largest
+        The largest n that is measured; None for all.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Operation:
     numbers: Callable[[int], int]
     right_hand_sides: Callable[[int], int] = lambda n: 0
     positive: bool = False
+    largest: int | None = None
 
 
 OPERATIONS = {
@@ -49,6 +52,8 @@ OPERATIONS = {
         Operation("solve-n", "solve, n right-hand sides", lambda n: 8 / 3 * n**3, lambda n: 3 * n * n, lambda n: n),
         Operation("slogdet", "log-determinant", lambda n: 2 / 3 * n**3, lambda n: n * n + 2),
         Operation("inv-pos", "inverse, positive definite", lambda n: n**3, lambda n: 2 * n * n, positive=True),
+        # The residual is another product, and the bound another number.
+        Operation("certified", "certified inverse", lambda n: 4 * n**3, lambda n: 2 * n * n + 1, largest=16),
     )
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from neuralinv.bench.crossover import Entry
 from neuralinv.bench.dense import Figure, Outcome, Row, Settings
 from neuralinv.bench.problems import OPERATIONS
-from neuralinv.bench.rivals import OURS
+from neuralinv.bench.rivals import OURS, PLAIN
 from neuralinv.io.plain_json import finite
 from neuralinv.measuring.formatting import plain_table, ratio_text, time_text
 from neuralinv.measuring.machine import Ceilings, Machine
@@ -44,6 +44,9 @@ def tables(rows: Sequence[Row]) -> Iterator[Group]:
             Text(f"{what}: relative error, median and largest; our share of copy bandwidth and of peak", style="bold"),
             _accuracy_table(members),
         )
+        if any(row.certificate for row in members):
+            heading = f"{what}: share certified, largest error; time over that of {PLAIN}, and its goal"
+            yield Group(Text(heading, style="bold"), _certificate_table(members))
     singles = [row for row in rows if row.operation not in OPERATIONS]
     if singles:
         yield Group(Text("one 3×3 inverse a call", style="bold"), _single_table(singles))
@@ -93,6 +96,18 @@ def _accuracy_table(rows: Sequence[Row]) -> Table:
         errors = (_errors(row.figures.get(name)) for name in names)
         mark = [_mark(row)] if marked else []
         table.add_row(str(row.n), *errors, _share(row.copy_share), _share(row.peak_share), *mark)
+    return table
+
+
+def _certificate_table(rows: Sequence[Row]) -> Table:
+    table = plain_table("n", "certified", "largest error", f"time over {PLAIN}", "goal", "")
+    for row in rows:
+        if row.certificate is not None:
+            table.add_row(
+                str(row.n), f"{row.certificate.share:.2%}", f"{row.figures[OURS].accuracy.largest:.0e}",
+                f"{row.certificate.cost:.2f}×", f"≤ {row.certificate.goal:g}",
+                "met" if row.certificate.met else "missed",
+            )  # fmt: skip
     return table
 
 

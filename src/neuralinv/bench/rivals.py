@@ -17,6 +17,8 @@ from neuralinv.bench.problems import Problem
 from neuralinv.dense import lapack
 
 OURS = "neuralinv"
+PLAIN = "ni.inv"
+"""Our inverse without a certificate, which stands beside the certified one."""
 _SAFE_FOR_TORCH = 128
 
 
@@ -81,7 +83,13 @@ def _load_ours() -> Mapping[str, Prepare]:
         "solve-n": _plain(ni.solve),
         "slogdet": _plain(ni.slogdet),
         "inv-pos": _plain(lambda A: ni.inv(A, assume_a="pos")),
+        "certified": _certified,
     }
+
+
+def _certified(problem: Problem, threads: int) -> Prepared:
+    # Whatever has no proof stays in the result, where it is counted.
+    return Prepared(lambda: ni.certified_inv(problem.A, on_singular="nan"), lambda result: to_tensors(result.inverse))
 
 
 def _load_torch() -> Mapping[str, Prepare]:
@@ -91,6 +99,7 @@ def _load_torch() -> Mapping[str, Prepare]:
         "solve-n": _plain(_unless_large(torch.linalg.solve, lapack.solution)),
         "slogdet": _plain(_unless_large(torch.linalg.slogdet, lapack.determinant)),
         "inv-pos": _plain(lambda A: torch.cholesky_inverse(torch.linalg.cholesky(A))),
+        "certified": _plain(torch.linalg.inv),
     }
 
 

@@ -116,7 +116,7 @@ def from_jax(array: Any, name: str) -> tuple[Tensor, _Restore]:
     if isinstance(array, jax.core.Tracer):
         raise TypeError(
             f"{name} is traced by jax (jit, grad or vmap), where only jax's own operations run: call neuralinv outside "
-            "of the transformed function, or use jax.numpy.linalg inside of it"
+            "of the transformed function, or neuralinv.jax.inv inside of it"
         )
     if not jax.numpy.issubdtype(array.dtype, jax.numpy.inexact):
         array = array.astype(float)
