@@ -58,6 +58,10 @@ _CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
     {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
 )
 
+_CORRECT: dict[torch.dtype, Callable[..., None]] = (
+    {torch.float32: _native.correct_f32, torch.float64: _native.correct_f64} if AVAILABLE else {}
+)
+
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
 
@@ -128,6 +132,49 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
     kernel = _CERTIFIED_INVERT[A.dtype]
     kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
     return X, bounds
+
+
+def corrects(A: Tensor) -> bool:
+    """Tell whether :func:`correct` takes ``A`` of shape ``(batch, n, n)``."""
+    return (
+        A.dtype in _CORRECT
+        and type(A) in (Tensor, torch.nn.Parameter)
+        and A.device.type == "cpu"
+        and 0 < A.shape[-1] <= _native.LARGEST_CORRECTED
+    )
+
+
+def correct(
+    A: Tensor, past: Sequence[Tensor], rtol: float, highest_order: int, X: Tensor, bounds: Tensor, orders: Tensor
+) -> None:
+    """Correct and certify approximate inverses, each matrix with the lowest order that brings it to ``rtol``.
+
+    The mathematics stands in :mod:`neuralinv.dense.correction`; where no order suffices, the guess itself is returned.
+
+    Parameters
+    ----------
+    A
+        Shape ``(batch, n, n)``, any strides.
+    past
+        One to three tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
+    X, bounds, orders
+        Contiguous results: like ``A``, float64 ``(batch,)``, int8 ``(batch,)``.
+    """
+    A = A.resolve_neg()
+    held = [guess.resolve_neg().contiguous() for guess in past]  # until the kernel has read them
+    addresses = [guess.data_ptr() for guess in held] + [0] * (3 - len(held))
+    _CORRECT[A.dtype](
+        A.data_ptr(),
+        *A.shape[:2],
+        *A.stride(),
+        *addresses,
+        rtol,
+        highest_order,
+        X.data_ptr(),
+        bounds.data_ptr(),
+        orders.data_ptr(),
+        _threads_for(A),
+    )
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:

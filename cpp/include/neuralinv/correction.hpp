@@ -1,0 +1,244 @@
+// A good guess becomes a certified inverse: one product in doubles for the residual R = AX − I, then as many products in T
+// as the bound asks for. neuralinv/dense/correction.py has the mathematics.
+//
+// One matrix after another, so that all that is made of it stays in the second-level cache.
+#pragma once
+
+#include <cstddef>
+
+#include "correction_bounds.hpp"
+#include "guesses.hpp"
+#include "product.hpp"
+
+namespace neuralinv::NEURALINV_TARGET {
+
+static_assert(largest_corrected <= largest_product);
+
+// Scratch memory of one matrix, n² entries or panels of them.
+template <class T>
+struct CorrectionMemory {
+    ProductMemory<double>* wide;
+    ProductMemory<T>* narrow;
+    double* wide_X;  // panels
+    T* X;            // rows; where they are not in the caller's memory
+    T* R;            // panels
+    T* S;            // panels: R² or R − R²
+    std::int64_t bytes;
+
+    // memory: null to learn how much it takes.
+    CorrectionMemory(std::byte* memory, std::int64_t n) : bytes(0) {
+        const std::int64_t item = sizeof(T), panel = panel_entries(n);
+        take(memory, wide, sizeof *wide);
+        take(memory, narrow, sizeof *narrow);
+        take(memory, wide_X, panel * std::int64_t(sizeof(double)));
+        take(memory, X, n * n * item);
+        take(memory, R, panel * item);
+        take(memory, S, panel * item);
+    }
+
+   private:
+    template <class Item>
+    void take(std::byte* memory, Item*& pointer, std::int64_t size) {
+        pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
+        bytes += (size + 63) / 64 * 64;
+    }
+};
+
+NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
+    double sum = 0;
+    for (int lane = 0; lane < lanes<double>; ++lane) sum += x[lane];
+    return sum;
+}
+
+// ---- what goes into the products -----------------------------------------------------------------------------------
+
+// Entries of X as its past predicts them.
+template <int count, class V>
+NEURALINV_INLINE V extrapolated(const V* past) {
+    if constexpr (count == 1)
+        return past[0];
+    else if constexpr (count == 2)
+        return past[0] + (past[0] - past[1]);
+    else
+        return past[2] + 3 * (past[0] - past[1]);
+}
+
+// The approximate inverse, into X where it is made of several, and into panels of doubles. Returns ‖X‖_F².
+template <int count, class T>
+double take_guess(int n, const T* const* past, T* X, double* panels) {
+    Vector<double> squares = {};
+    const std::int64_t panel = std::int64_t(n) * panel_columns;
+    for (int i = 0; i < n; ++i) {
+        for (int j = 0; j < n; j += lanes<double>) {
+            const std::int64_t at = std::int64_t(i) * n + j;
+            Half<T> x[count];
+            static_for<0, count>([&](auto k_) NEURALINV_LAMBDA {
+                constexpr int k = decltype(k_)::value;
+                x[k] = load_first(past[k] + at, n - j);
+            });
+            const Half<T> entries = extrapolated<count>(x);
+            if constexpr (count > 1) store_first<T>(entries, n - j, X + at);
+            const Vector<double> wide = widened<T>(entries);
+            squares += wide * wide;
+            store_vector(wide, panels + j / panel_columns * panel + i * panel_columns + j % panel_columns);
+        }
+    }
+    return sum_of_lanes(squares);
+}
+
+// A row of A as doubles. Returns the sum of squares, lane by lane.
+template <class T>
+NEURALINV_INLINE Vector<double> take_row(int n, const T* row, std::int64_t stride, double* left) {
+    Vector<double> squares = {};
+    const auto take = [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+        const Vector<double> wide = widened<T>(entries);
+        squares += wide * wide;
+        store_vector(wide, left + j);
+    };
+    if (stride == 1) {
+        for (int j = 0; j < n; j += lanes<double>) take(j, load_first(row + j, n - j));
+    } else {
+        for (int j = 0; j < n; j += lanes<double>) {
+            T entries[lanes<double>] = {};
+            for (int lane = 0; lane < lanes<double> && j + lane < n; ++lane) entries[lane] = row[(j + lane) * stride];
+            take(j, load_first(entries, lanes<double>));
+        }
+    }
+    return squares;
+}
+
+// ---- products ------------------------------------------------------------------------------------------------------
+
+// Rows of the identity: a one amid zeros, read from a place that depends on the row.
+struct UnitRow {
+    double entries[2 * panel_columns] = {};
+    constexpr UnitRow() { entries[panel_columns] = 1; }
+};
+inline constexpr UnitRow unit_row{};
+
+// R = AX − I in panels of T. Returns ‖R‖_F² before rounding, and adds ‖A‖_F² to square_A.
+template <class T>
+double form_residual(int n, const T* A, std::int64_t row_stride, std::int64_t column_stride,
+                     const CorrectionMemory<T>& memory, double& square_A) {
+    Vector<double> squares_A = {}, squares_R = {};
+    const auto fill = [&](int i, int rows, bool first) NEURALINV_LAMBDA {
+        for (int r = 0; r < rows; ++r) {
+            const Vector<double> squares =
+                take_row(n, A + (i + r) * row_stride, column_stride, memory.wide->left + r * left_pitch<double>);
+            if (first) squares_A += squares;
+        }
+    };
+    const auto finish = [&](int i, int rows, int j, int vectors, const double* tile) NEURALINV_LAMBDA {
+        T* const panel = memory.R + std::int64_t(j) * n + std::int64_t(i) * panel_columns;
+        for (int r = 0; r < rows; ++r) {
+            const int diagonal = i + r - j;
+            const bool crosses = diagonal >= 0 && diagonal < panel_columns;
+            for (int v = 0; v < panel_vectors<double>; ++v) {
+                Vector<double> entries = {};  // beyond the matrix, where vectors of T are longer
+                if (v < vectors) {
+                    entries = load_vector(tile + r * panel_columns + v * lanes<double>);
+                    if (crosses) entries -= load_vector(unit_row.entries + panel_columns - diagonal + v * lanes<double>);
+                    squares_R += entries * entries;
+                }
+                store_narrowed(entries, panel + r * panel_columns + v * lanes<double>);
+            }
+        }
+    };
+    multiply(n, memory.wide_X, *memory.wide, fill, finish);
+    square_A = sum_of_lanes(squares_A);
+    return sum_of_lanes(squares_R);
+}
+
+// S = R² or, for minus, R − R²; all in panels.
+template <bool minus, class T>
+void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
+    const std::int64_t panel = std::int64_t(n) * panel_columns;
+    const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
+        for (int p = 0; p < int(panels(n)); ++p)
+            for (int r = 0; r < rows; ++r)
+                for (int v = 0; v < panel_vectors<T>; ++v) {
+                    const int column = v * lanes<T>;
+                    store_vector(load_vector(R + p * panel + (i + r) * panel_columns + column),
+                                 memory.left + r * left_pitch<T> + p * panel_columns + column);
+                }
+    };
+    const auto finish = [&](int i, int rows, int j, int vectors, const T* tile) NEURALINV_LAMBDA {
+        const std::int64_t at = std::int64_t(j) * n + std::int64_t(i) * panel_columns;
+        for (int r = 0; r < rows; ++r)
+            for (int v = 0; v < vectors; ++v) {
+                const int entry = r * panel_columns + v * lanes<T>;
+                const Vector<T> product = load_vector(tile + entry);
+                store_vector(minus ? load_vector(R + at + entry) - product : product, S + at + entry);
+            }
+    };
+    multiply(n, R, memory, fill, finish);
+}
+
+// Y = X + XS or, for minus, X − XS; X and Y in rows, perhaps the same, S in panels.
+template <bool minus, class T>
+void apply(int n, const T* X, const T* S, T* Y, ProductMemory<T>& memory) {
+    const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
+        for (int r = 0; r < rows; ++r)
+            __builtin_memcpy(memory.left + r * left_pitch<T>, X + std::int64_t(i + r) * n, std::size_t(n) * sizeof(T));
+    };
+    const auto finish = [&](int i, int rows, int j, int vectors, const T* tile) NEURALINV_LAMBDA {
+        for (int r = 0; r < rows; ++r)
+            for (int v = 0; v < vectors; ++v) {
+                const int column = j + v * lanes<T>;
+                const Vector<T> x = load_vector(memory.left + r * left_pitch<T> + column);
+                const Vector<T> product = load_vector(tile + r * panel_columns + v * lanes<T>);
+                store_first<T>(minus ? x - product : x + product, n - column, Y + std::int64_t(i + r) * n + column);
+            }
+    };
+    multiply(n, S, memory, fill, finish);
+}
+
+// Y = X (I − R + … ± R^{order−1}) with R = AX − I.
+template <class T>
+void correct(int n, int order, const T* X, const CorrectionMemory<T>& memory, T* Y) {
+    switch (order) {
+        case 1:
+            __builtin_memcpy(Y, X, std::size_t(n) * std::size_t(n) * sizeof(T));
+            return;
+        case 2:
+            return apply<true>(n, X, memory.R, Y, *memory.narrow);
+        case 3:  // X − X (R − R²)
+            square<true>(n, memory.R, memory.S, *memory.narrow);
+            return apply<true>(n, X, memory.S, Y, *memory.narrow);
+        default:  // (X − XR)(I + R²)
+            square<false>(n, memory.R, memory.S, *memory.narrow);
+            apply<true>(n, X, memory.R, memory.X, *memory.narrow);
+            return apply<false>(n, memory.X, memory.S, Y, *memory.narrow);
+    }
+}
+
+// ---- a batch -------------------------------------------------------------------------------------------------------
+
+template <class T>
+std::int64_t correction_bytes(std::int64_t n) {
+    return CorrectionMemory<T>(nullptr, n).bytes;
+}
+
+template <class T>
+void correct_range(const Guesses<T>& guesses, double tolerance, int highest, std::int64_t begin, std::int64_t end,
+                   const Corrected<T>& result, std::byte* scratch) {
+    const MatrixBatch<T>& A = guesses.A;
+    const int n = int(A.n);
+    const std::int64_t entries = A.n * A.n;
+    const CorrectionMemory<T> memory(scratch, n);
+    for (std::int64_t b = begin; b < end; ++b) {
+        const T* past[most_guesses] = {};
+        for (int k = 0; k < guesses.count; ++k) past[k] = guesses.past[k] + b * entries;
+        const auto take = guesses.count == 1 ? &take_guess<1, T> : guesses.count == 2 ? &take_guess<2, T> : &take_guess<3, T>;
+        const double square_X = take(n, past, memory.X, memory.wide_X);
+        double square_A = 0;
+        const double square_R =
+            form_residual(n, A.data + b * A.batch_stride, A.row_stride, A.column_stride, memory, square_A);
+        const Choice choice = choose_order<T>(n, prove<T>(n, square_A, square_X, square_R), tolerance, highest);
+        correct(n, choice.order, guesses.count == 1 ? past[0] : memory.X, memory, result.X + b * entries);
+        result.bounds[b] = choice.bound;
+        result.orders[b] = std::int8_t(choice.order);
+    }
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET

@@ -1,0 +1,33 @@
+// A batch of approximate inverses to correct and to certify.
+#pragma once
+
+#include <cstdint>
+
+#include "batch.hpp"
+
+namespace neuralinv {
+
+// The largest n: rows of a product lie in memory of a fixed size.
+inline constexpr std::int64_t largest_corrected = 512;
+
+inline constexpr int highest_order = 4;
+inline constexpr int most_guesses = 3;
+
+// Matrices A, of any strides, and the last inverses of their sequences, latest first, each (A.count, n, n) without gaps:
+// X₁, 2X₁ − X₂ or 3X₁ − 3X₂ + X₃ is taken for the inverse, as `count` says.
+template <class T>
+struct Guesses {
+    MatrixBatch<T> A;
+    const T* past[most_guesses];
+    int count;
+};
+
+// X: (count, n, n) without gaps, overlaps nothing; bounds, orders: (count).
+template <class T>
+struct Corrected {
+    T* X;
+    double* bounds;
+    std::int8_t* orders;
+};
+
+}  // namespace neuralinv

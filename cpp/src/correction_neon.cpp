@@ -1,0 +1,8 @@
+// Armv8 Advanced SIMD.
+#define NEURALINV_TARGET neon
+#define NEURALINV_VECTOR_BYTES 16
+#include "neuralinv/correction.hpp"
+
+#include "correction_kernels.hpp"
+
+NEURALINV_DEFINE_CORRECTION("neon", neon)
