@@ -107,6 +107,35 @@ NEURALINV_INLINE Vector<double> take_row(int n, const T* row, std::int64_t strid
     return squares;
 }
 
+// What comes next in memory, fetched while a residual is formed: where this inverse goes, the next matrix and what it is
+// guessed from. Matrices of which the cache could not hold two are left to the hardware.
+class Ahead {
+   public:
+    template <class T>
+    NEURALINV_INLINE void add(const T* memory, std::int64_t entries) {
+        const char* const begin = reinterpret_cast<const char*>(memory);
+        stretch_[count_++] = {begin, begin + entries * std::int64_t(sizeof(T))};
+    }
+
+    NEURALINV_INLINE Lines take(int lines) {
+        if (next_ == count_) return {reinterpret_cast<const char*>(this), 0};
+        Stretch& stretch = stretch_[next_];
+        const Lines taken{stretch.at, 64};
+        stretch.at += 64 * std::int64_t(lines);
+        if (stretch.at >= stretch.end) ++next_;
+        return taken;
+    }
+
+   private:
+    struct Stretch {
+        const char* at;
+        const char* end;
+    };
+    Stretch stretch_[most_guesses + 2];
+    int count_ = 0;
+    int next_ = 0;
+};
+
 // ---- products ------------------------------------------------------------------------------------------------------
 
 // Rows of the identity: a one amid zeros, read from a place that depends on the row.
@@ -119,7 +148,7 @@ inline constexpr UnitRow unit_row{};
 // R = AX − I in panels of T. Returns ‖R‖_F² before rounding, and adds ‖A‖_F² to square_A.
 template <class T>
 double form_residual(int n, const T* A, std::int64_t row_stride, std::int64_t column_stride,
-                     const CorrectionMemory<T>& memory, double& square_A) {
+                     const CorrectionMemory<T>& memory, Ahead& ahead, double& square_A) {
     Vector<double> squares_A = {}, squares_R = {};
     const auto fill = [&](int i, int rows, bool first) NEURALINV_LAMBDA {
         for (int r = 0; r < rows; ++r) {
@@ -144,7 +173,7 @@ double form_residual(int n, const T* A, std::int64_t row_stride, std::int64_t co
             }
         }
     };
-    multiply(n, memory.wide_X, *memory.wide, fill, finish);
+    multiply(n, memory.wide_X, *memory.wide, ahead, fill, finish);
     square_A = sum_of_lanes(squares_A);
     return sum_of_lanes(squares_R);
 }
@@ -171,7 +200,8 @@ void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
                 store_vector(minus ? load_vector(R + at + entry) - product : product, S + at + entry);
             }
     };
-    multiply(n, R, memory, fill, finish);
+    NothingAhead nothing;
+    multiply(n, R, memory, nothing, fill, finish);
 }
 
 // Y = X + XS or, for minus, X − XS; X and Y in rows, perhaps the same, S in panels.
@@ -190,7 +220,8 @@ void apply(int n, const T* X, const T* S, T* Y, ProductMemory<T>& memory) {
                 store_first<T>(minus ? x - product : x + product, n - column, Y + std::int64_t(i + r) * n + column);
             }
     };
-    multiply(n, S, memory, fill, finish);
+    NothingAhead nothing;
+    multiply(n, S, memory, nothing, fill, finish);
 }
 
 // Y = X (I − R + … ± R^{order−1}) with R = AX − I.
@@ -219,6 +250,8 @@ std::int64_t correction_bytes(std::int64_t n) {
     return CorrectionMemory<T>(nullptr, n).bytes;
 }
 
+inline constexpr std::int64_t largest_ahead = std::int64_t(128) << 10;  // bytes of a matrix
+
 template <class T>
 void correct_range(const Guesses<T>& guesses, double tolerance, int highest, std::int64_t begin, std::int64_t end,
                    const Corrected<T>& result, std::byte* scratch) {
@@ -231,9 +264,17 @@ void correct_range(const Guesses<T>& guesses, double tolerance, int highest, std
         for (int k = 0; k < guesses.count; ++k) past[k] = guesses.past[k] + b * entries;
         const auto take = guesses.count == 1 ? &take_guess<1, T> : guesses.count == 2 ? &take_guess<2, T> : &take_guess<3, T>;
         const double square_X = take(n, past, memory.X, memory.wide_X);
+        Ahead ahead;
+        if (entries * std::int64_t(sizeof(T)) <= largest_ahead) {
+            ahead.add(result.X + b * entries, entries);
+            if (b + 1 < end) {
+                ahead.add(A.data + (b + 1) * A.batch_stride, entries);
+                for (int k = 0; k < guesses.count; ++k) ahead.add(past[k] + entries, entries);
+            }
+        }
         double square_A = 0;
         const double square_R =
-            form_residual(n, A.data + b * A.batch_stride, A.row_stride, A.column_stride, memory, square_A);
+            form_residual(n, A.data + b * A.batch_stride, A.row_stride, A.column_stride, memory, ahead, square_A);
         const Choice choice = choose_order<T>(n, prove<T>(n, square_A, square_X, square_R), tolerance, highest);
         correct(n, choice.order, guesses.count == 1 ? past[0] : memory.X, memory, result.X + b * entries);
         result.bounds[b] = choice.bound;

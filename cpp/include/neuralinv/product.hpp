@@ -88,9 +88,20 @@ NEURALINV_INLINE void store_first(V value, int count, T* target) {
         __builtin_memcpy(target, &value, std::size_t(count) * sizeof(T));
 }
 
+// Lines of memory to fetch, one in each step of a sum: arithmetic alone keeps the memory idle, and more lines at once than
+// the core can wait for would hold it up.
+struct Lines {
+    const char* at;
+    int step;  // 0: the same one again and again, for nothing
+};
+
+struct NothingAhead {
+    NEURALINV_INLINE Lines take(int) { return {reinterpret_cast<const char*>(this), 0}; }
+};
+
 // tile = left · panel, (rows, panel_columns), of which `vectors` vectors in each row are written.
 template <class T, int rows, int vectors>
-void multiply_tile(const T* left, const T* panel, int n, T* tile) {
+void multiply_tile(const T* left, const T* panel, int n, T* tile, Lines ahead) {
     Vector<T> sum[rows][vectors] = {};
     for (int k = 0; k < n; ++k) {
         Vector<T> right[vectors];
@@ -108,6 +119,8 @@ void multiply_tile(const T* left, const T* panel, int n, T* tile) {
         });
         panel += panel_columns;
         ++left;
+        __builtin_prefetch(ahead.at, 0, 2);  // into the second level
+        ahead.at += ahead.step;
     }
     static_for<0, rows>([&](auto i_) NEURALINV_LAMBDA {
         constexpr int i = decltype(i_)::value;
@@ -119,7 +132,7 @@ void multiply_tile(const T* left, const T* panel, int n, T* tile) {
 }
 
 template <class T>
-using MultiplyTile = void (*)(const T* left, const T* panel, int n, T* tile);
+using MultiplyTile = void (*)(const T* left, const T* panel, int n, T* tile, Lines ahead);
 
 template <class T>
 struct TileKernels {
@@ -150,8 +163,9 @@ struct ProductMemory {
 
 // left · right, a tile at a time: fill(i, rows, first) puts rows i.. of the left factor, `rows` of them, into memory.left
 // (first: for the first time), and finish(i, rows, j, vectors, tile) gets the tile at row i and column j.
-template <class T, class Fill, class Finish>
-NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, const Fill& fill, const Finish& finish) {
+template <class T, class Ahead, class Fill, class Finish>
+NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
+                               const Finish& finish) {
     const int count = int(panels(n));
     const std::int64_t held = panels_in_cache / (std::int64_t(n) * panel_columns * std::int64_t(sizeof(T)));
     const int group = held < 1 ? 1 : held < count ? int(held) : count;
@@ -164,7 +178,7 @@ NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, 
                 const int j = p * panel_columns, columns = n - j < panel_columns ? n - j : panel_columns;
                 const int vectors = (columns + lanes<T> - 1) / lanes<T>;
                 tile_kernels<T>.of[rows - 1][vectors - 1](memory.left, right + std::int64_t(p) * n * panel_columns, n,
-                                                          memory.tile);
+                                                          memory.tile, ahead.take(n));
                 finish(i, rows, j, vectors, memory.tile);
             }
         }
