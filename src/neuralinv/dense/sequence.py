@@ -162,7 +162,9 @@ def _best_degree(history: deque[Tensor], X: Tensor) -> int:
     actual = X[::stride, :_SAMPLED_ROWS]
     errors = []
     for degree in range(len(rows)):
-        error = torch.linalg.vector_norm(extrapolate(rows[: degree + 1], torch.empty_like(actual)) - actual, dim=(-2, -1))
+        error = torch.linalg.vector_norm(
+            extrapolate(rows[: degree + 1], torch.empty_like(actual)) - actual, dim=(-2, -1)
+        )
         # A median: single matrices that were inverted anew, or have no inverse, have no say.
         errors.append(error.nanmedian())
     best = int(torch.stack(errors).nan_to_num(nan=torch.inf).argmin())
