@@ -52,58 +52,48 @@ NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
 
 // ---- what goes into the products -----------------------------------------------------------------------------------
 
-// Entries of X as its past predicts them.
-template <int count, class V>
-NEURALINV_INLINE V extrapolated(const V* past) {
-    if constexpr (count == 1)
-        return past[0];
-    else if constexpr (count == 2)
-        return past[0] + (past[0] - past[1]);
-    else
-        return past[2] + 3 * (past[0] - past[1]);
+// A row of X as its past predicts it.
+template <class T>
+NEURALINV_INLINE void extrapolate_row(int n, int count, const T* const* past, std::int64_t at, T* row) {
+    const T *const first = past[0] + at, *const second = past[1] + at;
+    if (count == 2) {
+        for (int j = 0; j < n; ++j) row[j] = first[j] + (first[j] - second[j]);
+    } else {
+        const T* const third = past[2] + at;
+        for (int j = 0; j < n; ++j) row[j] = third[j] + 3 * (first[j] - second[j]);
+    }
 }
 
 // The approximate inverse, into X where it is made of several, and into panels of doubles. Returns ‖X‖_F².
-template <int count, class T>
-double take_guess(int n, const T* const* past, T* X, double* panels) {
+template <class T>
+double take_guess(int n, int count, const T* const* past, T* X, double* panels) {
     Vector<double> squares = {};
     const std::int64_t panel = std::int64_t(n) * panel_columns;
     for (int i = 0; i < n; ++i) {
-        for (int j = 0; j < n; j += lanes<double>) {
-            const std::int64_t at = std::int64_t(i) * n + j;
-            Half<T> x[count];
-            static_for<0, count>([&](auto k_) NEURALINV_LAMBDA {
-                constexpr int k = decltype(k_)::value;
-                x[k] = load_first(past[k] + at, n - j);
-            });
-            const Half<T> entries = extrapolated<count>(x);
-            if constexpr (count > 1) store_first<T>(entries, n - j, X + at);
+        const std::int64_t at = std::int64_t(i) * n;
+        if (count > 1) extrapolate_row(n, count, past, at, X + at);
+        for_each_half(count > 1 ? X + at : past[0] + at, n, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
             const Vector<double> wide = widened<T>(entries);
             squares += wide * wide;
             store_vector(wide, panels + j / panel_columns * panel + i * panel_columns + j % panel_columns);
-        }
+        });
     }
     return sum_of_lanes(squares);
 }
 
 // A row of A as doubles. Returns the sum of squares, lane by lane.
 template <class T>
-NEURALINV_INLINE Vector<double> take_row(int n, const T* row, std::int64_t stride, double* left) {
+NEURALINV_INLINE Vector<double> take_row(int n, const T* row, std::int64_t stride, T* gathered, double* left) {
+    if (stride != 1) {
+        for (int j = 0; j < n; ++j) gathered[j] = row[j * stride];
+        row = gathered;
+    }
     Vector<double> squares = {};
-    const auto take = [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+    for_each_half(row, n, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
         const Vector<double> wide = widened<T>(entries);
         squares += wide * wide;
         store_vector(wide, left + j);
-    };
-    if (stride == 1) {
-        for (int j = 0; j < n; j += lanes<double>) take(j, load_first(row + j, n - j));
-    } else {
-        for (int j = 0; j < n; j += lanes<double>) {
-            T entries[lanes<double>] = {};
-            for (int lane = 0; lane < lanes<double> && j + lane < n; ++lane) entries[lane] = row[(j + lane) * stride];
-            take(j, load_first(entries, lanes<double>));
-        }
-    }
+    });
     return squares;
 }
 
@@ -152,25 +142,27 @@ double form_residual(int n, const T* A, std::int64_t row_stride, std::int64_t co
     Vector<double> squares_A = {}, squares_R = {};
     const auto fill = [&](int i, int rows, bool first) NEURALINV_LAMBDA {
         for (int r = 0; r < rows; ++r) {
-            const Vector<double> squares =
-                take_row(n, A + (i + r) * row_stride, column_stride, memory.wide->left + r * left_pitch<double>);
+            const Vector<double> squares = take_row(n, A + (i + r) * row_stride, column_stride, memory.narrow->left,
+                                                    memory.wide->left + r * left_pitch<double>);
             if (first) squares_A += squares;
         }
     };
-    const auto finish = [&](int i, int rows, int j, int vectors, const double* tile) NEURALINV_LAMBDA {
+    const auto finish = [&](int i, int rows, int j, int columns, double* tile) NEURALINV_LAMBDA {
         T* const panel = memory.R + std::int64_t(j) * n + std::int64_t(i) * panel_columns;
         for (int r = 0; r < rows; ++r) {
+            double* const row = tile + r * panel_columns;
+            // Beyond the matrix, where a vector of T is longer than one of doubles, there are zeros.
+            for (int v = (columns + lanes<double> - 1) / lanes<double>; v < panel_vectors<double>; ++v)
+                store_vector(Vector<double>{}, row + v * lanes<double>);
             const int diagonal = i + r - j;
             const bool crosses = diagonal >= 0 && diagonal < panel_columns;
-            for (int v = 0; v < panel_vectors<double>; ++v) {
-                Vector<double> entries = {};  // beyond the matrix, where vectors of T are longer
-                if (v < vectors) {
-                    entries = load_vector(tile + r * panel_columns + v * lanes<double>);
-                    if (crosses) entries -= load_vector(unit_row.entries + panel_columns - diagonal + v * lanes<double>);
-                    squares_R += entries * entries;
-                }
-                store_narrowed(entries, panel + r * panel_columns + v * lanes<double>);
-            }
+            const double* const identity = unit_row.entries + (crosses ? panel_columns - diagonal : 0);
+            static_for<0, panel_vectors<double>>([&](auto v_) NEURALINV_LAMBDA {
+                constexpr int at = decltype(v_)::value * lanes<double>;
+                const Vector<double> entries = load_vector(row + at) - load_vector(identity + at);
+                squares_R += entries * entries;
+                store_narrowed(entries, panel + r * panel_columns + at);
+            });
         }
     };
     multiply(n, memory.wide_X, *memory.wide, ahead, fill, finish);
@@ -191,10 +183,10 @@ void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
                                  memory.left + r * left_pitch<T> + p * panel_columns + column);
                 }
     };
-    const auto finish = [&](int i, int rows, int j, int vectors, const T* tile) NEURALINV_LAMBDA {
+    const auto finish = [&](int i, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
         const std::int64_t at = std::int64_t(j) * n + std::int64_t(i) * panel_columns;
         for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) {
+            for (int v = 0; v * lanes<T> < columns; ++v) {
                 const int entry = r * panel_columns + v * lanes<T>;
                 const Vector<T> product = load_vector(tile + entry);
                 store_vector(minus ? load_vector(R + at + entry) - product : product, S + at + entry);
@@ -208,17 +200,27 @@ void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
 template <bool minus, class T>
 void apply(int n, const T* X, const T* S, T* Y, ProductMemory<T>& memory) {
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r)
-            __builtin_memcpy(memory.left + r * left_pitch<T>, X + std::int64_t(i + r) * n, std::size_t(n) * sizeof(T));
+        for (int r = 0; r < rows; ++r) copy_row(X + std::int64_t(i + r) * n, n, memory.left + r * left_pitch<T>);
     };
-    const auto finish = [&](int i, int rows, int j, int vectors, const T* tile) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) {
-                const int column = j + v * lanes<T>;
-                const Vector<T> x = load_vector(memory.left + r * left_pitch<T> + column);
-                const Vector<T> product = load_vector(tile + r * panel_columns + v * lanes<T>);
-                store_first<T>(minus ? x - product : x + product, n - column, Y + std::int64_t(i + r) * n + column);
+    const auto finish = [&](int i, int rows, int j, int columns, T* tile) NEURALINV_LAMBDA {
+        const auto sum = [&](int r, int column) NEURALINV_LAMBDA {
+            const Vector<T> x = load_vector(memory.left + r * left_pitch<T> + j + column);
+            const Vector<T> product = load_vector(tile + r * panel_columns + column);
+            return minus ? x - product : x + product;
+        };
+        for (int r = 0; r < rows; ++r) {
+            T* const target = Y + std::int64_t(i + r) * n + j;
+            if (columns == panel_columns) {
+                static_for<0, panel_vectors<T>>([&](auto v_) NEURALINV_LAMBDA {
+                    constexpr int column = decltype(v_)::value * lanes<T>;
+                    store_vector(sum(r, column), target + column);
+                });
+            } else {
+                T* const row = tile + r * panel_columns;
+                for (int column = 0; column < columns; column += lanes<T>) store_vector(sum(r, column), row + column);
+                copy_row(row, columns, target);
             }
+        }
     };
     NothingAhead nothing;
     multiply(n, S, memory, nothing, fill, finish);
@@ -262,8 +264,7 @@ void correct_range(const Guesses<T>& guesses, double tolerance, int highest, std
     for (std::int64_t b = begin; b < end; ++b) {
         const T* past[most_guesses] = {};
         for (int k = 0; k < guesses.count; ++k) past[k] = guesses.past[k] + b * entries;
-        const auto take = guesses.count == 1 ? &take_guess<1, T> : guesses.count == 2 ? &take_guess<2, T> : &take_guess<3, T>;
-        const double square_X = take(n, past, memory.X, memory.wide_X);
+        const double square_X = take_guess(n, guesses.count, past, memory.X, memory.wide_X);
         Ahead ahead;
         if (entries * std::int64_t(sizeof(T)) <= largest_ahead) {
             ahead.add(result.X + b * entries, entries);

@@ -69,23 +69,27 @@ NEURALINV_INLINE void store_narrowed(Vector<double> value, T* target) {
     __builtin_memcpy(target, &narrow, sizeof narrow);
 }
 
-// As many of these entries as there are, others zero.
-template <class T>
-NEURALINV_INLINE Half<T> load_first(const T* source, int count) {
-    Half<T> value = {};
-    if (count >= lanes<double>)
-        __builtin_memcpy(&value, source, sizeof value);
-    else
-        __builtin_memcpy(&value, source, std::size_t(count) * sizeof(T));
-    return value;
+// body(i, value) for a row's entries source[i..], as many as a vector has doubles; beyond the row there are zeros.
+template <class T, class Body>
+NEURALINV_INLINE void for_each_half(const T* source, int n, const Body& body) {
+    int i = 0;
+    Half<T> value;
+    for (; i + lanes<double> <= n; i += lanes<double>) {
+        __builtin_memcpy(&value, source + i, sizeof value);
+        body(i, value);
+    }
+    if (i == n) return;
+    T rest[lanes<double>] = {};
+    for (int k = 0; i + k < n; ++k) rest[k] = source[i + k];
+    __builtin_memcpy(&value, rest, sizeof value);
+    body(i, value);
 }
 
-template <class T, class V>
-NEURALINV_INLINE void store_first(V value, int count, T* target) {
-    if (count >= int(sizeof value / sizeof(T)))
-        __builtin_memcpy(target, &value, sizeof value);
-    else
-        __builtin_memcpy(target, &value, std::size_t(count) * sizeof(T));
+template <class T>
+NEURALINV_INLINE void copy_row(const T* source, int n, T* target) {
+    int i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) store_vector(load_vector(source + i), target + i);
+    for (; i < n; ++i) target[i] = source[i];
 }
 
 // Lines of memory to fetch, one in each step of a sum: arithmetic alone keeps the memory idle, and more lines at once than
@@ -162,7 +166,8 @@ struct ProductMemory {
 };
 
 // left · right, a tile at a time: fill(i, rows, first) puts rows i.. of the left factor, `rows` of them, into memory.left
-// (first: for the first time), and finish(i, rows, j, vectors, tile) gets the tile at row i and column j.
+// (first: for the first time), and finish(i, rows, j, columns, tile) gets the tile at row i and column j, and may
+// write to it.
 template <class T, class Ahead, class Fill, class Finish>
 NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
                                const Finish& finish) {
@@ -179,7 +184,7 @@ NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, 
                 const int vectors = (columns + lanes<T> - 1) / lanes<T>;
                 tile_kernels<T>.of[rows - 1][vectors - 1](memory.left, right + std::int64_t(p) * n * panel_columns, n,
                                                           memory.tile, ahead.take(n));
-                finish(i, rows, j, vectors, memory.tile);
+                finish(i, rows, j, columns, memory.tile);
             }
         }
     }
