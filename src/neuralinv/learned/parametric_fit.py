@@ -11,8 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuralinv.dense import certified_inv
-from neuralinv.dense import native
+from neuralinv.dense import certified_inv, native
 from neuralinv.dense.correction import HIGHEST_ORDER, order_for
 from neuralinv.families import Range
 from neuralinv.learned.architectures.parametric import (
