@@ -30,10 +30,24 @@ void correct(Address A, Size count, Size n, Size batch_stride, Size row_stride, 
                        threads);
 }
 
+// X = C B: C (count, terms), B (terms, length), X (count, length).
+template <class T>
+void combine(Address C, Address B, Address X, Size count, Size terms, Size length, int threads) {
+    if (count < 0 || length < 0 || terms < 1 || terms > neuralinv::most_terms)
+        throw nb::value_error("the number of terms is out of range");
+    const neuralinv::Combination<T> combination{reinterpret_cast<const T*>(C), reinterpret_cast<const T*>(B),
+                                                reinterpret_cast<T*>(X), count, terms, length};
+    nb::gil_scoped_release release;
+    neuralinv::combine(combination, threads);
+}
+
 }  // namespace
 
 void bind_correction(nb::module_& m) {
     m.def("correct_f32", &correct<float>);
     m.def("correct_f64", &correct<double>);
+    m.def("combine_f32", &combine<float>);
+    m.def("combine_f64", &combine<double>);
+    m.attr("MOST_TERMS") = neuralinv::most_terms;
     m.attr("LARGEST_CORRECTED") = neuralinv::largest_corrected;
 }

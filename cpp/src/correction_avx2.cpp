@@ -1,6 +1,7 @@
 // AVX2 and FMA.
 #define NEURALINV_TARGET avx2
 #define NEURALINV_VECTOR_BYTES 32
+#include "neuralinv/combination.hpp"
 #include "neuralinv/correction.hpp"
 
 #include "correction_kernels.hpp"

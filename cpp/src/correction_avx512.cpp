@@ -1,6 +1,7 @@
 // AVX-512 (F, DQ, VL, BW).
 #define NEURALINV_TARGET avx512
 #define NEURALINV_VECTOR_BYTES 64
+#include "neuralinv/combination.hpp"
 #include "neuralinv/correction.hpp"
 
 #include "correction_kernels.hpp"

@@ -69,6 +69,26 @@ void correct(const Guesses<T>& guesses, double tolerance, int highest, const Cor
     parallel_for(threads, pieces, run_piece);
 }
 
+template <class T>
+void combine(const Combination<T>& c, int threads) {
+    if (c.count == 0 || c.length == 0) return;
+    const auto& kernel = kernels<T>();
+    if (double(c.count) * double(c.terms) * double(c.length) < work_for_threads || threads < 1) threads = 1;
+    constexpr std::int64_t stretch = 512;  // columns: whole cache lines, and as many as a kernel takes at once
+    const std::int64_t stretches = (c.length + stretch - 1) / stretch;
+    const std::int64_t most = threads == 1 ? 1 : std::int64_t(threads) * 4, pieces = stretches < most ? stretches : most;
+    Scratch<std::byte> memory(pieces < threads ? pieces : threads, kernel.combination_bytes(c.terms));
+    auto run_piece = [&](std::int64_t piece) {
+        const std::int64_t begin = stretches * piece / pieces * stretch, end = stretches * (piece + 1) / pieces * stretch;
+        const std::int64_t slot = memory.take();
+        kernel.combine(c, begin, end < c.length ? end : c.length, memory.at(slot));
+        memory.give_back(slot);
+    };
+    parallel_for(threads, pieces, run_piece);
+}
+
+template void combine<float>(const Combination<float>&, int);
+template void combine<double>(const Combination<double>&, int);
 template void correct<float>(const Guesses<float>&, double, int, const Corrected<float>&, int);
 template void correct<double>(const Guesses<double>&, double, int, const Corrected<double>&, int);
 

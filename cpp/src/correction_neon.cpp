@@ -1,6 +1,7 @@
 // Armv8 Advanced SIMD.
 #define NEURALINV_TARGET neon
 #define NEURALINV_VECTOR_BYTES 16
+#include "neuralinv/combination.hpp"
 #include "neuralinv/correction.hpp"
 
 #include "correction_kernels.hpp"

@@ -39,6 +39,9 @@ class _Correct(Protocol):
         /,
     ) -> None: ...
 
+class _Combine(Protocol):
+    def __call__(self, C: int, B: int, X: int, count: int, terms: int, length: int, threads: int, /) -> None: ...
+
 class _Solve(Protocol):
     def __call__(
         self,
@@ -68,6 +71,7 @@ class _Slogdet(Protocol):
 
 LARGEST_CERTIFIED: int
 LARGEST_CORRECTED: int
+MOST_TERMS: int
 
 invert_f32: _Invert
 invert_f64: _Invert
@@ -77,6 +81,8 @@ certified_invert_f32: _CertifiedInvert
 certified_invert_f64: _CertifiedInvert
 correct_f32: _Correct
 correct_f64: _Correct
+combine_f32: _Combine
+combine_f64: _Combine
 solve_f32: _Solve
 solve_f64: _Solve
 solve_c64: _Solve

@@ -256,3 +256,26 @@ def test_bounds_hold_where_denormals_are_flushed():
 def test_what_the_kernel_refuses(n, highest, message):
     with pytest.raises(ValueError, match=message):
         native._native.correct_f32(0, 0, n, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize(
+    ("count", "terms", "length"),
+    [(0, 3, 5), (1, 1, 1), (3, 2, 5), (13, 48, 33), (25, 7, 513), (12, 600, 40), (40, 512, 1100)],
+)
+def test_combinations_of_rows(dtype, count, terms, length, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    random = torch.Generator().manual_seed(0)
+    C = torch.randn(terms, count, generator=random, dtype=dtype).mT
+    B = torch.randn(terms, length, generator=random, dtype=dtype)
+    X = torch.full((count, length), torch.nan, dtype=dtype)
+    assert native.combine(C, B, X) is X
+    torch.testing.assert_close(
+        X, (C.double() @ B.double()).to(dtype), rtol=0, atol=100 * terms**0.5 * torch.finfo(dtype).eps
+    )
+
+
+@needs_kernel
+def test_combinations_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="number of terms is out of range"):
+        native._native.combine_f32(0, 0, 0, 1, 0, 1, 1)

@@ -192,7 +192,7 @@ void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
                 store_vector(minus ? load_vector(R + at + entry) - product : product, S + at + entry);
             }
     };
-    NothingAhead nothing;
+    NothingAhead<T> nothing{memory.left};
     multiply(n, R, memory, nothing, fill, finish);
 }
 
@@ -222,7 +222,7 @@ void apply(int n, const T* X, const T* S, T* Y, ProductMemory<T>& memory) {
             }
         }
     };
-    NothingAhead nothing;
+    NothingAhead<T> nothing{memory.left};
     multiply(n, S, memory, nothing, fill, finish);
 }
 

@@ -12,4 +12,8 @@ namespace neuralinv {
 template <class T>
 void correct(const Guesses<T>& guesses, double tolerance, int highest, const Corrected<T>& result, int threads);
 
+// For T = float and double: X = C B, each entry of X by one thread.
+template <class T>
+void combine(const Combination<T>& combination, int threads);
+
 }  // namespace neuralinv

@@ -1,4 +1,4 @@
-// A batch of approximate inverses to correct and to certify.
+// A batch of approximate inverses to correct and to certify, and combinations to make them of.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,19 @@ struct Corrected {
     T* X;
     double* bounds;
     std::int8_t* orders;
+};
+
+// X = C B: C (count, terms), B (terms, length), X (count, length), all without gaps; X overlaps nothing.
+inline constexpr std::int64_t most_terms = 512;
+
+template <class T>
+struct Combination {
+    const T* C;
+    const T* B;
+    T* X;
+    std::int64_t count;
+    std::int64_t terms;  // 1 to most_terms
+    std::int64_t length;
 };
 
 }  // namespace neuralinv

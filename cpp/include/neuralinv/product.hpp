@@ -96,11 +96,13 @@ NEURALINV_INLINE void copy_row(const T* source, int n, T* target) {
 // the core can wait for would hold it up.
 struct Lines {
     const char* at;
-    int step;  // 0: the same one again and again, for nothing
+    std::int64_t step;  // 0: the same one again and again, for nothing
 };
 
+template <class T>
 struct NothingAhead {
-    NEURALINV_INLINE Lines take(int) { return {reinterpret_cast<const char*>(this), 0}; }
+    const T* near;  // in the cache anyway
+    NEURALINV_INLINE Lines take(int) { return {reinterpret_cast<const char*>(near), 0}; }
 };
 
 // tile = left · panel, (rows, panel_columns), of which `vectors` vectors in each row are written.

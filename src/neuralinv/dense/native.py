@@ -62,6 +62,10 @@ _CORRECT: dict[torch.dtype, Callable[..., None]] = (
     {torch.float32: _native.correct_f32, torch.float64: _native.correct_f64} if AVAILABLE else {}
 )
 
+_COMBINE: dict[torch.dtype, Callable[..., None]] = (
+    {torch.float32: _native.combine_f32, torch.float64: _native.combine_f64} if AVAILABLE else {}
+)
+
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
 
@@ -175,6 +179,20 @@ def correct(
         orders.data_ptr(),
         _threads_for(A),
     )
+
+
+def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
+    """Write ``C B`` into ``X``, ``(batch, terms)`` by ``(terms, length)``, contiguous, of one real dtype; return it.
+
+    On the CPU the threads are the kernels' own: those that torch leaves looking for more work after a product of its
+    own would stand in the way of the kernels that follow.
+    """
+    kernel = _COMBINE.get(C.dtype)
+    if kernel is None or C.device.type != "cpu" or not 0 < len(B) <= _native.MOST_TERMS:
+        return torch.mm(C, B, out=X)
+    C, B = C.contiguous(), B.contiguous()  # until the kernel has read them
+    kernel(C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], _threads_for(X))
+    return X
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from neuralinv.dense import certified_inv
+from neuralinv.dense import certified_inv, native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
@@ -220,7 +220,7 @@ class ParametricInverse(nn.Module):
         def combined(part: slice | Tensor) -> Tensor:
             here = coefficients[part]
             memory = self._work.take("guess", self.basis[:1].expand(len(here), -1), here.dtype)
-            return self.as_matrices(torch.mm(here, self.basis, out=memory))
+            return self.as_matrices(native.combine(here, self.basis, memory))
 
         return correct(A, combined, self.rtol, work=self._work)
 
