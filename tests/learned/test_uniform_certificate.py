@@ -81,7 +81,7 @@ def test_the_proof_holds_everywhere(model):
 @pytest.mark.parametrize("degree", [1, 5, 20])
 def test_values_at_few_points_bound_a_polynomial(degree):
     # I − ÃX̂ = I − T_degree(t) I: the points know of its maximum at the ends only through the factor.
-    made = fit_without_kernel(lambda t: torch.eye(1, dtype=torch.float64).expand(len(t), 1, 1) * (2 + t[:, :1, None]),
+    made = fit_parametric(lambda t: torch.eye(1, dtype=torch.float64).expand(len(t), 1, 1) * (2 + t[:, :1, None]),
                           ranges={"t": Range(-1.0, 1.0)}, rank=1, rtol=1e-2, snapshots=128)  # fmt: skip
     made.uniform = UniformCertificate(len(made.exponents), 1, 1, 1, 1)
     made.uniform.basis.fill_(1)
