@@ -132,6 +132,7 @@ def test_memory_is_used_again():
 def test_matrices_after_the_first_chunk_get_the_order_that_they_need(monkeypatch, route):
     monkeypatch.setattr(correction, "CHUNK_ELEMENTS", 3 * 5**2)
     monkeypatch.setattr(correction, "NATIVE_CHUNK_ELEMENTS", 3 * 5**2)
+    monkeypatch.setattr(native, "threads", lambda: 1)
     A, X = problem(5, torch.float32, 1e-3)
     coarse = problem(5, torch.float32, 3e-2)[1]
     X[4], X[7] = coarse[4], coarse[7]
@@ -192,8 +193,11 @@ def test_kernel_and_torch_agree(n, dtype):
 
 @needs_kernel
 @pytest.mark.parametrize("n", [511, 512, 513])
-def test_the_largest_matrices(n):
+def test_the_largest_matrices(n, monkeypatch):
     A, X = problem(n, torch.float32, 1e-3, count=1)
+    monkeypatch.setattr(native, "threads", lambda: 2)
+    assert not native.corrects(A)  # torch shares one matrix among threads
+    monkeypatch.setattr(native, "threads", lambda: 1)
     assert native.corrects(A) == (n <= 512)
     corrected = correct(A, X, 1e-5, work=Workspace())
     assert corrected.order.tolist() == [2]

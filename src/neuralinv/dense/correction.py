@@ -135,7 +135,7 @@ def _correct_natively(A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, h
     if not callable(guess):
         native.correct(A, guess, rtol, highest_order, *result)
         return result
-    step = max(1, NATIVE_CHUNK_ELEMENTS // A.shape[-1] ** 2)
+    step = max(2 * native.threads(), NATIVE_CHUNK_ELEMENTS // A.shape[-1] ** 2)
     for start in range(0, total, step):
         part = slice(start, start + step)
         native.correct(A[part], [guess(part)], rtol, highest_order, *(field[part] for field in result))

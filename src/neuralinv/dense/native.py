@@ -139,13 +139,14 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
 
 
 def corrects(A: Tensor) -> bool:
-    """Tell whether :func:`correct` takes ``A`` of shape ``(batch, n, n)``."""
-    return (
-        A.dtype in _CORRECT
-        and type(A) in (Tensor, torch.nn.Parameter)
-        and A.device.type == "cpu"
-        and 0 < A.shape[-1] <= _native.LARGEST_CORRECTED
-    )
+    """Tell whether :func:`correct` takes ``A`` of shape ``(batch, n, n)``, and is the best to take it."""
+    count, n = A.shape[:2]
+    if A.dtype not in _CORRECT or type(A) not in (Tensor, torch.nn.Parameter) or A.device.type != "cpu":
+        return False
+    if not 0 < n <= _native.LARGEST_CORRECTED:
+        return False
+    # A matrix has one thread here; torch shares each among all of them, which for n ≤ 256 half as many make up for.
+    return n <= 128 or count * (2 if n <= 256 else 1) >= threads()
 
 
 def correct(
