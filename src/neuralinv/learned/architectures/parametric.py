@@ -273,9 +273,10 @@ def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
     """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``."""
     degree = int(exponents.max()) if exponents.numel() else 0
     position = unit.mT.contiguous()  # (p, batch): whole rows are selected, in order
+    twice = 2 * position
     powers: list[Any] = [torch.ones_like(position), position]
     for _ in range(2, degree + 1):
-        powers.append(2 * position * powers[-1] - powers[-2])
+        powers.append(twice * powers[-1] - powers[-2])
     table = torch.stack(powers[: degree + 1])  # (degree + 1, p, batch)
     features = table[:, 0].index_select(0, exponents[:, 0])
     for k in range(1, exponents.shape[1]):
