@@ -9,6 +9,7 @@
 namespace nb = nanobind;
 
 void bind_block_tridiagonal(nb::module_& m);
+void bind_correction(nb::module_& m);
 
 namespace {
 
@@ -133,4 +134,5 @@ NB_MODULE(_native, m) {
     m.def("instruction_set", &neuralinv::instruction_set);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
     bind_block_tridiagonal(m);
+    bind_correction(m);
 }

@@ -18,6 +18,30 @@ class _CertifiedInvert(Protocol):
         self, source: int, count: int, n: int, target: int, info: int, tolerance: float, bounds: int, threads: int
     ) -> int: ...
 
+class _Correct(Protocol):
+    def __call__(
+        self,
+        A: int,
+        count: int,
+        n: int,
+        batch_stride: int,
+        row_stride: int,
+        column_stride: int,
+        latest: int,
+        second: int,
+        third: int,
+        tolerance: float,
+        highest: int,
+        X: int,
+        bounds: int,
+        orders: int,
+        threads: int,
+        /,
+    ) -> None: ...
+
+class _Combine(Protocol):
+    def __call__(self, C: int, B: int, X: int, count: int, terms: int, length: int, threads: int, /) -> None: ...
+
 class _Solve(Protocol):
     def __call__(
         self,
@@ -46,6 +70,8 @@ class _Slogdet(Protocol):
     ) -> int: ...
 
 LARGEST_CERTIFIED: int
+LARGEST_CORRECTED: int
+MOST_TERMS: int
 
 invert_f32: _Invert
 invert_f64: _Invert
@@ -53,6 +79,10 @@ invert_c64: _Invert
 invert_c128: _Invert
 certified_invert_f32: _CertifiedInvert
 certified_invert_f64: _CertifiedInvert
+correct_f32: _Correct
+correct_f64: _Correct
+combine_f32: _Combine
+combine_f64: _Combine
 solve_f32: _Solve
 solve_f64: _Solve
 solve_c64: _Solve

@@ -1,15 +1,32 @@
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralinv.dense import correction
+from neuralinv.dense import correction, native
 from neuralinv.dense.correction import HIGHEST_ORDER, Workspace, correct
+from neuralinv.dense.extrapolation import extrapolate
 from neuralinv.testing import relative_error
 
-DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
+REAL = [torch.float32, torch.float64]
+DTYPES = [*REAL, torch.complex64, torch.complex128]
+ROUTES = ["kernel", "torch"] if native.AVAILABLE else ["torch"]
+needs_kernel = pytest.mark.skipif(not native.AVAILABLE, reason="the extension was not built")
+
+
+@contextmanager
+def routed(route: str) -> Iterator[None]:
+    """Send real matrices to the kernel, as they go, or all to torch."""
+    if route == "kernel":
+        yield
+    else:
+        with mock.patch.object(native, "corrects", return_value=False):
+            yield
 
 
 def problem(n: int, dtype: torch.dtype, residual: float, *, count: int = 8, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -23,6 +40,11 @@ def problem(n: int, dtype: torch.dtype, residual: float, *, count: int = 8, seed
     return A, (torch.linalg.inv(A.to(wide)) @ (torch.eye(n) - E)).to(dtype)
 
 
+def rtol_of(dtype: torch.dtype) -> float:
+    return 1e-5 if dtype in (torch.float32, torch.complex64) else 1e-10
+
+
+@pytest.mark.parametrize("route", ROUTES)
 @given(
     st.integers(1, 12),
     st.sampled_from(DTYPES),
@@ -31,11 +53,11 @@ def problem(n: int, dtype: torch.dtype, residual: float, *, count: int = 8, seed
     st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-def test_bounds_hold(n, dtype, exponent, highest, seed):
+def test_bounds_hold(route, n, dtype, exponent, highest, seed):
     A, X = problem(n, dtype, 10**exponent, seed=seed)
     before = X.clone()
-    rtol = 1e-5 if dtype in (torch.float32, torch.complex64) else 1e-10
-    corrected = correct(A, X, rtol, work=Workspace(), highest_order=highest)
+    with routed(route):
+        corrected = correct(A, X, rtol_of(dtype), work=Workspace(), highest_order=highest)
     assert torch.equal(X, before)
     assert int(corrected.order.max()) <= highest
     assert corrected.inverse.dtype == dtype
@@ -45,9 +67,11 @@ def test_bounds_hold(n, dtype, exponent, highest, seed):
 
 @pytest.mark.parametrize(("residual", "order"), [(1e-6, 1), (1e-3, 2), (1e-2, 3), (4e-2, 4), (0.5, 1)])
 @pytest.mark.parametrize("n", [3, 40])
-def test_the_residual_decides_the_order(residual, order, n):
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_residual_decides_the_order(residual, order, n, route):
     A, X = problem(n, torch.float32, residual)
-    corrected = correct(A, X, 1e-5, work=Workspace())
+    with routed(route):
+        corrected = correct(A, X, 1e-5, work=Workspace())
     assert corrected.order.unique().tolist() == [order]
     assert bool((corrected.error_bound <= 1e-5).all()) == (residual < 0.05)
     # The bound is not much larger than what exact arithmetic would prove.
@@ -55,19 +79,23 @@ def test_the_residual_decides_the_order(residual, order, n):
         assert float(corrected.error_bound.max()) < 1.1 * residual**order + 2e-6
 
 
-def test_one_hopeless_matrix_does_not_raise_the_order_of_the_others():
+@pytest.mark.parametrize("route", ROUTES)
+def test_one_hopeless_matrix_does_not_raise_the_order_of_the_others(route):
     A, X = problem(5, torch.float64, 1e-6)
     X[3] *= -5
     X[4] = torch.nan
-    corrected = correct(A, X, 1e-10, work=Workspace())
-    assert corrected.order.unique().tolist() == [2]
+    with routed(route):
+        corrected = correct(A, X, 1e-10, work=Workspace())
+    assert corrected.order[[0, 1, 2, 5, 6, 7]].unique().tolist() == [2]
     assert corrected.error_bound.isinf().tolist() == [False] * 3 + [True] * 2 + [False] * 3
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
-def test_extreme_scales_prove_nothing(scale):
+@pytest.mark.parametrize("route", ROUTES)
+def test_extreme_scales_prove_nothing(scale, route):
     A, X = problem(4, torch.float32, 1e-6)
-    assert bool(correct(scale * A, X / scale, 1e-5, work=Workspace()).error_bound.isinf().all())
+    with routed(route):
+        assert bool(correct(scale * A, X / scale, 1e-5, work=Workspace()).error_bound.isinf().all())
 
 
 def test_low_precision_products_enter_the_bound():
@@ -75,33 +103,183 @@ def test_low_precision_products_enter_the_bound():
     bounds = []
     before = torch.get_float32_matmul_precision()
     try:
+        # The kernel's products are those of the dtype, whatever torch is set to.
+        torch.set_float32_matmul_precision("medium")
+        by_kernel = correct(A, X, 1e-3, work=Workspace(), highest_order=2).error_bound
         for precision in ("highest", "high", "medium"):
             torch.set_float32_matmul_precision(precision)
-            bounds.append(float(correct(A, X, 1e-3, work=Workspace(), highest_order=2).error_bound.max()))
+            with routed("torch"):
+                bounds.append(float(correct(A, X, 1e-3, work=Workspace(), highest_order=2).error_bound.max()))
     finally:
         torch.set_float32_matmul_precision(before)
     assert bounds == sorted(bounds)
     assert bounds[0] < bounds[1] < bounds[2]
+    if native.AVAILABLE:
+        assert float(by_kernel.max()) < 1.01 * bounds[0]
 
 
 def test_memory_is_used_again():
     A, X = problem(6, torch.float32, 1e-3)
     work = Workspace()
-    first = correct(A, X, 1e-5, work=work).error_bound.clone()
-    held = {key: value.data_ptr() for key, value in work._memory.items()}
-    assert torch.equal(correct(A[:5], X[:5], 1e-5, work=work).error_bound, first[:5])
+    with routed("torch"):
+        first = correct(A, X, 1e-5, work=work).error_bound.clone()
+        held = {key: value.data_ptr() for key, value in work._memory.items()}
+        assert torch.equal(correct(A[:5], X[:5], 1e-5, work=work).error_bound, first[:5])
     assert held == {key: value.data_ptr() for key, value in work._memory.items()}
 
 
-def test_matrices_after_the_first_chunk_get_the_order_that_they_need(monkeypatch):
+@pytest.mark.parametrize("route", ROUTES)
+def test_matrices_after_the_first_chunk_get_the_order_that_they_need(monkeypatch, route):
     monkeypatch.setattr(correction, "CHUNK_ELEMENTS", 3 * 5**2)
+    monkeypatch.setattr(correction, "NATIVE_CHUNK_ELEMENTS", 3 * 5**2)
+    monkeypatch.setattr(native, "threads", lambda: 1)
     A, X = problem(5, torch.float32, 1e-3)
     coarse = problem(5, torch.float32, 3e-2)[1]
     X[4], X[7] = coarse[4], coarse[7]
     X[5] = 0
-    corrected = correct(A, X, 1e-5, work=Workspace())
-    assert corrected.order.tolist() == [2, 2, 2, 2, 4, 2, 2, 4]
+    with routed(route):
+        corrected = correct(A, X, 1e-5, work=Workspace())
+        by_function = correct(A, lambda part: X[part].clone(), 1e-5, work=Workspace())
+    others = [0, 1, 2, 3, 4, 6, 7]
+    assert corrected.order[others].tolist() == [2, 2, 2, 2, 4, 2, 4]
     assert (corrected.error_bound <= 1e-5).tolist() == [True] * 5 + [False] + [True] * 2
     assert bool((relative_error(A, corrected.inverse) <= corrected.error_bound).all())
-    by_function = correct(A, lambda part: X[part].clone(), 1e-5, work=Workspace())
     assert torch.equal(by_function.inverse, corrected.inverse)
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("route", ROUTES)
+def test_several_guesses_are_continued_by_a_polynomial(terms, dtype, route):
+    t = torch.arange(3, 3 - terms, -1).double()[:, None, None, None]
+    A, guess = problem(9, dtype, 1e-3)
+    B, C = torch.randn(2, *A.shape, generator=torch.Generator().manual_seed(1), dtype=guess.dtype) / 50
+    # Equal to the guess at t = 4, where a polynomial of degree terms − 1 is extrapolated to.
+    past = list((guess + B * (t - 4) * (terms > 1) + C * (t - 4) ** 2 * (terms > 2)).to(dtype))
+    with routed(route):
+        corrected = correct(A, past, rtol_of(dtype), work=Workspace())
+        expected = correct(A, guess, rtol_of(dtype), work=Workspace())
+    assert torch.equal(corrected.order, expected.order)
+    assert bool((relative_error(A, corrected.inverse) <= corrected.error_bound).all())
+    torch.testing.assert_close(corrected.error_bound, expected.error_bound, rtol=1e-2, atol=0)
+    torch.testing.assert_close(extrapolate(past, torch.empty_like(guess)), guess, rtol=1e-4, atol=1e-5)
+
+
+def edges(vector: int) -> list[int]:
+    return [size for full in (vector, 4 * vector) for size in (full - 1, full, full + 1)]
+
+
+@needs_kernel
+@pytest.mark.parametrize("n", sorted({1, 2, *edges(2), *edges(4), *edges(8), 48, 64, 65, 100, 129}))
+@pytest.mark.parametrize("dtype", REAL)
+def test_kernel_and_torch_agree(n, dtype):
+    steps = (1e-9, 1e-6, 3e-4, 3e-3) if dtype == torch.float64 else (1e-6, 1e-3, 1e-2, 4e-2)
+    pairs = [problem(n, dtype, residual, count=2, seed=k) for k, residual in enumerate(steps)]
+    A, X = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    rtol = 1e-8 if dtype == torch.float64 else 1e-5
+    mine = correct(A, X, rtol, work=Workspace())
+    assert mine.order.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert bool((mine.error_bound <= rtol).all())
+    error = relative_error(A, mine.inverse)
+    assert bool((error <= mine.error_bound).all())
+    for part, order in enumerate((1, 2, 3, 4)):
+        rows = slice(2 * part, 2 * part + 2)
+        with routed("torch"):
+            theirs = correct(A[rows], X[rows], rtol, work=Workspace(), highest_order=order)
+        assert theirs.order.tolist() == [order] * 2
+        torch.testing.assert_close(mine.inverse[rows], theirs.inverse, rtol=0, atol=4 * torch.finfo(dtype).eps)
+        torch.testing.assert_close(mine.error_bound[rows], theirs.error_bound, rtol=2e-2, atol=0)
+
+
+@needs_kernel
+@pytest.mark.parametrize("n", [511, 512, 513])
+def test_the_largest_matrices(n, monkeypatch):
+    A, X = problem(n, torch.float32, 1e-3, count=1)
+    monkeypatch.setattr(native, "threads", lambda: 2)
+    assert not native.corrects(A)  # torch shares one matrix among threads
+    monkeypatch.setattr(native, "threads", lambda: 1)
+    assert native.corrects(A) == (n <= 512)
+    corrected = correct(A, X, 1e-5, work=Workspace())
+    assert corrected.order.tolist() == [2]
+    assert float(corrected.error_bound) <= 1e-5
+    assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("n", [7, 40])
+def test_any_strides(dtype, n):
+    A, X = problem(n, dtype, 1e-4)
+    expected = correct(A, X, 1e-6, work=Workspace())
+    padded = torch.full((16, n + 1, n + 3), torch.nan, dtype=dtype)
+    padded[::2, :n, 1:-2] = A
+    negated = torch.view_as_complex(torch.stack((A.double(), -A.double()), -1)).conj().imag.to(dtype)
+    lazily_negated = torch.complex(X, -A).conj().imag
+    assert lazily_negated.is_neg()
+    layouts = [padded[::2, :n, 1:-2], A.mT.contiguous().mT, negated, lazily_negated]
+    for view in layouts:
+        assert torch.equal(view, A)
+        for guess in (X, X.mT.contiguous().mT):
+            found = correct(view, guess, 1e-6, work=Workspace())
+            assert torch.equal(found.inverse, expected.inverse)
+            assert torch.equal(found.error_bound, expected.error_bound)
+    repeated = correct(A[:1].expand(8, n, n), X[:1].expand(8, n, n), 1e-6, work=Workspace())
+    assert torch.equal(repeated.inverse, expected.inverse[:1].expand(8, n, n))
+
+
+@needs_kernel
+def test_threads_change_nothing(monkeypatch):
+    A, X = problem(24, torch.float32, 1e-3, count=101)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(native, "threads", lambda threads=threads: threads)
+        results.append(correct(A, [X, X, X], 1e-5, work=Workspace()))
+    for one, three in zip(*results, strict=True):
+        assert torch.equal(one, three)
+
+
+@needs_kernel
+def test_bounds_hold_where_denormals_are_flushed():
+    A = problem(6, torch.float32, 0)[0]
+    A[:, 0, 1] = 1e-40
+    X = torch.linalg.inv(A.double()).float()
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush denormals")
+    try:
+        corrected = correct(A, X, 1e-5, work=Workspace())
+    finally:
+        torch.set_flush_denormal(False)
+    assert bool((corrected.error_bound <= 1e-5).all())
+    assert bool((relative_error(A, corrected.inverse) <= corrected.error_bound).all())
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("n", "highest", "message"),
+    [(0, 4, "n is out of range"), (513, 4, "n is out"), (3, 0, "order is out of range"), (3, 5, "order")],
+)
+def test_what_the_kernel_refuses(n, highest, message):
+    with pytest.raises(ValueError, match=message):
+        native._native.correct_f32(0, 0, n, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize(
+    ("count", "terms", "length"),
+    [(0, 3, 5), (1, 1, 1), (3, 2, 5), (13, 48, 33), (25, 7, 513), (12, 600, 40), (40, 512, 1100)],
+)
+def test_combinations_of_rows(dtype, count, terms, length, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    random = torch.Generator().manual_seed(0)
+    C = torch.randn(terms, count, generator=random, dtype=dtype).mT
+    B = torch.randn(terms, length, generator=random, dtype=dtype)
+    X = torch.full((count, length), torch.nan, dtype=dtype)
+    assert native.combine(C, B, X) is X
+    torch.testing.assert_close(
+        X, (C.double() @ B.double()).to(dtype), rtol=0, atol=100 * terms**0.5 * torch.finfo(dtype).eps
+    )
+
+
+@needs_kernel
+def test_combinations_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="number of terms is out of range"):
+        native._native.combine_f32(0, 0, 0, 1, 0, 1, 1)

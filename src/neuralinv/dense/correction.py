@@ -17,14 +17,16 @@ and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rou
 
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
 
-What a call of torch costs is worth thousands of operations here. So all matrices go through the same few calls, in
-chunks that the second-level cache holds, in memory that is used again, with the order that the first chunk asks for;
-bounds are computed for all of them at once, and the few that need a higher order are done again.
+Real matrices on the CPU up to n = 512 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix
+the order that it needs. Others go to torch, where a call costs as much as thousands of operations. So all matrices go
+through the same few calls, in chunks that the second-level cache holds, in memory that is used again, with the order
+that the first chunk asks for; bounds are computed for all of them at once, and the few that need a higher order are
+done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,10 +34,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuralinv.dense import native
+from neuralinv.dense.extrapolation import extrapolate
+
 HIGHEST_ORDER = 4
 
 CHUNK_ELEMENTS = 1 << 16
 """Matrix elements worked on at once: three float64 copies of them nearly fit the second-level cache."""
+
+NATIVE_CHUNK_ELEMENTS = 1 << 20
+"""The same for the kernel, which works through a chunk by single matrices: several for each thread."""
 
 _U64 = torch.finfo(torch.float64).eps / 2
 # What products of float32 matrices are rounded to, by torch.get_float32_matmul_precision().
@@ -80,7 +88,12 @@ class Workspace:
 
 @torch.no_grad()
 def correct(
-    A: Tensor, guess: Tensor | Guess, rtol: float, *, work: Workspace, highest_order: int = HIGHEST_ORDER
+    A: Tensor,
+    guess: Tensor | Sequence[Tensor] | Guess,
+    rtol: float,
+    *,
+    work: Workspace,
+    highest_order: int = HIGHEST_ORDER,
 ) -> Corrected:
     """Correct and certify approximate inverses with the lowest order that brings them to ``rtol``.
 
@@ -89,10 +102,12 @@ def correct(
     A
         Shape ``(batch, n, n)``, float32, float64, complex64 or complex128.
     guess
-        Approximate inverses, shape and dtype of ``A``, or a function that gives those of some of the matrices.
+        Approximate inverses, shape and dtype of ``A``; or one to three of them, the last ones of a sequence, latest
+        first, to be continued by a polynomial; or a function that gives those of some of the matrices.
     rtol
-        The relative error to reach: the order is the lowest one that reaches it for every matrix of the first chunk
-        that any order can help; matrices further on that this order leaves short get what they need.
+        The relative error to reach. The kernel gives each matrix the lowest order that reaches it; torch gives all of
+        them the one that the matrices of the first chunk ask for, as far as any order can help them, and what they need
+        to those further on that this order leaves short.
     work
         Scratch memory.
     highest_order
@@ -106,7 +121,39 @@ def correct(
     -----
     One product in float64 (complex128), 2 n³ floating-point operations; k − 1 in the precision of A.
     """
-    candidates: Guess = guess.__getitem__ if isinstance(guess, Tensor) else guess
+    if isinstance(guess, Tensor):
+        guess = [guess]
+    if native.corrects(A):
+        return _correct_natively(A, guess, rtol, highest_order)
+    return _correct_by_torch(A, guess, rtol, work, highest_order)
+
+
+def _correct_natively(A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, highest_order: int) -> Corrected:
+    total = A.shape[0]
+    X = torch.empty_like(A, memory_format=torch.contiguous_format)
+    result = Corrected(X, A.new_empty(total, dtype=torch.float64), A.new_empty(total, dtype=torch.int8))
+    if not callable(guess):
+        native.correct(A, guess, rtol, highest_order, *result)
+        return result
+    step = max(2 * native.threads(), NATIVE_CHUNK_ELEMENTS // A.shape[-1] ** 2)
+    for start in range(0, total, step):
+        part = slice(start, start + step)
+        native.correct(A[part], [guess(part)], rtol, highest_order, *(field[part] for field in result))
+    return result
+
+
+def _correct_by_torch(
+    A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, work: Workspace, highest_order: int
+) -> Corrected:
+    if callable(guess):
+        candidates = guess
+    else:
+        past = guess
+
+        def candidates(part: slice | Tensor) -> Tensor:
+            pieces = [X[part] for X in past]
+            return extrapolate(pieces, work.take("guess", pieces[0], A.dtype))
+
     total, n = A.shape[0], A.shape[-1]
     out = torch.empty_like(A, memory_format=torch.contiguous_format)
     norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)

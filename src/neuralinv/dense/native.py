@@ -58,6 +58,14 @@ _CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
     {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
 )
 
+_CORRECT: dict[torch.dtype, Callable[..., None]] = (
+    {torch.float32: _native.correct_f32, torch.float64: _native.correct_f64} if AVAILABLE else {}
+)
+
+_COMBINE: dict[torch.dtype, Callable[..., None]] = (
+    {torch.float32: _native.combine_f32, torch.float64: _native.combine_f64} if AVAILABLE else {}
+)
+
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
 
@@ -128,6 +136,64 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
     kernel = _CERTIFIED_INVERT[A.dtype]
     kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
     return X, bounds
+
+
+def corrects(A: Tensor) -> bool:
+    """Tell whether :func:`correct` takes ``A`` of shape ``(batch, n, n)``, and is the best to take it."""
+    count, n = A.shape[:2]
+    if A.dtype not in _CORRECT or type(A) not in (Tensor, torch.nn.Parameter) or A.device.type != "cpu":
+        return False
+    if not 0 < n <= _native.LARGEST_CORRECTED:
+        return False
+    # A matrix has one thread here; torch shares each among all of them, which for n ≤ 256 half as many make up for.
+    return n <= 128 or count * (2 if n <= 256 else 1) >= threads()
+
+
+def correct(
+    A: Tensor, past: Sequence[Tensor], rtol: float, highest_order: int, X: Tensor, bounds: Tensor, orders: Tensor
+) -> None:
+    """Correct and certify approximate inverses, each matrix with the lowest order that brings it to ``rtol``.
+
+    The mathematics stands in :mod:`neuralinv.dense.correction`; where no order suffices, the guess itself is returned.
+
+    Parameters
+    ----------
+    A
+        Shape ``(batch, n, n)``, any strides.
+    past
+        One to three tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
+    X, bounds, orders
+        Contiguous results: like ``A``, float64 ``(batch,)``, int8 ``(batch,)``.
+    """
+    A = A.resolve_neg()
+    held = [guess.resolve_neg().contiguous() for guess in past]  # until the kernel has read them
+    addresses = [guess.data_ptr() for guess in held] + [0] * (3 - len(held))
+    _CORRECT[A.dtype](
+        A.data_ptr(),
+        *A.shape[:2],
+        *A.stride(),
+        *addresses,
+        rtol,
+        highest_order,
+        X.data_ptr(),
+        bounds.data_ptr(),
+        orders.data_ptr(),
+        _threads_for(A),
+    )
+
+
+def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
+    """Write ``C B`` into ``X``, ``(batch, terms)`` by ``(terms, length)``, contiguous, of one real dtype; return it.
+
+    On the CPU the threads are the kernels' own: those that torch leaves looking for more work after a product of its
+    own would stand in the way of the kernels that follow.
+    """
+    kernel = _COMBINE.get(C.dtype)
+    if kernel is None or C.device.type != "cpu" or not 0 < len(B) <= _native.MOST_TERMS:
+        return torch.mm(C, B, out=X)
+    C, B = C.contiguous(), B.contiguous()  # until the kernel has read them
+    kernel(C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], _threads_for(X))
+    return X
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:

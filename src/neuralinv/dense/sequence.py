@@ -18,11 +18,11 @@ from neuralinv.dense.certified import (
     raise_if_singular,
 )
 from neuralinv.dense.correction import Workspace, correct
+from neuralinv.dense.extrapolation import MOST_TERMS, extrapolate
 from neuralinv.dense.result import InverseResult, Source
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
-_HISTORY = 3
 _SAMPLED_ROWS = 4
 _SAMPLED_MATRICES = 64
 
@@ -63,7 +63,7 @@ class SequenceInverter:
         self.rtol = rtol
         self.on_singular = on_singular
         self._work = Workspace()
-        self._history: deque[Tensor] = deque(maxlen=_HISTORY)  # the latest first
+        self._history: deque[Tensor] = deque(maxlen=MOST_TERMS)  # the latest first
         self._degree: int | Tensor = 0  # a tensor after a call within a compiled function
 
     def reset(self) -> None:
@@ -75,8 +75,8 @@ class SequenceInverter:
         """Return the inverses that the next call will start from, ``(batch, n, n)``, unproved; None without a past."""
         if not self._history:
             return None
-        past = list(self._history)
-        return _extrapolate(past, int(self._degree), torch.empty_like(past[0])).clone()
+        past = self._past()
+        return extrapolate(past, torch.empty_like(past[0])).clone()
 
     def __call__(self, A: ArrayT) -> InverseResult[ArrayT]:
         """Invert the next batch.
@@ -116,7 +116,7 @@ class SequenceInverter:
         degree = self._degree if isinstance(self._degree, Tensor) else torch.tensor(self._degree if past else 0)
         X, bound, status, source, following = next_in_sequence(A, past, degree, rtol, self.on_singular == "raise")
         if A.dtype not in (torch.float16, torch.bfloat16) and A.numel():
-            self._history = deque([X.detach().reshape(-1, n, n), *past][:_HISTORY], maxlen=_HISTORY)
+            self._history = deque([X.detach().reshape(-1, n, n), *past][:MOST_TERMS], maxlen=MOST_TERMS)
             self._degree = following
         return InverseResult(X, bound, status, source, rtol)
 
@@ -153,13 +153,7 @@ class SequenceInverter:
                 self._history.appendleft(result.inverse)
             return result
 
-        degree = int(self._degree)
-
-        def extrapolated(part: slice | Tensor) -> Tensor:
-            past = [X[part] for X in self._history]
-            return _extrapolate(past, degree, self._work.take("guess", past[0], A.dtype))
-
-        X, bound, order = correct(A, extrapolated, rtol, work=self._work)
+        X, bound, order = correct(A, self._past(), rtol, work=self._work)
         source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
         result = InverseResult(X, bound, torch.zeros_like(source), source, rtol)
         failed = (~(bound <= rtol)).nonzero().squeeze(1)
@@ -171,18 +165,13 @@ class SequenceInverter:
         self._history.appendleft(X)
         return result
 
+    def _past(self) -> list[Tensor]:
+        """The inverses that the next ones are extrapolated from."""
+        return list(self._history)[: int(self._degree) + 1]
+
 
 def _alike(X: Tensor, A: Tensor) -> bool:
     return X.shape == A.shape and X.dtype == A.dtype and X.device == A.device
-
-
-def _extrapolate(past: list[Tensor], degree: int, out: Tensor) -> Tensor:
-    """Continue the last inverses, latest first, by a polynomial: X₁, 2X₁ − X₂, or 3X₁ − 3X₂ + X₃."""
-    if degree == 0:
-        return past[0]
-    if degree == 1:
-        return torch.lerp(past[1], past[0], 2.0, out=out)
-    return torch.sub(past[0], past[1], out=out).mul_(3).add_(past[2])
 
 
 def _best_degree(history: deque[Tensor], X: Tensor) -> int:
@@ -194,12 +183,14 @@ def _best_degree(history: deque[Tensor], X: Tensor) -> int:
     actual = X[::stride, :_SAMPLED_ROWS]
     errors = []
     for degree in range(len(rows)):
-        error = torch.linalg.vector_norm(_extrapolate(rows, degree, torch.empty_like(actual)) - actual, dim=(-2, -1))
+        error = torch.linalg.vector_norm(
+            extrapolate(rows[: degree + 1], torch.empty_like(actual)) - actual, dim=(-2, -1)
+        )
         # A median: single matrices that were inverted anew, or have no inverse, have no say.
         errors.append(error.nanmedian())
     best = int(torch.stack(errors).nan_to_num(nan=torch.inf).argmin())
     # The highest degree that could be tried did best: one more inverse is known now, so try one more.
-    return min(best + 1, _HISTORY - 1) if best == len(rows) - 1 else best
+    return min(best + 1, MOST_TERMS - 1) if best == len(rows) - 1 else best
 
 
 @torch.library.custom_op("neuralinv::next_in_sequence", mutates_args=())

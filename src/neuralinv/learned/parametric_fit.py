@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuralinv.dense import certified_inv
+from neuralinv.dense import certified_inv, native
 from neuralinv.dense.correction import HIGHEST_ORDER, order_for
 from neuralinv.families import Range
 from neuralinv.learned.architectures.parametric import (
@@ -31,7 +31,8 @@ _ROUNDS = 3
 _MARGIN = 1.5  # between the largest residual held out and one that is yet to come
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
 _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a vector
-_PASSES, _PASSES_PROVED = 8, 7  # over a matrix, of the correction and of what is proved for all parameters
+# Over a matrix: of the correction by torch and by the kernel, and of what is proved for all parameters.
+_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 7
 _MOST_PARAMETERS_PROVED = 3
 
 
@@ -246,7 +247,8 @@ def _choose(
             # Where deviations need products after all, the float64 residual of fewer modes was measured to be cheaper.
             cost = (uniform.rank + _DOUBLE * uniform.uniform.rank + _PASS * _PASSES_PROVED) / n
             missing = 1 - certified_at_once(uniform, test[1].to(dtype), test[0])
-            if missing <= LARGEST_FALLBACK_SHARE and cost < best + _PASS * _PASSES / n:
+            passes = _PASSES_NATIVE if native.corrects(test[1].to(dtype)) else _PASSES
+            if missing <= LARGEST_FALLBACK_SHARE and cost < best + _PASS * passes / n:
                 chosen, chosen_order = uniform, 1
     chosen.report = FitReport(chosen.rank, degree, chosen_order, len(theta), len(test[0]), 0.0, 0.0, 0.0)
     return chosen

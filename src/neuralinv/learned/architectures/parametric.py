@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from neuralinv.dense import certified_inv
+from neuralinv.dense import certified_inv, native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
@@ -220,7 +220,7 @@ class ParametricInverse(nn.Module):
         def combined(part: slice | Tensor) -> Tensor:
             here = coefficients[part]
             memory = self._work.take("guess", self.basis[:1].expand(len(here), -1), here.dtype)
-            return self.as_matrices(torch.mm(here, self.basis, out=memory))
+            return self.as_matrices(native.combine(here, self.basis, memory))
 
         return correct(A, combined, self.rtol, work=self._work)
 
@@ -272,11 +272,13 @@ def feature_count(parameters: int, degree: int) -> int:
 def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
     """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``."""
     degree = int(exponents.max()) if exponents.numel() else 0
-    powers: list[Any] = [torch.ones_like(unit), unit]
+    position = unit.mT.contiguous()  # (p, batch): whole rows are selected, in order
+    twice = 2 * position
+    powers: list[Any] = [torch.ones_like(position), position]
     for _ in range(2, degree + 1):
-        powers.append(2 * unit * powers[-1] - powers[-2])
-    table = torch.stack(powers[: degree + 1], 1)  # (batch, degree + 1, p)
-    features = table[:, :, 0].index_select(1, exponents[:, 0])
+        powers.append(twice * powers[-1] - powers[-2])
+    table = torch.stack(powers[: degree + 1])  # (degree + 1, p, batch)
+    features = table[:, 0].index_select(0, exponents[:, 0])
     for k in range(1, exponents.shape[1]):
-        features = features * table[:, :, k].index_select(1, exponents[:, k])
-    return features
+        features = features * table[:, k].index_select(0, exponents[:, k])
+    return features.mT

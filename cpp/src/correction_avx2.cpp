@@ -1,0 +1,9 @@
+// AVX2 and FMA.
+#define NEURALINV_TARGET avx2
+#define NEURALINV_VECTOR_BYTES 32
+#include "neuralinv/combination.hpp"
+#include "neuralinv/correction.hpp"
+
+#include "correction_kernels.hpp"
+
+NEURALINV_DEFINE_CORRECTION("avx2", avx2)

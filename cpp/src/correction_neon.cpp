@@ -1,0 +1,9 @@
+// Armv8 Advanced SIMD.
+#define NEURALINV_TARGET neon
+#define NEURALINV_VECTOR_BYTES 16
+#include "neuralinv/combination.hpp"
+#include "neuralinv/correction.hpp"
+
+#include "correction_kernels.hpp"
+
+NEURALINV_DEFINE_CORRECTION("neon", neon)
