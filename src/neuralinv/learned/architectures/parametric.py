@@ -11,7 +11,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -21,13 +21,17 @@ from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
+from neuralinv.dense.probabilistic import probe_count
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
+from neuralinv.learned.architectures.combination import Combination
+from neuralinv.learned.architectures.probed import certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 LARGEST_FALLBACK_SHARE = 0.01
+_AT_ONCE, _AT_ONCE_PROVED = 64, 8  # terms, where probes or a proof for all parameters share the tolerance with rounding
 _OUTSIDE = 1e-9  # how far beyond a range, relative to it, still counts as rounding
 
 
@@ -64,6 +68,14 @@ class FitReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Odds:
+    """How a probabilistic certificate was asked for: with which probability it may fail, and where chance comes from."""
+
+    failure_probability: float = 1e-10
+    generator: torch.Generator | None = None
+
+
 class ParametricInverse(nn.Module):
     """Inverts the matrices of one parametric family, given their parameters.
 
@@ -82,11 +94,15 @@ class ParametricInverse(nn.Module):
     matrix_rank
         Terms of the model of the matrices that a proof for all parameters needs
         (:mod:`~neuralinv.learned.architectures.uniform`); 0 for none.
+    precise
+        Whether the modes are kept in float64 as well, which inverses need that are certified without a correction
+        (:mod:`~neuralinv.learned.architectures.probed`).
     """
 
     basis: Tensor
     weight: Tensor
     exponents: Tensor
+    precise_basis: Tensor | None
 
     def __init__(
         self,
@@ -98,6 +114,7 @@ class ParametricInverse(nn.Module):
         dtype: torch.dtype = torch.float32,
         rtol: float = 1e-6,
         matrix_rank: int = 0,
+        precise: bool = False,
         report: FitReport | None = None,
     ) -> None:
         super().__init__()
@@ -110,7 +127,20 @@ class ParametricInverse(nn.Module):
         self.register_buffer("weight", torch.zeros(len(exponents), rank, dtype=torch.float64))
         self.register_buffer("exponents", exponents, persistent=False)
         self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
+        self.register_buffer("precise_basis", torch.zeros(rank, width, dtype=torch.float64) if precise else None)
+        self._combination: tuple[tuple[int, int], Combination] | None = None
         self._work = Workspace()
+
+    @property
+    def combination(self) -> Combination:
+        """The modes as the proofs see them, before they are rounded to working precision."""
+        terms = self.precise_basis if self.uniform is None else self.uniform.inverse_basis
+        terms = self.basis if terms is None else terms
+        version = (id(terms), terms._version)  # weights are written once more when a file is read
+        if self._combination is None or self._combination[0] != version:
+            at_once = _AT_ONCE if self.uniform is None else _AT_ONCE_PROVED
+            self._combination = (version, Combination(terms, self.basis.dtype, at_once=at_once))
+        return self._combination[1]
 
     def features(self, unit: Tensor) -> Tensor:
         """Return the polynomials at positions ``(batch, p)`` on [−1, 1]: ``(batch, features)``."""
@@ -136,7 +166,16 @@ class ParametricInverse(nn.Module):
         """Propose; see :meth:`propose`."""
         return self.propose(theta)
 
-    def inv(self, A: ArrayT, theta: Array, *, on_singular: Literal["raise", "nan"] = "raise") -> InverseResult[ArrayT]:
+    def inv(
+        self,
+        A: ArrayT,
+        theta: Array,
+        *,
+        on_singular: Literal["raise", "nan"] = "raise",
+        certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+        failure_probability: float = 1e-10,
+        generator: torch.Generator | None = None,
+    ) -> InverseResult[ArrayT]:
         """Invert matrices of the family and prove how wrong each answer can be.
 
         Parameters
@@ -148,6 +187,11 @@ class ParametricInverse(nn.Module):
             Shape ``(*batch, p)``: their parameters.
         on_singular
             As for :func:`neuralinv.certified_inv`.
+        certificate, failure_probability, generator
+            ``"probabilistic"`` first looks at the residuals through a few random vectors, in O(n²) operations: a bound
+            is wrong with at most this probability, for each matrix of its own. Made for fits with
+            ``certificate="probabilistic"``; what it cannot certify takes the deterministic way. Without a generator (of
+            the device of ``A``) the seed is fresh with each call.
 
         Returns
         -------
@@ -157,31 +201,40 @@ class ParametricInverse(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit.
+            If shapes do not fit, or an argument is out of range.
         TypeError
             If ``A`` has another dtype.
         """
+        if certificate not in ("deterministic", "probabilistic"):
+            raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+        odds = None
+        if certificate == "probabilistic":
+            probe_count(failure_probability)  # is it one?
+            odds = Odds(failure_probability, generator)
         tensor, restore = as_tensor(A)
         check_square(tensor, A)
         parameters = self._check_theta(as_tensor(theta)[0])
         self._check_matrices(tensor, parameters)
         batch, n = tensor.shape[:-2], self.size
         flat = tensor.detach().reshape(batch.numel(), n, n)
-        result = self._invert(flat, parameters.detach().reshape(len(flat), len(self.ranges)).double(), on_singular)
+        at = parameters.detach().reshape(len(flat), len(self.ranges)).double()
+        result = self._invert(flat, at, on_singular, odds)
         shaped = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if tensor.requires_grad:
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
-            return InverseResult(inverse, shaped.error_bound, shaped.status, shaped.source, self.rtol)
+            return replace(shaped, inverse=inverse)
         return shaped.map(restore)
 
     @torch.no_grad()
-    def certified_share(self, A: Tensor, theta: Tensor) -> float:
+    def certified_share(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> float:
         """Return the share of matrices ``(batch, n, n)`` that certify without fallback."""
-        return float((self.propose_and_correct(A, theta).error_bound <= self.rtol).double().mean())
+        return float((self.propose_and_correct(A, theta, odds).error_bound <= self.rtol).double().mean())
 
     @torch.no_grad()
-    def _invert(self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"]) -> InverseResult[Tensor]:
-        result = self.propose_and_correct(A, theta)
+    def _invert(
+        self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"], odds: Odds | None
+    ) -> InverseResult[Tensor]:
+        result = self.propose_and_correct(A, theta, odds)
         X, bound, source = result.inverse, result.error_bound, result.source
         failed = (~(bound <= self.rtol)).nonzero().squeeze(1)
         if len(failed):
@@ -196,22 +249,27 @@ class ParametricInverse(nn.Module):
                 )
         return result
 
-    def propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
+    def propose_and_correct(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
         # Polynomials run wild outside the range: no proposal there.
         unit = self.positions(theta)
         inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
         unit = torch.where(inside[:, None], unit.clamp(-1, 1), torch.nan)
-        if self.uniform is not None:
+        if odds is not None:
+            X, bound = certify_with_probes(self, A, unit, odds.failure_probability, odds.generator, self._work)
+            order = torch.ones(len(A), dtype=torch.int8, device=A.device)
+        elif self.uniform is not None:
             X, bound, order = certify_uniformly(self, A, unit, self._work)
+        else:
+            X, bound, order = self._correct(A, unit)
+        if odds is not None or self.uniform is not None:
             left = (~(bound <= self.rtol) & inside).nonzero().squeeze(1)
             if len(left):
                 for whole, piece in zip((X, bound, order), self._correct(A[left], unit[left]), strict=True):
                     whole[left] = piece
-        else:
-            X, bound, order = self._correct(A, unit)
         source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
-        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol)
+        probability = 0.0 if odds is None else odds.failure_probability
+        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol, probability)
 
     def _correct(self, A: Tensor, unit: Tensor) -> Corrected:
         """Certify through float64 residuals."""
