@@ -11,7 +11,6 @@ from neuralinv.dense.correction import Workspace
 from neuralinv.families import Range, get_family
 from neuralinv.learned import fit_parametric, load_parametric, save_parametric
 from neuralinv.learned.architectures import uniform as uniform_module
-from neuralinv.learned.architectures.combination import combine
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly, prove
 from neuralinv.learned.uniform_fit import principal_modes
 from neuralinv.testing import relative_error
@@ -129,7 +128,7 @@ def test_sums_of_many_modes_are_bounded_by_exact_arithmetic(model):
     c = features @ model.weight
     bounds = uniform_module._Bounds(model, model.uniform, c, features @ model.uniform.weight)
     X = torch.empty(3, N, N)
-    combine(model.basis, c.float(), X.view(3, -1))
+    model.combination.combine(model.basis, c.float(), X.view(3, -1))
     for k in range(3):
         exact = [
             sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(c[k], column, strict=True))

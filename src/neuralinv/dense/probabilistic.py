@@ -8,9 +8,9 @@ For k independent standard normal vectors ω_i and any matrix R that does not de
 with k vectors. In float64 they are wrong by at most ``γ_{2n+4} (‖A‖_F ‖W‖_F + 1) ‖ω‖₂``, which is added. With ``ρ ≥
 ‖R‖₂`` below 1, A is nonsingular and ``‖A⁻¹ − W‖_F ≤ ρ ‖A⁻¹‖_F``, as in :mod:`neuralinv.dense.certificate`.
 
-Complex matrices get complex vectors. There ``v*ω`` has a modulus below t with probability ``1 − exp(−t²) ≤ t²`` for any
-unit vector v, instead of ``√(2/π) t``, so that ``‖R‖₂ ≤ β max_i ‖R ω_i‖₂`` with probability at least ``1 − β⁻²ᵏ``: half as
-many of them do.
+Complex matrices get complex vectors. There ``v*ω`` has a modulus below t with probability ``1 − exp(−t²) ≤ t²`` for
+any unit vector v, instead of ``√(2/π) t``, so that ``‖R‖₂ ≤ β max_i ‖R ω_i‖₂`` with probability at least ``1 − β⁻²ᵏ``:
+half as many of them do.
 """
 
 from __future__ import annotations

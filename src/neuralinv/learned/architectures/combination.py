@@ -27,15 +27,16 @@ class Combination:
     ----------
     terms
         Nearly orthonormal rows.
-    dtype
-        Real, in which they are combined.
+    size, dtype
+        n and dtype of the matrices; they are combined as real numbers in working precision.
     at_once
         Up to so many terms are added in one go. Of more, the leading ones come after all others: the rounding is then
         that of few large terms and many small ones, and costs another pass over X.
     """
 
-    def __init__(self, terms: Tensor, dtype: torch.dtype, *, at_once: int) -> None:
-        self.dtype = dtype
+    def __init__(self, terms: Tensor, size: int, dtype: torch.dtype, *, at_once: int) -> None:
+        self._size, self._is_complex, self._dtype = size, dtype.is_complex, dtype.to_real()
+        self._images: tuple[Tensor, Tensor] | None = None
         self.terms = terms = terms.double()
         self._leading = _LEADING if len(terms) > at_once else 0
         magnitude = terms.abs()
@@ -56,9 +57,9 @@ class Combination:
         """Bound it from above."""
         return torch.linalg.vector_norm(c, dim=1) * (math.sqrt(1 + self.skewness) * (1 + 1e-12))
 
-    def rounding(self, c: Tensor, n: int) -> Tensor:
-        """Bound the distance of what :meth:`combine` returns from ``Σ c_r B_r``, ‖·‖_F of n×n matrices."""
-        u = product_roundoff(self.dtype)
+    def rounding(self, c: Tensor) -> Tensor:
+        """Bound the distance of what :meth:`combine` returns from ``Σ c_r B_r``, in the Frobenius norm."""
+        u = product_roundoff(self._dtype)
         every = self._spread(c, slice(None))
         if self._leading:
             few, many = gamma(self._leading + 5, u, torch.float64), gamma(c.shape[1] + 5, u, torch.float64)
@@ -66,7 +67,7 @@ class Combination:
         else:
             off = gamma(c.shape[1] + 3, u, torch.float64) * every
         # What underflows.
-        lost = 4 * (c.shape[1] + 2) * n * torch.finfo(self.dtype).tiny * (1 + c.abs().amax(1))
+        lost = 4 * (c.shape[1] + 2) * self._size * torch.finfo(self._dtype).tiny * (1 + c.abs().amax(1))
         return (off + lost) * (1 + 1e-9)
 
     def _spread(self, c: Tensor, part: slice) -> Tensor:
@@ -74,10 +75,25 @@ class Combination:
         return ((magnitude @ self._overlap[part, part]) * magnitude).sum(1).sqrt()
 
     def combine(self, basis: Tensor, c: Tensor, out: Tensor) -> Tensor:
-        """Write ``Σ_r c_r B_r`` into ``out``, ``(batch, width)``: the terms, as ``basis``, and the coefficients ``(batch,
-        r)``, both rounded to working precision.
+        """Write ``Σ_r c_r B_r`` into ``out``, ``(batch, width)``.
+
+        ``basis`` holds the terms, and ``c``, ``(batch, r)``, the coefficients, both rounded to working precision.
         """
         if not self._leading:
             return torch.mm(c, basis, out=out)
         torch.mm(c[:, self._leading :], basis[self._leading :], out=out)
         return out.addmm_(c[:, : self._leading], basis[: self._leading])
+
+    def images(self, vectors: Tensor) -> Tensor:
+        """Return ``B_r v`` for vectors ``(n, k)``: ``(r, n, k)``, double precision. The last ones are remembered."""
+        if self._images is None or self._images[0] is not vectors:
+            terms = as_matrices(self.terms, self._size, is_complex=self._is_complex)
+            self._images = (vectors, terms @ vectors)
+        return self._images[1]
+
+
+def as_matrices(flat: Tensor, size: int, *, is_complex: bool) -> Tensor:
+    """View rows of real numbers as matrices ``(batch, n, n)``."""
+    if not is_complex:
+        return flat.view(-1, size, size)
+    return torch.view_as_complex(flat.view(-1, size, size, 2))

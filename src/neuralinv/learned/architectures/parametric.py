@@ -1,8 +1,8 @@
 """Inverses of a parametric family: ``θ → X₀(θ) = Σ_r c_r(θ) B_r``, corrected and certified.
 
 The basis comes from a proper orthogonal decomposition (POD) of exact inverses; the coefficients are polynomials of θ
-(Chebyshev products of bounded total degree). Zahm & Nouy 2016 (doi:10.1137/15M1019210) find them by a sketched
-projection for each matrix instead, which is not offered here.
+(Chebyshev products of bounded total degree), or come in one of the other ways of
+:mod:`neuralinv.learned.architectures.coefficients`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
-from neuralinv.dense.probabilistic import probe_count
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
-from neuralinv.learned.architectures.combination import Combination
-from neuralinv.learned.architectures.probed import certify_with_probes
+from neuralinv.learned.architectures.coefficients import CoefficientNetwork, Kind, project, sketch_columns
+from neuralinv.learned.architectures.combination import Combination, as_matrices
+from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED, Odds, certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)
@@ -68,14 +68,6 @@ class FitReport:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Odds:
-    """How a probabilistic certificate was asked for: with which probability it may fail, and where chance comes from."""
-
-    failure_probability: float = 1e-10
-    generator: torch.Generator | None = None
-
-
 class ParametricInverse(nn.Module):
     """Inverts the matrices of one parametric family, given their parameters.
 
@@ -94,15 +86,20 @@ class ParametricInverse(nn.Module):
     matrix_rank
         Terms of the model of the matrices that a proof for all parameters needs
         (:mod:`~neuralinv.learned.architectures.uniform`); 0 for none.
+    coefficients
+        ``"polynomial"``, ``"network"`` or ``"projection"``.
     precise
         Whether the modes are kept in float64 as well, which inverses need that are certified without a correction
         (:mod:`~neuralinv.learned.architectures.probed`).
+    most_overestimated
+        By which factor a probabilistic certificate may overestimate: a smaller one takes more random vectors.
     """
 
     basis: Tensor
     weight: Tensor
     exponents: Tensor
     precise_basis: Tensor | None
+    sketch: Tensor | None
 
     def __init__(
         self,
@@ -114,13 +111,15 @@ class ParametricInverse(nn.Module):
         dtype: torch.dtype = torch.float32,
         rtol: float = 1e-6,
         matrix_rank: int = 0,
+        coefficients: Kind = "polynomial",
         precise: bool = False,
+        most_overestimated: float = MOST_OVERESTIMATED,
         report: FitReport | None = None,
     ) -> None:
         super().__init__()
         self.ranges = dict(ranges)
         self.size, self.rank, self.degree, self.dtype, self.rtol = size, rank, degree, dtype, rtol
-        self.report = report
+        self.report, self.kind, self.most_overestimated = report, coefficients, most_overestimated
         exponents = total_degree_exponents(len(ranges), degree)
         width = size * size * (2 if dtype.is_complex else 1)
         self.register_buffer("basis", torch.zeros(rank, width, dtype=dtype.to_real()))
@@ -128,6 +127,11 @@ class ParametricInverse(nn.Module):
         self.register_buffer("exponents", exponents, persistent=False)
         self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
         self.register_buffer("precise_basis", torch.zeros(rank, width, dtype=torch.float64) if precise else None)
+        self.network = CoefficientNetwork(len(ranges), rank) if coefficients == "network" else None
+        wide = torch.complex128 if dtype.is_complex else torch.float64
+        columns = sketch_columns(size, rank)
+        sketch = torch.zeros(size, columns, dtype=wide) if coefficients == "projection" else None
+        self.register_buffer("sketch", sketch)
         self._combination: tuple[tuple[int, int], Combination] | None = None
         self._work = Workspace()
 
@@ -139,27 +143,40 @@ class ParametricInverse(nn.Module):
         version = (id(terms), terms._version)  # weights are written once more when a file is read
         if self._combination is None or self._combination[0] != version:
             at_once = _AT_ONCE if self.uniform is None else _AT_ONCE_PROVED
-            self._combination = (version, Combination(terms, self.basis.dtype, at_once=at_once))
+            self._combination = (version, Combination(terms, self.size, self.dtype, at_once=at_once))
         return self._combination[1]
 
     def features(self, unit: Tensor) -> Tensor:
         """Return the polynomials at positions ``(batch, p)`` on [−1, 1]: ``(batch, features)``."""
         return chebyshev_features(unit, self.exponents)
 
-    def coefficients(self, theta: Tensor) -> Tensor:
-        """Map parameters ``(batch, p)`` to coefficients ``(batch, rank)``, float64; differentiable."""
-        return self.features(self.positions(theta)) @ self.weight
+    def coefficients(self, unit: Tensor, A: Tensor | None = None) -> Tensor:
+        """Map positions ``(batch, p)`` on [−1, 1] to coefficients ``(batch, rank)``, float64; differentiable.
 
-    def propose(self, theta: Tensor) -> Tensor:
+        A projection looks at the matrices ``(batch, n, n)`` instead.
+        """
+        if self.network is not None:
+            out: Tensor = self.network(unit)
+            return out
+        if self.sketch is None:
+            return self.features(unit) @ self.weight
+        if A is None:
+            raise ValueError("coefficients by projection depend on the matrices: pass A as well, or call inv")
+        inside = torch.isfinite(unit).all(-1, keepdim=True)
+        return torch.where(inside, project(A, self.combination.images(self.sketch), self.sketch), torch.nan)
+
+    def propose(self, theta: Tensor, A: Tensor | None = None) -> Tensor:
         """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
 
         Raises
         ------
         ValueError
-            If the parameters have another number.
+            If the parameters have another number, or the fit projects and there are no matrices ``A``.
         """
         theta = self._check_theta(theta)
-        flat = self.coefficients(theta.reshape(-1, theta.shape[-1])).to(self.basis.dtype) @ self.basis
+        matrices = None if A is None else A.reshape(-1, self.size, self.size)
+        c = self.coefficients(self.positions(theta.reshape(-1, theta.shape[-1])), matrices)
+        flat = c.to(self.basis.dtype) @ self.basis
         return self.as_matrices(flat).reshape(*theta.shape[:-1], self.size, self.size)
 
     def forward(self, theta: Tensor) -> Tensor:
@@ -209,7 +226,6 @@ class ParametricInverse(nn.Module):
             raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
         odds = None
         if certificate == "probabilistic":
-            probe_count(failure_probability)  # is it one?
             odds = Odds(failure_probability, generator)
         tensor, restore = as_tensor(A)
         check_square(tensor, A)
@@ -251,19 +267,16 @@ class ParametricInverse(nn.Module):
 
     def propose_and_correct(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
-        # Polynomials run wild outside the range: no proposal there.
-        unit = self.positions(theta)
-        inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
-        unit = torch.where(inside[:, None], unit.clamp(-1, 1), torch.nan)
+        unit = self._inside(theta)
         if odds is not None:
-            X, bound = certify_with_probes(self, A, unit, odds.failure_probability, odds.generator, self._work)
+            X, bound = certify_with_probes(self, A, unit, odds, self._work)
             order = torch.ones(len(A), dtype=torch.int8, device=A.device)
         elif self.uniform is not None:
             X, bound, order = certify_uniformly(self, A, unit, self._work)
         else:
             X, bound, order = self._correct(A, unit)
         if odds is not None or self.uniform is not None:
-            left = (~(bound <= self.rtol) & inside).nonzero().squeeze(1)
+            left = (~(bound <= self.rtol) & torch.isfinite(unit).all(-1)).nonzero().squeeze(1)
             if len(left):
                 for whole, piece in zip((X, bound, order), self._correct(A[left], unit[left]), strict=True):
                     whole[left] = piece
@@ -271,9 +284,21 @@ class ParametricInverse(nn.Module):
         probability = 0.0 if odds is None else odds.failure_probability
         return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol, probability)
 
+    def certify_by_probes(self, A: Tensor, theta: Tensor, odds: Odds) -> tuple[Tensor, Tensor]:
+        """Return candidates and what random vectors say of them: see
+        :func:`~neuralinv.learned.architectures.probed.certify_with_probes`.
+        """
+        return certify_with_probes(self, A, self._inside(theta), odds, self._work)
+
+    def _inside(self, theta: Tensor) -> Tensor:
+        """Positions on [−1, 1], NaN outside: polynomials run wild there, and there is no proposal."""
+        unit = self.positions(theta)
+        inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1, keepdim=True)
+        return torch.where(inside, unit.clamp(-1, 1), torch.nan)
+
     def _correct(self, A: Tensor, unit: Tensor) -> Corrected:
         """Certify through float64 residuals."""
-        coefficients = (self.features(unit) @ self.weight).to(self.basis.dtype)
+        coefficients = self.coefficients(unit, A).to(self.basis.dtype)
 
         def combined(part: slice | Tensor) -> Tensor:
             here = coefficients[part]
@@ -284,9 +309,7 @@ class ParametricInverse(nn.Module):
 
     def as_matrices(self, flat: Tensor) -> Tensor:
         """View rows of real numbers as matrices ``(batch, n, n)``."""
-        if not self.dtype.is_complex:
-            return flat.view(-1, self.size, self.size)
-        return torch.view_as_complex(flat.view(-1, self.size, self.size, 2))
+        return as_matrices(flat, self.size, is_complex=self.dtype.is_complex)
 
     def positions(self, theta: Tensor) -> Tensor:
         """Parameters ``(batch, p)`` on [−1, 1], float64."""

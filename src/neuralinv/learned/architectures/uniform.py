@@ -248,7 +248,7 @@ class _Bounds:
         dtype, n = model.dtype, model.size
         u = product_roundoff(dtype)
         combination = model.combination
-        self._rounding_X = combination.rounding(c, n)  # ≥ ‖X − X̂‖_F
+        self._rounding_X = combination.rounding(c)  # ≥ ‖X − X̂‖_F
         self._norm_X, self._most_X = combination.least_norm(c), combination.most_norm(c)
         self._terms_A = a.abs() @ _norms(uniform.basis)
         self._residual = float(uniform.residual)
