@@ -2,17 +2,21 @@
 
 import json
 
-from neuralinv.bench import learned
+from neuralinv.bench import learned, learned_parametric
 
 
 def test_command(neuralinv, monkeypatch, tmp_path):
     monkeypatch.setattr(learned, "_ROOT_SIZES", (8,))
     monkeypatch.setattr(learned, "_BATCH_ELEMENTS", 4096)
     monkeypatch.setattr(learned, "_FEWEST_SNAPSHOTS", 64)
+    monkeypatch.setattr(learned_parametric, "_BATCH_ELEMENTS", 4096)
+    monkeypatch.setattr(learned_parametric, "_SNAPSHOTS", 64)
     out = tmp_path / "figures.json"
+    works = ",".join(learned.WORKS)
     result = neuralinv(
-        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--json", out
-    )
+        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--json", out,
+        "--works", works,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     for text in ("parametric", "poisson", "sequence", "N.–S. 24", "eigh", "goal", "pays after"):
         assert text in result.stdout
@@ -20,6 +24,13 @@ def test_command(neuralinv, monkeypatch, tmp_path):
     document = json.loads(out.read_text())
     assert document["machine"]["threads"] == 1
     assert {row["work"] for row in document["rows"]} == set(learned.WORKS)
+    by_work = {work: [row for row in document["rows"] if row["work"] == work] for work in learned.WORKS}
+    assert [row["case"] for row in by_work["probable"]] == ["poisson, float32", "poisson, float64"]
+    assert by_work["probable"][1]["certified"] == 1
+    assert set(by_work["neumatc"][0]["rivals"]) == {"numpy", "ni.inv", "ni.certified_inv"}
+    assert [row["unit"] for row in by_work["coefficients"]] == ["residual", "residual"]
+    rows = learned.Settings(families=("poisson",), sizes=(5,))
+    assert learned.row_count(rows) == len(document["rows"])
     wrong = neuralinv("bench", "learned", "--families", "gaussian")
     assert wrong.exit_code == 2
     assert "unknown 'gaussian'" in wrong.stderr

@@ -22,8 +22,8 @@ def learned_table(rows: Sequence[Row]) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1),
-        caption="µs for each matrix, or matrix products; ours with proof; ×: against the fastest other library;\n"
-        "sure: proved at 1e-5 without fallback; pays after: inverses until training has paid off",
+        caption="µs for each matrix, matrix products, or residuals; ours with proof; ×: against the fastest other library;\n"
+        "sure: proved at 1e-5 without fallback, or (probable) without a correction; pays after: inverses until training has paid off",
     )
     for heading in ("work", "case"):
         table.add_column(heading, no_wrap=True)

@@ -137,9 +137,13 @@ def tune(
 
 
 def learned(
-    works: Annotated[str, typer.Option(help="Some of parametric, sequence, iteration, root.")] = (
-        "parametric,sequence,iteration,root"
-    ),
+    works: Annotated[
+        str,
+        typer.Option(
+            help="Some of parametric, probable (certified by random vectors), neumatc (a channel over frequency), "
+            "sequence, iteration, root, coefficients (residuals of other ways to them)."
+        ),
+    ] = "parametric,probable,neumatc,sequence,iteration,root",
     families: Annotated[str, typer.Option(help="Parametric families.")] = "rbf,matern,poisson,ridge,mimo",
     sizes: Annotated[str, typer.Option(help="Matrix sizes.")] = "64,128,256",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,

@@ -59,8 +59,8 @@ def draw_sketch(n: int, rank: int, *, dtype: torch.dtype, seed: int) -> Tensor:
 
 
 def normal_equations(A: Tensor, images: Tensor, sketch: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``MᵀM``, ``(batch, r, r)``, and ``Mᵀ vec Θ``, ``(batch, r)``; the columns of M are ``vec A B_r Θ``, as real
-    numbers. With them ``‖(I − A Σ c_r B_r) Θ‖_F² = cᵀMᵀMc − 2 cᵀMᵀvec Θ + ‖Θ‖_F²``.
+    """Return ``MᵀM``, ``(batch, r, r)``, and ``Mᵀ vec Θ``, ``(batch, r)``; of M, the columns are ``vec A B_r Θ`` as
+    real numbers. With them ``‖(I − A Σ c_r B_r) Θ‖_F² = cᵀMᵀMc − 2 cᵀMᵀvec Θ + ‖Θ‖_F²``.
 
     Parameters
     ----------

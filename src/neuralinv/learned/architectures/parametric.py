@@ -31,7 +31,7 @@ from neuralinv.learned.architectures.uniform import UniformCertificate, certify_
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 LARGEST_FALLBACK_SHARE = 0.01
-_AT_ONCE, _AT_ONCE_PROVED = 64, 8  # terms, where probes or a proof for all parameters share the tolerance with rounding
+_AT_ONCE, _AT_ONCE_PROVED = 32, 8  # terms, where probes or a proof for all parameters share the tolerance with rounding
 _OUTSIDE = 1e-9  # how far beyond a range, relative to it, still counts as rounding
 
 
