@@ -18,17 +18,17 @@ def test_command(neuralinv, monkeypatch, tmp_path):
         "--works", works,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for text in ("parametric", "poisson", "sequence", "N.–S. 24", "eigh", "goal", "pays after"):
+    for text in ("parametric", "poisson", "sequence", "N.–S. 24", "eigh", "goal", "pays after", "projection"):
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines()[:-1])) <= 120
     document = json.loads(out.read_text())
     assert document["machine"]["threads"] == 1
     assert {row["work"] for row in document["rows"]} == set(learned.WORKS)
     by_work = {work: [row for row in document["rows"] if row["work"] == work] for work in learned.WORKS}
-    assert [row["case"] for row in by_work["probable"]] == ["poisson, float32", "poisson, float64"]
+    assert [row["case"] for row in by_work["probable"]] == ["poisson f32", "poisson f64"]
     assert by_work["probable"][1]["certified"] == 1
     assert set(by_work["neumatc"][0]["rivals"]) == {"numpy", "ni.inv", "ni.certified_inv"}
-    assert [row["unit"] for row in by_work["coefficients"]] == ["residual", "residual"]
+    assert [row["unit"] for row in by_work["coefficients"]] == ["residual"]
     rows = learned.Settings(families=("poisson",), sizes=(5,))
     assert learned.row_count(rows) == len(document["rows"])
     wrong = neuralinv("bench", "learned", "--families", "gaussian")

@@ -4,12 +4,13 @@ import torch
 import neuralinv as ni
 from neuralinv.families import Range, get_family
 from neuralinv.io import FileError
-from neuralinv.learned import fit_parametric, load_parametric, save_parametric
 from neuralinv.learned import coefficient_training as training
+from neuralinv.learned import fit_parametric, load_parametric, save_parametric
 from neuralinv.learned.architectures.coefficients import draw_sketch, normal_equations, project
 from neuralinv.testing import relative_error
 
 N = 8
+FITTED = [("ridge", "network"), ("ridge", "projection"), ("mimo", "projection")]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -19,19 +20,15 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.fixture(scope="module")
 def fits():
     fitted = {}
-    for name in ("ridge", "mimo"):
+    for name, kind in FITTED:
         family = get_family(name)
         function = family.matrix_function(N, generator=generator())
-        for kind in ("network", "projection"):
-            fitted[name, kind] = (
-                fit_parametric(function, ranges=family.ranges, rtol=1e-5, snapshots=128, coefficients=kind),
-                function,
-            )
+        made = fit_parametric(function, ranges=family.ranges, rtol=1e-5, snapshots=256, coefficients=kind)
+        fitted[name, kind] = made, function
     return fitted
 
 
-@pytest.mark.parametrize("name", ["ridge", "mimo"])
-@pytest.mark.parametrize("kind", ["network", "projection"])
+@pytest.mark.parametrize(("name", "kind"), FITTED)
 def test_certified_like_any_other(fits, name, kind, tmp_path):
     model, function = fits[name, kind]
     theta = get_family(name).thetas(100, generator=generator(5))
@@ -39,7 +36,7 @@ def test_certified_like_any_other(fits, name, kind, tmp_path):
     result = model.inv(A, theta)
     assert model.kind == kind
     assert bool(result.certified.all())
-    assert result.count(ni.Source.REFINED) >= 98
+    assert result.count(ni.Source.FALLBACK) == 0
     assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
     save_parametric(model, tmp_path)
     again = load_parametric(tmp_path)
@@ -81,9 +78,9 @@ def test_training_lowers_the_residual(monkeypatch):
     family = get_family("ridge")
     function = family.matrix_function(N, generator=generator())
     residuals = []
-    for iterations in (0, 200):
+    for iterations in (0, 100):
         monkeypatch.setattr(training, "_ITERATIONS", iterations)
-        made = fit_parametric(function, ranges=family.ranges, rtol=1e-2, rank=8, snapshots=64, coefficients="network")
+        made = fit_parametric(function, ranges=family.ranges, rtol=1e-1, rank=8, snapshots=256, coefficients="network")
         residuals.append(made.report.residual)
     assert residuals[1] < 0.7 * residuals[0]
 
@@ -124,7 +121,7 @@ def test_bad_input(fits, tmp_path):
     for kind in ("network", "projection"):
         with pytest.raises(ValueError, match="3 snapshots are too few"):
             fit_parametric((torch.arange(4.0)[:, None], torch.eye(2).expand(4, 2, 2)), coefficients=kind)
-        with pytest.raises(ValueError, match="asked for in torch.complex64"):
+        with pytest.raises(ValueError, match=r"asked for in torch\.complex64"):
             fit_parametric(function, ranges=model.ranges, coefficients=kind, dtype=torch.complex64, snapshots=16)
 
 

@@ -1,4 +1,5 @@
 import math
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -70,7 +71,7 @@ def wrong_by(model, family, theta, size, seed):
     R = u @ v.mH / (torch.linalg.matrix_norm(u) * torch.linalg.matrix_norm(v))[:, None, None]
     # A' = (I − R) X⁻¹, so that I − A'X = size · R.
     c = model.coefficients(model.positions(theta))
-    X = model.as_matrices(c @ model.precise_basis)
+    X = model.as_matrices(c @ model.combination.terms)
     eye = torch.eye(N, dtype=A.dtype)
     return torch.linalg.solve(X.mT, (eye - size * R).mT).mT
 
@@ -82,9 +83,7 @@ def test_the_failure_rate_is_what_it_says(complex_, probability):
     ranges = get_family(name).ranges
     function = get_family(name).matrix_function(N, generator=generator())
     dtype = torch.complex128 if complex_ else torch.float64
-    made = fit_parametric(
-        function, ranges=ranges, rank=8, rtol=1e-2, snapshots=64, dtype=dtype, certificate="probabilistic"
-    )
+    made = fit_parametric(function, ranges=ranges, rank=16, rtol=1e-1, snapshots=128, dtype=dtype)
     theta = get_family(name).thetas(50, generator=generator(1))
     A = wrong_by(made, function, theta, 1e-3, 2)
     failures = []
@@ -105,7 +104,9 @@ def test_wrong_candidates_are_never_certified(model, family):
         X, bound = certify_with_probes(model, A, model.positions(theta), Odds(), Workspace())
         assert bool((relative_error(A, X) <= bound).all())
         assert bool((bound >= 0.9 * size).all())
-        answered = model.inv(A, theta, certificate="probabilistic")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answered = model.inv(A, theta, certificate="probabilistic")
         assert bool((relative_error(A, answered.inverse) <= answered.error_bound).all())
         assert bool(answered.certified.all())
         assert answered.count(ni.Source.PROPOSED) == 0

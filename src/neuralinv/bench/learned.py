@@ -23,6 +23,7 @@ from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 WORKS = ("parametric", "probable", "neumatc", "sequence", "iteration", "root", "coefficients")
 OURS = "neuralinv"
+RESIDUAL = "residual"
 
 _RTOL = 1e-5
 _BATCH_ELEMENTS = 1 << 20
@@ -125,7 +126,7 @@ def row_count(settings: Settings) -> int:
         "parametric": len(settings.families) * len(settings.sizes),
         "probable": 2 * len(settings.families) * len(settings.sizes),
         "neumatc": 2 * len(settings.sizes),
-        "coefficients": 2 * len(settings.families) * len(settings.sizes),
+        "coefficients": len(settings.families) * len(settings.sizes),
         "sequence": len(settings.sizes),
         "iteration": len(_CONDITIONS),
         "root": len(_ROOT_SIZES),

@@ -154,7 +154,7 @@ def learned(
     the goals that they were built for. Our times include the proof. Run nothing else on the machine meanwhile.
     """
     from neuralinv.bench import learned as benchmark
-    from neuralinv.bench.learned_report import learned_json, learned_table
+    from neuralinv.bench.learned_report import coefficients_table, learned_json, learned_table
     from neuralinv.families import FAMILIES
     from neuralinv.measuring.machine import describe_machine
 
@@ -169,7 +169,10 @@ def learned(
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     console = wide_console()
-    console.print(learned_table(rows))
+    if any(row.unit != benchmark.RESIDUAL for row in rows):
+        console.print(learned_table(rows))
+    if any(row.unit == benchmark.RESIDUAL for row in rows):
+        console.print(coefficients_table(rows))
     write_figures(console, out, lambda: learned_json(rows, describe_machine(settings.threads)))
 
 

@@ -76,8 +76,8 @@ def fit_parametric(
     snapshots
         How many exact inverses to compute, for a function.
     coefficients
-        ``"polynomial"``; ``"network"``, a small one trained on the residual, of the rank that polynomials take; or
-        ``"projection"``, of each matrix by a sketch (:mod:`~neuralinv.learned.architectures.coefficients`).
+        ``"polynomial"``; ``"network"``, a small one trained on the residual, with twice the modes that polynomials
+        take; or ``"projection"``, of each matrix by a sketch (:mod:`~neuralinv.learned.architectures.coefficients`).
     certificate
         ``"probabilistic"`` looks for modes enough that ``inv(…, certificate="probabilistic")`` needs no correction, and
         warns where no number of them suffices.
@@ -257,7 +257,7 @@ def _choose(
             return model
         sketch = draw_sketch(n, r, dtype=A.dtype, seed=goal.seed)
         if model.sketch is not None:
-            model.sketch.copy_(sketch)
+            model.sketch.copy_(torch.view_as_real(sketch) if sketch.is_complex() else sketch)
         elif model.network is not None:
             equations = normal_equations(A, probe.as_matrices(modes[:r]) @ sketch, sketch)
             size = float(sketch.abs().square().sum())
@@ -278,7 +278,9 @@ def _choose(
         if cost < best:
             best, chosen, chosen_order = cost, model, HIGHEST_ORDER if order is None else order
     if kind == "network":
-        chosen = build(chosen.rank, kind, precise=goal.probabilistic)
+        # A network is less exact than polynomials: what that costs in orders is paid for in modes.
+        wanted = 2 * chosen.rank if goal.rank == "auto" else chosen.rank
+        chosen = build(min(wanted, len(modes)), kind, precise=goal.probabilistic)
         order = order_for(_MARGIN * float(_residuals(chosen, test).max()), rtol, n, dtype)
         chosen_order = HIGHEST_ORDER if order is None else order
     elif last and goal.probabilistic:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Kind: TypeAlias = Literal["polynomial", "network", "projection"]
 KINDS: tuple[Kind, ...] = ("polynomial", "network", "projection")
 
-HIDDEN = 64
+HIDDEN = 32
 _FEWEST_COLUMNS = 4
 _CHUNK_ELEMENTS = 1 << 22
 

@@ -36,7 +36,7 @@ class Combination:
 
     def __init__(self, terms: Tensor, size: int, dtype: torch.dtype, *, at_once: int) -> None:
         self._size, self._is_complex, self._dtype = size, dtype.is_complex, dtype.to_real()
-        self._images: tuple[Tensor, Tensor] | None = None
+        self._images: tuple[tuple[int, int], Tensor] | None = None
         self.terms = terms = terms.double()
         self._leading = _LEADING if len(terms) > at_once else 0
         magnitude = terms.abs()
@@ -86,9 +86,10 @@ class Combination:
 
     def images(self, vectors: Tensor) -> Tensor:
         """Return ``B_r v`` for vectors ``(n, k)``: ``(r, n, k)``, double precision. The last ones are remembered."""
-        if self._images is None or self._images[0] is not vectors:
+        version = (vectors.data_ptr(), vectors._version)
+        if self._images is None or self._images[0] != version:
             terms = as_matrices(self.terms, self._size, is_complex=self._is_complex)
-            self._images = (vectors, terms @ vectors)
+            self._images = (version, terms @ vectors)
         return self._images[1]
 
 

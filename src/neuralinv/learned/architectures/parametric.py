@@ -128,10 +128,11 @@ class ParametricInverse(nn.Module):
         self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
         self.register_buffer("precise_basis", torch.zeros(rank, width, dtype=torch.float64) if precise else None)
         self.network = CoefficientNetwork(len(ranges), rank) if coefficients == "network" else None
-        wide = torch.complex128 if dtype.is_complex else torch.float64
-        columns = sketch_columns(size, rank)
-        sketch = torch.zeros(size, columns, dtype=wide) if coefficients == "projection" else None
-        self.register_buffer("sketch", sketch)
+        # Real numbers: files know no complex128.
+        shape = (size, sketch_columns(size, rank), *((2,) if dtype.is_complex else ()))
+        self.register_buffer(
+            "sketch", torch.zeros(shape, dtype=torch.float64) if coefficients == "projection" else None
+        )
         self._combination: tuple[tuple[int, int], Combination] | None = None
         self._work = Workspace()
 
@@ -163,7 +164,8 @@ class ParametricInverse(nn.Module):
         if A is None:
             raise ValueError("coefficients by projection depend on the matrices: pass A as well, or call inv")
         inside = torch.isfinite(unit).all(-1, keepdim=True)
-        return torch.where(inside, project(A, self.combination.images(self.sketch), self.sketch), torch.nan)
+        sketch = torch.view_as_complex(self.sketch) if self.dtype.is_complex else self.sketch
+        return torch.where(inside, project(A, self.combination.images(sketch), sketch), torch.nan)
 
     def propose(self, theta: Tensor, A: Tensor | None = None) -> Tensor:
         """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
