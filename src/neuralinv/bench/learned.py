@@ -125,7 +125,7 @@ def row_count(settings: Settings) -> int:
     counts = {
         "parametric": len(settings.families) * len(settings.sizes),
         "probable": 2 * len(settings.families) * len(settings.sizes),
-        "neumatc": 2 * len(settings.sizes),
+        "neumatc": 4 * len(settings.sizes),
         "coefficients": len(settings.families) * len(settings.sizes),
         "sequence": len(settings.sizes),
         "iteration": len(_CONDITIONS),

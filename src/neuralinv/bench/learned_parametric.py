@@ -59,7 +59,7 @@ def coefficients(settings: Settings) -> Iterator[Row]:
 def wireless(settings: Settings) -> Iterator[Row]:
     """What NeuMatC (arXiv:2511.22934) computes: inverses for a channel over frequency, complex64; with our proof.
 
-    First against NumPy, their rival, and then against all routines.
+    Against NumPy, their rival, and against all routines; first with certain bounds, then ("p") with random vectors.
     """
     family = get_family("mimo")
     for n in settings.sizes:
@@ -70,16 +70,17 @@ def wireless(settings: Settings) -> Iterator[Row]:
         def function(theta: Tensor, over_both: Callable[[Tensor], Tensor] = over_both) -> Tensor:
             return over_both(torch.cat([theta, torch.full_like(theta, _SNR)], -1))
 
-        model = _fit(function, ranges={"frequency": frequency})
         unit = torch.rand(max(2, _BATCH_ELEMENTS // 4 // n**2), 1, generator=random, dtype=torch.float64)
         theta = frequency.at(unit)
-        A = function(theta).to(model.dtype)
-        times = _times({OURS: _bind(model.inv, A, theta), **_exact(A, positive=True)}, settings, len(A))
-        ours = times.pop(OURS)
-        share, seconds = model.certified_share(A, theta), _seconds(model)
-        only = {name: value for name, value in times.items() if name == "numpy" or name.startswith("ni.")}
-        yield Row("neumatc", "vs NumPy", n, ours, only, 10.0, share, seconds)
-        yield Row("neumatc", "vs all", n, ours, times, 1.0, share, seconds)
+        for certificate, mark in (("deterministic", ""), ("probabilistic", "p ")):
+            model = _fit(function, ranges={"frequency": frequency}, certificate=certificate)
+            A = function(theta).to(model.dtype)
+            inverse = _bind(model.inv, A, theta, certificate=certificate)
+            times = _times({OURS: inverse, **_exact(A, positive=True)}, settings, len(A))
+            ours, share = times.pop(OURS), float((inverse().source != int(ni.Source.FALLBACK)).double().mean())
+            only = {name: value for name, value in times.items() if name == "numpy" or name.startswith("ni.")}
+            yield Row("neumatc", f"{mark}vs NumPy", n, ours, only, 10.0, share, _seconds(model))
+            yield Row("neumatc", f"{mark}vs all", n, ours, times, 1.0, share, _seconds(model))
 
 
 def _precisions(family: Family) -> tuple[torch.dtype, ...]:

@@ -34,6 +34,7 @@ _HELD_OUT_SHARE = 0.2
 _OVERSAMPLING = 2  # snapshots for each polynomial
 _ROUNDS = 3
 _RANKS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
+_TAIL = 1e-3  # of rtol: what the polynomials that are left out may add to a residual
 _MARGIN = 1.5  # between the largest residual held out and one that is yet to come
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
 _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a vector
@@ -246,6 +247,12 @@ def _choose(
     features = probe.features(probe.positions(theta))
     targets = rows @ modes.mT
     weight = torch.linalg.lstsq(features, targets).solution
+    # Polynomials whose coefficients are noise cost time with every call.
+    allowed = _TAIL * rtol / float(torch.linalg.matrix_norm(A).max())
+    degree = _needed_degree(torch.linalg.vector_norm(weight, dim=1), p, degree, allowed)
+    probe = ParametricInverse(ranges, n, 1, degree, dtype=dtype, rtol=rtol)
+    count = feature_count(p, degree)
+    features, weight = features[:, :count], weight[:count]
 
     def build(r: int, kind: Kind = "polynomial", *, precise: bool = False) -> ParametricInverse:
         model = ParametricInverse(ranges, n, r, degree, dtype=dtype, rtol=rtol, coefficients=kind, precise=precise)
@@ -299,6 +306,14 @@ def _choose(
                 chosen, chosen_order = uniform, 1
     chosen.report = FitReport(chosen.rank, degree, chosen_order, len(theta), len(test[0]), 0.0, 0.0, 0.0)
     return chosen
+
+
+def _needed_degree(sizes: Tensor, parameters: int, degree: int, allowed: float) -> int:
+    """Return the lowest total degree beyond which the norms ``(features,)`` of all terms add up to no more than this."""
+    beyond = sizes.flip(0).cumsum(0).flip(0)
+    while degree > 1 and float(beyond[feature_count(parameters, degree - 1)]) <= allowed:
+        degree -= 1
+    return degree
 
 
 def _without_probes(test: _Snapshots, model: ParametricInverse) -> str:

@@ -205,7 +205,9 @@ def certify_uniformly(model: ParametricInverse, A: Tensor, unit: Tensor, work: W
         flat = torch.view_as_real(x).flatten(1) if x.is_complex() else x.flatten(1)
         model.combination.combine(model.basis, narrow[part], flat)
         E = _deviation(uniform, A[part], a[part], work)
-        torch.linalg.vector_norm(E, dim=(-2, -1), out=norm_E[part])
+        rows = (torch.view_as_real(E) if E.is_complex() else E).reshape(len(E), 1, -1)
+        # An inner product: torch's norm takes ten times longer.
+        torch.sqrt(torch.bmm(rows, rows.mT).view(-1), out=norm_E[part])
         size_X[part] = _spectral_bound(x, uniform.hermitian, work)
     error, norm_E, size_X = bounds.without_correction(norm_E, size_X)
     order = torch.ones(len(A), dtype=torch.int8, device=A.device)
