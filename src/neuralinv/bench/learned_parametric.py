@@ -49,7 +49,7 @@ def coefficients(settings: Settings) -> Iterator[Row]:
         for name in settings.families:
             family = get_family(name)
             function = family.matrix_function(n, generator=torch.Generator().manual_seed(n))
-            reached = {
+            reached: dict[str, float] = {
                 kind: _residual(_fit(function, ranges=family.ranges, rank=_RANK, coefficients=kind)) for kind in KINDS
             }
             ours = reached.pop("polynomial")

@@ -52,9 +52,7 @@ def learned_table(rows: Sequence[Row]) -> Table:
 def coefficients_table(rows: Sequence[Row]) -> Table:
     """Return a table of the residuals that ways to the coefficients of parametric inverses reach with equal rank."""
     rows = [row for row in rows if row.unit == RESIDUAL]
-    table = Table(
-        box=SIMPLE_HEAD, padding=(0, 1), caption="largest ‖I − A X₀‖_F on parameters held out, with as many modes"
-    )
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), caption="largest ‖I − A X₀‖_F held out, as many modes")
     table.add_column("family", no_wrap=True)
     for heading in ("n", "polynomial", *(rows[0].rivals if rows else ())):
         table.add_column(heading, justify="right", no_wrap=True)

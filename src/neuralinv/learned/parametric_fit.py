@@ -309,7 +309,7 @@ def _choose(
 
 
 def _needed_degree(sizes: Tensor, parameters: int, degree: int, allowed: float) -> int:
-    """Return the lowest total degree beyond which the norms ``(features,)`` of all terms add up to no more than this."""
+    """Return the lowest total degree beyond which the norms of terms, ``(features,)``, add up to what is allowed."""
     beyond = sizes.flip(0).cumsum(0).flip(0)
     while degree > 1 and float(beyond[feature_count(parameters, degree - 1)]) <= allowed:
         degree -= 1
