@@ -321,7 +321,7 @@ def _without_probes(test: _Snapshots, model: ParametricInverse) -> str:
     _, A, X = test
     rounding = float(torch.linalg.matrix_norm((A.to(model.dtype).to(A.dtype) - A) @ X, 2).max())
     message = "no number of modes lets random vectors certify without a correction, and the deterministic way is taken"
-    if rounding * 3 > model.rtol:
+    if rounding * 5 > model.rtol:
         name = str(model.dtype).removeprefix("torch.")
         return f"{message}: rounding the matrices to {name} alone leaves residuals of {rounding:.1e}"
     return f"{message}; give more snapshots, narrower ranges or a larger rtol"
