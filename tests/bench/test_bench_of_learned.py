@@ -17,7 +17,8 @@ def small(monkeypatch):
 
 
 def test_every_work_gives_its_rows(small):
-    settings = Settings(families=("poisson",), sizes=(6,), seconds=0.001)
+    works = ("parametric", "sequence", "iteration", "root")
+    settings = Settings(works=works, families=("poisson",), sizes=(6,), seconds=0.001)
     done = []
     rows = list(learned.measure(settings, progress=done.append))
     assert len(rows) == len(done) == learned.row_count(settings)

@@ -34,6 +34,25 @@ def test_a_family_is_fitted_and_its_matrices_inverted(neuralinv, tmp_path):
     np.testing.assert_allclose(A @ X, np.broadcast_to(np.eye(6), A.shape), atol=1e-3)
 
 
+def test_random_vectors_and_projections(neuralinv, tmp_path):
+    out = tmp_path / "run"
+    done = neuralinv(
+        "fit", "--family", "poisson", "--size", 6, "--rtol", 1e-4, "--snapshots", 128, "--samples", 20, "--out", out,
+        "--certificate", "probabilistic", "--coefficients", "projection",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "correction of order 1" in done.stdout
+    assert 'coefficients = "projection"' in (out / "config.toml").read_text()
+    arguments = ("invert", out / "matrices.npy", "--certificate", "probabilistic")
+    inverted = neuralinv(*arguments, "--model", out, "--parameters", out / "parameters.npy")
+    assert inverted.exit_code == 0, inverted.output
+    assert "PROPOSED 20" in inverted.stdout
+    assert "each bound wrong with a probability of at most 1e-10" in inverted.stdout
+    wrong = neuralinv(*arguments)
+    assert wrong.exit_code == 2
+    assert "--certificate goes with --parameters" in wrong.stderr
+
+
 def test_own_arrays_real_and_complex(neuralinv, tmp_path):
     random = np.random.default_rng(0)
     B = random.normal(size=(4, 4)) + 1j * random.normal(size=(4, 4))

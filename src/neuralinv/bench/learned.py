@@ -21,8 +21,9 @@ from neuralinv.families import get_family
 from neuralinv.learned.minimax import cheapest_plan
 from neuralinv.measuring.timing import limited_threads, time_interleaved
 
-WORKS = ("parametric", "sequence", "iteration", "root")
+WORKS = ("parametric", "probable", "neumatc", "sequence", "iteration", "root", "coefficients")
 OURS = "neuralinv"
+RESIDUAL = "residual"
 
 _RTOL = 1e-5
 _BATCH_ELEMENTS = 1 << 20
@@ -103,7 +104,14 @@ class Row:
 
 def measure(settings: Settings, *, progress: Callable[[int], object] | None = None) -> Iterator[Row]:
     """Yield the rows, one after another; ``progress`` is called with 1 for each work and size."""
+    from neuralinv.bench import learned_parametric
+
     makers = {"parametric": _parametric, "sequence": _sequence, "iteration": _iteration, "root": _root}
+    makers |= {
+        "probable": learned_parametric.probable,
+        "neumatc": learned_parametric.wireless,
+        "coefficients": learned_parametric.coefficients,
+    }
     with limited_threads(settings.threads):
         for work in settings.works:
             for row in makers[work](settings):
@@ -116,6 +124,9 @@ def row_count(settings: Settings) -> int:
     """Return how many rows :func:`measure` yields."""
     counts = {
         "parametric": len(settings.families) * len(settings.sizes),
+        "probable": 2 * len(settings.families) * len(settings.sizes),
+        "neumatc": 4 * len(settings.sizes),
+        "coefficients": len(settings.families) * len(settings.sizes),
         "sequence": len(settings.sizes),
         "iteration": len(_CONDITIONS),
         "root": len(_ROOT_SIZES) * len(_ROOT_CERTIFICATES),

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from neuralinv.bench.learned import Row
+from neuralinv.bench.learned import RESIDUAL, Row
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/); filled and hollow markers tell the two apart without colour.
 _REACHED, _MISSED, _GOAL = "#0072B2", "#D55E00", "#6E6E6E"
 
 
 def plot_ratios(rows: Sequence[Row]) -> Canvas:
-    """Draw every comparison, those that we lose among them: from a ratio of 1 to ours, with the goal marked.
+    """Draw every comparison of times, those that we lose among them: from a ratio of 1 to ours, with the goal marked.
 
     Raises
     ------
     ValueError
-        If there are no rows.
+        If there are none.
     """
+    rows = [row for row in rows if row.unit != RESIDUAL]
     if not rows:
-        raise ValueError("there is nothing to plot: no work was measured")
+        raise ValueError("there is nothing to plot: no times were measured")
     figure = Canvas(figsize=(8.0, 0.27 * len(rows) + 1.5), layout="constrained")
     axes = figure.subplots()
     places = [-(k + _gaps(rows, k)) for k in range(len(rows))]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from neuralinv.bench.learned import Row
+from neuralinv.bench.learned import RESIDUAL, Row
 from neuralinv.io.plain_json import finite
 from neuralinv.measuring.machine import Machine
 
@@ -23,14 +23,14 @@ def learned_table(rows: Sequence[Row]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1),
         caption="µs for each matrix, or matrix products; ours with proof; ×: against the fastest other library;\n"
-        "sure: proved at 1e-5 without fallback; pays after: inverses until training has paid off",
+        "sure: proved at 1e-5 without fallback (probable: without correction); pays after: inverses until it has paid",
     )
     for heading in ("work", "case"):
         table.add_column(heading, no_wrap=True)
     for heading in ("n", "ours", "fastest", "ni.inv", "ni.cert.", "×", "goal", "sure", "train", "pays after"):
         # The table is wider than a page where times are long: never at the cost of the ratio.
         table.add_column(heading, justify="right", no_wrap=True, min_width=4 if heading == "×" else None)
-    for row in rows:
+    for row in (row for row in rows if row.unit != RESIDUAL):
         scale = 1e6 if row.unit == "s" else 1
         exact = (f"{scale * row.rivals[name]:.3g}" if name in row.rivals else "" for name in _EXACT)
         sure = "" if math.isnan(row.certified) else f"{100 * row.certified:.4g} %"
@@ -47,6 +47,19 @@ def learned_table(rows: Sequence[Row]) -> Table:
             f"{row.offline:.1f} s" if row.offline else "",
             ("never" if math.isinf(row.payback) else f"{row.payback:.2g}") if row.offline else "",
         )
+    return table
+
+
+def coefficients_table(rows: Sequence[Row]) -> Table:
+    """Return a table of the residuals that ways to the coefficients of parametric inverses reach with equal rank."""
+    rows = [row for row in rows if row.unit == RESIDUAL]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), caption="largest ‖I − A X₀‖_F held out, as many modes")
+    table.add_column("family", no_wrap=True)
+    for heading in ("n", "polynomial", *(rows[0].rivals if rows else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        values = (row.ours, *row.rivals.values())
+        table.add_row(row.case, str(row.n), *(f"{value:.1e}" for value in values))
     return table
 
 

@@ -137,9 +137,13 @@ def tune(
 
 
 def learned(
-    works: Annotated[str, typer.Option(help="Some of parametric, sequence, iteration, root.")] = (
-        "parametric,sequence,iteration,root"
-    ),
+    works: Annotated[
+        str,
+        typer.Option(
+            help="Some of parametric, probable (certified by random vectors), neumatc (a channel over frequency), "
+            "sequence, iteration, root, coefficients (residuals of other ways to them)."
+        ),
+    ] = "parametric,probable,neumatc,sequence,iteration,root",
     families: Annotated[str, typer.Option(help="Parametric families.")] = "rbf,matern,poisson,ridge,mimo",
     sizes: Annotated[str, typer.Option(help="Matrix sizes.")] = "64,128,256",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
@@ -152,7 +156,7 @@ def learned(
     """
     from neuralinv.bench import learned as benchmark
     from neuralinv.bench.learned_plot import plot_ratios
-    from neuralinv.bench.learned_report import learned_json, learned_table
+    from neuralinv.bench.learned_report import coefficients_table, learned_json, learned_table
     from neuralinv.families import FAMILIES
     from neuralinv.measuring.machine import describe_machine
 
@@ -167,7 +171,10 @@ def learned(
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     console = wide_console()
-    console.print(learned_table(rows))
+    if any(row.unit != benchmark.RESIDUAL for row in rows):
+        console.print(learned_table(rows))
+    if any(row.unit == benchmark.RESIDUAL for row in rows):
+        console.print(coefficients_table(rows))
     write_figures(console, out, lambda: learned_json(rows, describe_machine(settings.threads)))
     write_plot(console, plot, lambda: plot_ratios(rows))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,12 +13,21 @@ import typer
 
 from neuralinv.cli._console import console, error_console
 from neuralinv.cli.generate import parse_settings
+from neuralinv.cli.invert import Certificate
 from neuralinv.families import FAMILIES, get_family
 from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
 from neuralinv.learned import ParametricInverse, fit_parametric, save_parametric
 
 _PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
+
+
+class Coefficients(StrEnum):
+    """Where the coefficients of a parametric inverse come from."""
+
+    polynomial = "polynomial"
+    network = "network"
+    projection = "projection"
 
 
 def fit(
@@ -35,6 +45,10 @@ def fit(
         str | None, typer.Option(help=f"Of the matrices to invert: {', '.join(_DTYPES)}. [default: single precision]")
     ] = None,
     snapshots: Annotated[int, typer.Option(min=8, help="With --family: exact inverses to compute.")] = 512,
+    coefficients: Annotated[Coefficients, typer.Option(help="Where coefficients come from.")] = Coefficients.polynomial,
+    certificate: Annotated[
+        Certificate, typer.Option(help="probabilistic: modes enough that random vectors certify without a correction.")
+    ] = Certificate.deterministic,
     samples: Annotated[
         int, typer.Option(min=0, help="With --family: also write this many fresh matrices and their parameters.")
     ] = 0,
@@ -50,22 +64,27 @@ def fit(
     with atomic_path(out / "config.toml", probe=True):
         pass
     wanted = None if dtype is None else _DTYPES[dtype]
-    modes: int | Literal["auto"] = "auto" if rank is None else rank
+    options: dict[str, Any] = {
+        "rank": "auto" if rank is None else rank,
+        "rtol": rtol,
+        "dtype": wanted,
+        "coefficients": coefficients.value,
+        "certificate": certificate.value,
+        "seed": seed,
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if matrices is not None and parameters is not None:
             A = torch.from_numpy(read_matrices(matrices, allow_nonfinite=False))
             theta = torch.from_numpy(read_parameters(parameters))
-            model = fit_parametric((theta, A), rank=modes, rtol=rtol, dtype=wanted, seed=seed)
+            model = fit_parametric((theta, A), **options)
         else:
             source = get_family(str(family))
             random = torch.Generator().manual_seed(seed)
             function = source.matrix_function(
                 size, generator=random, dtype=None, device="cpu", **parse_settings(setting)
             )
-            model = fit_parametric(
-                function, ranges=source.ranges, rank=modes, rtol=rtol, dtype=wanted, snapshots=snapshots, seed=seed
-            )
+            model = fit_parametric(function, ranges=source.ranges, snapshots=snapshots, **options)
     save_parametric(model, out)
     for warning in caught:
         error_console.print(f"warning: {warning.message}", markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import time
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -17,6 +17,13 @@ from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
 from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
 from neuralinv.learned import InverseNetwork, load, load_parametric, packaged
+
+
+class Certificate(StrEnum):
+    """Whether a bound holds for certain."""
+
+    deterministic = "deterministic"
+    probabilistic = "probabilistic"
 
 
 class OnSingular(StrEnum):
@@ -54,6 +61,9 @@ def invert(
         Path | None,
         typer.Option(help="Parameters of the matrices, .npy or .csv; --model is then a folder of `neuralinv fit`."),
     ] = None,
+    certificate: Annotated[
+        Certificate, typer.Option(help="With --parameters: probabilistic bounds, wrong with a probability of 1e-10.")
+    ] = Certificate.deterministic,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
     """Invert every matrix of INPUT: propose, refine, certify, fall back.
@@ -68,6 +78,8 @@ def invert(
         raise typer.BadParameter(
             "--parameters goes with --model and a folder that `neuralinv fit` wrote, and not with --raw"
         )
+    if parameters is None and certificate is not Certificate.deterministic:
+        raise typer.BadParameter("--certificate goes with --parameters")
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
     for path in (out, plot, report):
         if path is not None:  # find out before the work, not after it, whether the results can be written
@@ -86,7 +98,7 @@ def invert(
             lenient = "pinv" if on_singular is OnSingular.pinv else "nan"
             result, seconds = invert_with_progress(A, network, rtol, lenient)
         else:
-            result, seconds = invert_with_parameters(A, parameters, str(model))
+            result, seconds = invert_with_parameters(A, parameters, str(model), certificate.value)
         inverse = result.inverse
         failed = bool(result.count(Status.SINGULAR) or result.count(Status.NONFINITE))
         console.print(str(result), markup=False)
@@ -137,7 +149,9 @@ def invert_with_progress(
         return result, time.perf_counter() - started
 
 
-def invert_with_parameters(A: NDArray[Any], parameters: Path, model: str) -> tuple[InverseResult[Any], float]:
+def invert_with_parameters(
+    A: NDArray[Any], parameters: Path, model: str, certificate: Literal["deterministic", "probabilistic"]
+) -> tuple[InverseResult[Any], float]:
     """Certify with a parametric inverse; return the result and the seconds it took."""
     parametric = load_parametric(model)
     theta = read_parameters(parameters)
@@ -149,7 +163,7 @@ def invert_with_parameters(A: NDArray[Any], parameters: Path, model: str) -> tup
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the table of sources says it
-        result = parametric.inv(A, theta, on_singular="nan")
+        result = parametric.inv(A, theta, on_singular="nan", certificate=certificate)
     return result, time.perf_counter() - started
 
 

@@ -8,7 +8,9 @@ For k independent standard normal vectors ω_i and any matrix R that does not de
 with k vectors. In float64 they are wrong by at most ``γ_{2n+4} (‖A‖_F ‖W‖_F + 1) ‖ω‖₂``, which is added. With ``ρ ≥
 ‖R‖₂`` below 1, A is nonsingular and ``‖A⁻¹ − W‖_F ≤ ρ ‖A⁻¹‖_F``, as in :mod:`neuralinv.dense.certificate`.
 
-Complex matrices get complex vectors, for which the probability of failure is ``(α √(2/π))⁻²ᵏ``, smaller for α ≥ π/2.
+Complex matrices get complex vectors. There ``v*ω`` has a modulus below t with probability ``1 − exp(−t²) ≤ t²`` for
+any unit vector v, instead of ``√(2/π) t``, so that ``‖R‖₂ ≤ β max_i ‖R ω_i‖₂`` with probability at least ``1 − β⁻²ᵏ``:
+half as many of them do.
 """
 
 from __future__ import annotations
@@ -36,18 +38,28 @@ def check_probability(failure_probability: float) -> float:
     return failure_probability
 
 
-def probe_count(failure_probability: float) -> int:
-    """Return k: so many that α, the factor by which the bound overestimates, is at most 10.
+def probe_count(failure_probability: float, *, is_complex: bool = False, most: float = 10.0) -> int:
+    """Return k: so many that the factor by which the bound overestimates, α or β, is at most ``most``.
 
     Raises
     ------
     ValueError
         If the probability is out of range.
     """
-    return max(1, math.ceil(-math.log10(check_probability(failure_probability)) - 1e-9))
+    needed = -math.log(check_probability(failure_probability)) / math.log(most)
+    return max(1, math.ceil((needed / 2 if is_complex else needed) - 1e-9))
 
 
-def draw_probes(A: Tensor, failure_probability: float, generator: torch.Generator | None) -> Tensor:
+def overestimate(failure_probability: float, count: int, *, is_complex: bool) -> float:
+    """Return what the largest ``‖R ω_i‖₂`` of so many probes has to be multiplied with."""
+    if is_complex:
+        return failure_probability ** (-1 / (2 * count))
+    return failure_probability ** (-1 / count) * math.sqrt(2 / math.pi)
+
+
+def draw_probes(
+    A: Tensor, failure_probability: float, generator: torch.Generator | None, *, most: float = 10.0
+) -> Tensor:
     """Draw vectors ``(n, k)`` in the dtype of ``A``, shared by a batch: every matrix has its own guarantee all the
     same.
 
@@ -55,7 +67,7 @@ def draw_probes(A: Tensor, failure_probability: float, generator: torch.Generato
     """
     if generator is None:
         generator = torch.Generator(A.device).manual_seed(secrets.randbits(63))
-    k = probe_count(failure_probability)
+    k = probe_count(failure_probability, is_complex=A.is_complex(), most=most)
     return torch.randn(A.shape[-1], k, generator=generator, dtype=A.dtype, device=A.device)
 
 
@@ -87,5 +99,4 @@ def probable_residual_bound(A: Tensor, W: Tensor, probes: Tensor, failure_probab
     norm = torch.linalg.vector_norm
     rounding = gamma * (norm(A, dim=(-2, -1)) * norm(W, dim=(-2, -1)) + 1)[:, None] * norm(probes, dim=0)
     largest = (norm(images, dim=-2) + rounding).amax(-1)
-    alpha = failure_probability ** (-1 / k)
-    return alpha * math.sqrt(2 / math.pi) * largest * (1 + 8 * (n * n + 64) * _U)
+    return overestimate(failure_probability, k, is_complex=A.is_complex()) * largest * (1 + 8 * (n * n + 64) * _U)

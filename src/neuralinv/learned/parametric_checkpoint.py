@@ -13,7 +13,9 @@ from safetensors.torch import save
 
 from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
+from neuralinv.learned.architectures.coefficients import HIDDEN, KINDS
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
+from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED
 from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.checkpoints import CONFIG_FILE
 
@@ -40,6 +42,9 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
             "size": model.size,
             "rank": model.rank,
             "degree": model.degree,
+            "coefficients": model.kind,
+            "precise": model.precise_basis is not None,
+            "most_overestimated": model.most_overestimated,
             "matrix_rank": 0 if model.uniform is None else model.uniform.rank,
             "dtype": str(model.dtype).removeprefix("torch."),
             "rtol": model.rtol,
@@ -86,6 +91,8 @@ def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -
         if value.dtype != expected[name].dtype or not bool(torch.isfinite(value).all()):
             raise FileError(f"{path}: tensor {name!r} is {value.dtype}, or holds NaN or infinity; fit again")
     model.load_state_dict(weights)
+    if model.precise_basis is not None:
+        model.basis.copy_(model.precise_basis)
     if model.uniform is not None:
         # A bound that a file claims is no proof: it is proved again.
         model.basis.copy_(model.uniform.inverse_basis)
@@ -102,16 +109,19 @@ def _read_config(path: Path) -> ParametricInverse:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         settings, rows = table["parametric"], table["ranges"]
         size, rank, degree = (settings[key] for key in ("size", "rank", "degree"))
-        terms = settings.get("matrix_rank", 0)
+        terms, kind = settings.get("matrix_rank", 0), settings.get("coefficients", "polynomial")
+        precise, most = settings.get("precise", False), settings.get("most_overestimated", MOST_OVERESTIMATED)
         if not all(type(value) is int and value >= 0 for value in (size, rank, degree, terms)) or not isinstance(
             rows, list
         ):
             raise ValueError("size, rank, degree and matrix_rank are whole numbers, and ranges a list")
+        if kind not in KINDS or type(precise) is not bool or type(most) is not float or not 1 < most <= 1e3:
+            raise ValueError(f"coefficients are {', '.join(KINDS)}, precise is true or false, most_overestimated > 1")
         if not (1 <= size <= _LARGEST_SIZE and 1 <= len(rows) <= 8 and rank >= 1):
             raise ValueError(f"size = {size}, rank = {rank}, {len(rows)} parameters: out of range")
         if (
             degree > _LARGEST_SIZE
-            or (2 * rank + terms) * (2 * size * size + feature_count(len(rows), degree)) > _MOST_WEIGHTS
+            or (3 * rank + terms) * (2 * size * size + HIDDEN + feature_count(len(rows), degree)) > _MOST_WEIGHTS
         ):
             raise ValueError("asks for more than 2^28 weights")
         ranges = {str(row["name"]): Range(float(row["low"]), float(row["high"]), log=bool(row["log"])) for row in rows}
@@ -120,4 +130,15 @@ def _read_config(path: Path) -> ParametricInverse:
             raise ValueError("rtol lies between 0 and 1, and names differ")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: not the configuration of a parametric inverse ({error}); fit again") from error
-    return ParametricInverse(ranges, size, rank, degree, dtype=dtype, rtol=rtol, matrix_rank=terms)
+    return ParametricInverse(
+        ranges,
+        size,
+        rank,
+        degree,
+        dtype=dtype,
+        rtol=rtol,
+        matrix_rank=terms,
+        coefficients=kind,
+        precise=precise,
+        most_overestimated=most,
+    )

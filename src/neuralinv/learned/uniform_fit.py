@@ -20,6 +20,11 @@ _DEVIATION_SHARE = 1e-3  # of rtol: what the model of the matrices may be off
 _TRIES = 2
 
 
+def as_rows(A: Tensor) -> Tensor:
+    """View matrices ``(batch, n, n)`` as rows of real numbers ``(batch, width)``."""
+    return (torch.view_as_real(A) if A.is_complex() else A).reshape(len(A), -1)
+
+
 def principal_modes(X: Tensor) -> Tensor:
     """Return orthonormal modes ``(modes, width)`` of rows ``(snapshots, width)``, the largest first.
 
@@ -82,7 +87,7 @@ def fit_uniform(
             return basis
         B = probe.as_matrices(basis.contiguous())
         B = (B + B.mH) / 2
-        return (torch.view_as_real(B) if B.is_complex() else B).reshape(len(B), -1)
+        return as_rows(B)
 
     matrix_modes = principal_modes(rows)
     matrix_weight = torch.linalg.lstsq(features, rows @ matrix_modes.mT).solution

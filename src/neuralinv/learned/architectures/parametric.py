@@ -1,8 +1,8 @@
 """Inverses of a parametric family: ``θ → X₀(θ) = Σ_r c_r(θ) B_r``, corrected and certified.
 
 The basis comes from a proper orthogonal decomposition (POD) of exact inverses; the coefficients are polynomials of θ
-(Chebyshev products of bounded total degree). Zahm & Nouy 2016 (doi:10.1137/15M1019210) find them by a sketched
-projection for each matrix instead, which is not offered here.
+(Chebyshev products of bounded total degree), or come in one of the other ways of
+:mod:`neuralinv.learned.architectures.coefficients`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -23,11 +23,15 @@ from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
+from neuralinv.learned.architectures.coefficients import CoefficientNetwork, Kind, project, sketch_columns
+from neuralinv.learned.architectures.combination import Combination, as_matrices
+from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED, Odds, certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 LARGEST_FALLBACK_SHARE = 0.01
+_AT_ONCE, _AT_ONCE_PROVED = 32, 8  # terms, where probes or a proof for all parameters share the tolerance with rounding
 _OUTSIDE = 1e-9  # how far beyond a range, relative to it, still counts as rounding
 
 
@@ -82,11 +86,20 @@ class ParametricInverse(nn.Module):
     matrix_rank
         Terms of the model of the matrices that a proof for all parameters needs
         (:mod:`~neuralinv.learned.architectures.uniform`); 0 for none.
+    coefficients
+        ``"polynomial"``, ``"network"`` or ``"projection"``.
+    precise
+        Whether the modes are kept in float64 as well, which inverses need that are certified without a correction
+        (:mod:`~neuralinv.learned.architectures.probed`).
+    most_overestimated
+        By which factor a probabilistic certificate may overestimate: a smaller one takes more random vectors.
     """
 
     basis: Tensor
     weight: Tensor
     exponents: Tensor
+    precise_basis: Tensor | None
+    sketch: Tensor | None
 
     def __init__(
         self,
@@ -98,45 +111,90 @@ class ParametricInverse(nn.Module):
         dtype: torch.dtype = torch.float32,
         rtol: float = 1e-6,
         matrix_rank: int = 0,
+        coefficients: Kind = "polynomial",
+        precise: bool = False,
+        most_overestimated: float = MOST_OVERESTIMATED,
         report: FitReport | None = None,
     ) -> None:
         super().__init__()
         self.ranges = dict(ranges)
         self.size, self.rank, self.degree, self.dtype, self.rtol = size, rank, degree, dtype, rtol
-        self.report = report
+        self.report, self.kind, self.most_overestimated = report, coefficients, most_overestimated
         exponents = total_degree_exponents(len(ranges), degree)
         width = size * size * (2 if dtype.is_complex else 1)
         self.register_buffer("basis", torch.zeros(rank, width, dtype=dtype.to_real()))
         self.register_buffer("weight", torch.zeros(len(exponents), rank, dtype=torch.float64))
         self.register_buffer("exponents", exponents, persistent=False)
         self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
+        self.register_buffer("precise_basis", torch.zeros(rank, width, dtype=torch.float64) if precise else None)
+        self.network = CoefficientNetwork(len(ranges), rank) if coefficients == "network" else None
+        # Real numbers: files know no complex128.
+        shape = (size, sketch_columns(size, rank), *((2,) if dtype.is_complex else ()))
+        self.register_buffer(
+            "sketch", torch.zeros(shape, dtype=torch.float64) if coefficients == "projection" else None
+        )
+        self._combination: tuple[tuple[int, int], Combination] | None = None
         self._work = Workspace()
+
+    @property
+    def combination(self) -> Combination:
+        """The modes as the proofs see them, before they are rounded to working precision."""
+        terms = self.precise_basis if self.uniform is None else self.uniform.inverse_basis
+        terms = self.basis if terms is None else terms
+        version = (id(terms), terms._version)  # weights are written once more when a file is read
+        if self._combination is None or self._combination[0] != version:
+            at_once = _AT_ONCE if self.uniform is None else _AT_ONCE_PROVED
+            self._combination = (version, Combination(terms, self.size, self.dtype, at_once=at_once))
+        return self._combination[1]
 
     def features(self, unit: Tensor) -> Tensor:
         """Return the polynomials at positions ``(batch, p)`` on [−1, 1]: ``(batch, features)``."""
         return chebyshev_features(unit, self.exponents)
 
-    def coefficients(self, theta: Tensor) -> Tensor:
-        """Map parameters ``(batch, p)`` to coefficients ``(batch, rank)``, float64; differentiable."""
-        return self.features(self.positions(theta)) @ self.weight
+    def coefficients(self, unit: Tensor, A: Tensor | None = None) -> Tensor:
+        """Map positions ``(batch, p)`` on [−1, 1] to coefficients ``(batch, rank)``, float64; differentiable.
 
-    def propose(self, theta: Tensor) -> Tensor:
+        A projection looks at the matrices ``(batch, n, n)`` instead.
+        """
+        if self.network is not None:
+            out: Tensor = self.network(unit)
+            return out
+        if self.sketch is None:
+            return self.features(unit) @ self.weight
+        if A is None:
+            raise ValueError("coefficients by projection depend on the matrices: pass A as well, or call inv")
+        inside = torch.isfinite(unit).all(-1, keepdim=True)
+        sketch = torch.view_as_complex(self.sketch) if self.dtype.is_complex else self.sketch
+        return torch.where(inside, project(A, self.combination.images(sketch), sketch), torch.nan)
+
+    def propose(self, theta: Tensor, A: Tensor | None = None) -> Tensor:
         """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
 
         Raises
         ------
         ValueError
-            If the parameters have another number.
+            If the parameters have another number, or the fit projects and there are no matrices ``A``.
         """
         theta = self._check_theta(theta)
-        flat = self.coefficients(theta.reshape(-1, theta.shape[-1])).to(self.basis.dtype) @ self.basis
+        matrices = None if A is None else A.reshape(-1, self.size, self.size)
+        c = self.coefficients(self.positions(theta.reshape(-1, theta.shape[-1])), matrices)
+        flat = c.to(self.basis.dtype) @ self.basis
         return self.as_matrices(flat).reshape(*theta.shape[:-1], self.size, self.size)
 
     def forward(self, theta: Tensor) -> Tensor:
         """Propose; see :meth:`propose`."""
         return self.propose(theta)
 
-    def inv(self, A: ArrayT, theta: Array, *, on_singular: Literal["raise", "nan"] = "raise") -> InverseResult[ArrayT]:
+    def inv(
+        self,
+        A: ArrayT,
+        theta: Array,
+        *,
+        on_singular: Literal["raise", "nan"] = "raise",
+        certificate: Literal["deterministic", "probabilistic"] = "deterministic",
+        failure_probability: float = 1e-10,
+        generator: torch.Generator | None = None,
+    ) -> InverseResult[ArrayT]:
         """Invert matrices of the family and prove how wrong each answer can be.
 
         Parameters
@@ -148,6 +206,11 @@ class ParametricInverse(nn.Module):
             Shape ``(*batch, p)``: their parameters.
         on_singular
             As for :func:`neuralinv.certified_inv`.
+        certificate, failure_probability, generator
+            ``"probabilistic"`` first looks at the residuals through a few random vectors, in O(n²) operations: a bound
+            is wrong with at most this probability, for each matrix of its own. Made for fits with
+            ``certificate="probabilistic"``; what it cannot certify takes the deterministic way. Without a generator (of
+            the device of ``A``) the seed is fresh with each call.
 
         Returns
         -------
@@ -157,31 +220,39 @@ class ParametricInverse(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit.
+            If shapes do not fit, or an argument is out of range.
         TypeError
             If ``A`` has another dtype.
         """
+        if certificate not in ("deterministic", "probabilistic"):
+            raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+        odds = None
+        if certificate == "probabilistic":
+            odds = Odds(failure_probability, generator)
         tensor, restore = as_tensor(A)
         check_square(tensor, A)
         parameters = self._check_theta(as_tensor(theta)[0])
         self._check_matrices(tensor, parameters)
         batch, n = tensor.shape[:-2], self.size
         flat = tensor.detach().reshape(batch.numel(), n, n)
-        result = self._invert(flat, parameters.detach().reshape(len(flat), len(self.ranges)).double(), on_singular)
+        at = parameters.detach().reshape(len(flat), len(self.ranges)).double()
+        result = self._invert(flat, at, on_singular, odds)
         shaped = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if tensor.requires_grad:
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
-            return InverseResult(inverse, shaped.error_bound, shaped.status, shaped.source, self.rtol)
+            return replace(shaped, inverse=inverse)
         return shaped.map(restore)
 
     @torch.no_grad()
-    def certified_share(self, A: Tensor, theta: Tensor) -> float:
+    def certified_share(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> float:
         """Return the share of matrices ``(batch, n, n)`` that certify without fallback."""
-        return float((self.propose_and_correct(A, theta).error_bound <= self.rtol).double().mean())
+        return float((self.propose_and_correct(A, theta, odds).error_bound <= self.rtol).double().mean())
 
     @torch.no_grad()
-    def _invert(self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"]) -> InverseResult[Tensor]:
-        result = self.propose_and_correct(A, theta)
+    def _invert(
+        self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"], odds: Odds | None
+    ) -> InverseResult[Tensor]:
+        result = self.propose_and_correct(A, theta, odds)
         X, bound, source = result.inverse, result.error_bound, result.source
         failed = (~(bound <= self.rtol)).nonzero().squeeze(1)
         if len(failed):
@@ -196,26 +267,40 @@ class ParametricInverse(nn.Module):
                 )
         return result
 
-    def propose_and_correct(self, A: Tensor, theta: Tensor) -> InverseResult[Tensor]:
+    def propose_and_correct(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
-        # Polynomials run wild outside the range: no proposal there.
-        unit = self.positions(theta)
-        inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1)
-        unit = torch.where(inside[:, None], unit.clamp(-1, 1), torch.nan)
-        if self.uniform is not None:
+        unit = self._inside(theta)
+        if odds is not None:
+            X, bound = certify_with_probes(self, A, unit, odds, self._work)
+            order = torch.ones(len(A), dtype=torch.int8, device=A.device)
+        elif self.uniform is not None:
             X, bound, order = certify_uniformly(self, A, unit, self._work)
-            left = (~(bound <= self.rtol) & inside).nonzero().squeeze(1)
+        else:
+            X, bound, order = self._correct(A, unit)
+        if odds is not None or self.uniform is not None:
+            left = (~(bound <= self.rtol) & torch.isfinite(unit).all(-1)).nonzero().squeeze(1)
             if len(left):
                 for whole, piece in zip((X, bound, order), self._correct(A[left], unit[left]), strict=True):
                     whole[left] = piece
-        else:
-            X, bound, order = self._correct(A, unit)
         source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
-        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol)
+        probability = 0.0 if odds is None else odds.failure_probability
+        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol, probability)
+
+    def certify_by_probes(self, A: Tensor, theta: Tensor, odds: Odds) -> tuple[Tensor, Tensor]:
+        """Return candidates and what random vectors say of them: see
+        :func:`~neuralinv.learned.architectures.probed.certify_with_probes`.
+        """
+        return certify_with_probes(self, A, self._inside(theta), odds, self._work)
+
+    def _inside(self, theta: Tensor) -> Tensor:
+        """Positions on [−1, 1], NaN outside: polynomials run wild there, and there is no proposal."""
+        unit = self.positions(theta)
+        inside = ((unit >= -1 - _OUTSIDE) & (unit <= 1 + _OUTSIDE)).all(-1, keepdim=True)
+        return torch.where(inside, unit.clamp(-1, 1), torch.nan)
 
     def _correct(self, A: Tensor, unit: Tensor) -> Corrected:
         """Certify through float64 residuals."""
-        coefficients = (self.features(unit) @ self.weight).to(self.basis.dtype)
+        coefficients = self.coefficients(unit, A).to(self.basis.dtype)
 
         def combined(part: slice | Tensor) -> Tensor:
             here = coefficients[part]
@@ -226,9 +311,7 @@ class ParametricInverse(nn.Module):
 
     def as_matrices(self, flat: Tensor) -> Tensor:
         """View rows of real numbers as matrices ``(batch, n, n)``."""
-        if not self.dtype.is_complex:
-            return flat.view(-1, self.size, self.size)
-        return torch.view_as_complex(flat.view(-1, self.size, self.size, 2))
+        return as_matrices(flat, self.size, is_complex=self.dtype.is_complex)
 
     def positions(self, theta: Tensor) -> Tensor:
         """Parameters ``(batch, p)`` on [−1, 1], float64."""
