@@ -125,15 +125,15 @@ def test_compact_sets_verdict_follows_the_numbers() -> None:
     iteration = [row for row in tables["runs"] if row["architecture"] == "iteration"]
     assert iteration
     assert all(row["worst"] < 0.02 for row in iteration)
-    for row in tables["runs"]:
+    for row in tables["best"]:
         row["median"] = 1e-3 * row["condition"]
     for row in tables["rates"]:
-        row["high"] = -0.5
+        row["trend_high"] = -0.5
     assert judge(tables).outcome is Outcome.SUPPORTED
     for row in tables["rates"]:
-        row["high"] = 0.5
+        row["trend_high"] = 0.5
     assert judge(tables).outcome is Outcome.INCONCLUSIVE
-    for row in tables["runs"]:
+    for row in tables["best"]:
         row["median"] = 0.9
     assert judge(tables).outcome is Outcome.NOT_SUPPORTED
 
