@@ -5,8 +5,8 @@ import math
 import pytest
 
 from neuralinv.bench import learned
-from neuralinv.bench.learned import Row, Settings
 from neuralinv.bench.learned_plot import plot_ratios
+from neuralinv.bench.learned_rows import Row, Settings
 
 
 @pytest.fixture

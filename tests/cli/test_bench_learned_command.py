@@ -3,6 +3,7 @@
 import json
 
 from neuralinv.bench import learned, learned_parametric
+from neuralinv.bench.learned_rows import WORKS, Settings
 
 
 def test_command(neuralinv, monkeypatch, tmp_path):
@@ -12,7 +13,7 @@ def test_command(neuralinv, monkeypatch, tmp_path):
     monkeypatch.setattr(learned_parametric, "_BATCH_ELEMENTS", 4096)
     monkeypatch.setattr(learned_parametric, "_SNAPSHOTS", 64)
     out, plot = tmp_path / "figures.json", tmp_path / "ratios.png"
-    works = ",".join(learned.WORKS)
+    works = ",".join(WORKS)
     result = neuralinv(
         "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--json", out,
         "--plot", plot, "--works", works,
@@ -24,13 +25,13 @@ def test_command(neuralinv, monkeypatch, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
     document = json.loads(out.read_text())
     assert document["machine"]["threads"] == 1
-    assert {row["work"] for row in document["rows"]} == set(learned.WORKS)
-    by_work = {work: [row for row in document["rows"] if row["work"] == work] for work in learned.WORKS}
+    assert {row["work"] for row in document["rows"]} == set(WORKS)
+    by_work = {work: [row for row in document["rows"] if row["work"] == work] for work in WORKS}
     assert [row["case"] for row in by_work["probable"]] == ["poisson f32", "poisson f64"]
     assert [row["case"] for row in by_work["neumatc"]] == ["vs NumPy", "vs all", "p vs NumPy", "p vs all"]
     assert set(by_work["neumatc"][0]["rivals"]) == {"numpy", "ni.inv", "ni.certified_inv"}
     assert [row["unit"] for row in by_work["coefficients"]] == ["residual"]
-    rows = learned.Settings(families=("poisson",), sizes=(5,))
+    rows = Settings(families=("poisson",), sizes=(5,))
     assert learned.row_count(rows) == len(document["rows"])
     wrong = neuralinv("bench", "learned", "--families", "gaussian")
     assert wrong.exit_code == 2

@@ -6,106 +6,28 @@ Our time includes the proof; the others have none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.dense import lapack
+from neuralinv.bench import learned_parametric
+from neuralinv.bench.learned_rows import OURS, RTOL, Row, Settings, bind, exact_routines, median_times
 from neuralinv.families import get_family
 from neuralinv.learned.minimax import cheapest_plan
-from neuralinv.measuring.timing import limited_threads, time_interleaved
+from neuralinv.measuring.timing import limited_threads
 
-WORKS = ("parametric", "probable", "neumatc", "sequence", "iteration", "root", "coefficients")
-OURS = "neuralinv"
-RESIDUAL = "residual"
-
-_RTOL = 1e-5
 _BATCH_ELEMENTS = 1 << 20
 _FEWEST_SNAPSHOTS = 512
 _PERIOD = 63  # steps of a closed path, each of 1 % of the norm of the matrices
 _RADIUS = 0.1
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to measure.
-
-    Attributes
-    ----------
-    works
-        Some of :data:`WORKS`.
-    families
-        Parametric families.
-    sizes
-        n of the parametric inverses and the sequences; roots are measured from 256 on.
-    threads, seconds
-        For all implementations; shortest time of each.
-    """
-
-    works: tuple[str, ...] = WORKS
-    families: tuple[str, ...] = ("rbf", "matern", "poisson", "ridge", "mimo")
-    sizes: tuple[int, ...] = (64, 128, 256)
-    threads: int = 1
-    seconds: float = 0.2
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: seconds for each matrix, or matrix products.
-
-    Attributes
-    ----------
-    work, case, n
-        What was computed.
-    ours, rivals
-        Ours, and the others' by name; our own exact routines, named ``ni.``, are shown beside them.
-    goal
-        How many times faster than the fastest of the other libraries we mean to be.
-    certified
-        Share that was proved at 1e-5 without fallback; NaN where nothing is proved.
-    offline
-        Seconds of training.
-    unit
-        Of ``ours`` and ``rivals``.
-    """
-
-    work: str
-    case: str
-    n: int
-    ours: float
-    rivals: Mapping[str, float]
-    goal: float
-    certified: float = math.nan
-    offline: float = 0.0
-    unit: str = "s"
-
-    @property
-    def fastest(self) -> str:
-        """Name of the fastest routine of another library."""
-        return min((name for name in self.rivals if not name.startswith("ni.")), key=lambda name: self.rivals[name])
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster than that we are."""
-        return self.rivals[self.fastest] / self.ours
-
-    @property
-    def payback(self) -> float:
-        """Number of inverses after which training is paid back; infinity where we are not faster."""
-        saved = self.rivals[self.fastest] - self.ours
-        return self.offline / saved if saved > 0 else math.inf
-
-
 def measure(settings: Settings, *, progress: Callable[[int], object] | None = None) -> Iterator[Row]:
     """Yield the rows, one after another; ``progress`` is called with 1 for each work and size."""
-    from neuralinv.bench import learned_parametric
-
     makers = {"parametric": _parametric, "sequence": _sequence, "iteration": _iteration, "root": _root}
     makers |= {
         "probable": learned_parametric.probable,
@@ -143,35 +65,17 @@ def _batch(n: int) -> int:
     return max(2, _BATCH_ELEMENTS // n**2)
 
 
-def _exact(A: Tensor, *, positive: bool) -> dict[str, Callable[[], Any]]:
-    array = A.numpy()
-    calls: dict[str, Callable[[], Any]] = {
-        "torch": lambda: lapack.inverse(A, positive=False),
-        "numpy": lambda: np.linalg.inv(array),
-        "ni.inv": lambda: ni.inv(A),
-        "ni.certified_inv": lambda: ni.certified_inv(A, rtol=_RTOL),
-    }
-    if positive:
-        calls["cholesky"] = lambda: torch.cholesky_inverse(torch.linalg.cholesky(A))
-    return calls
-
-
-def _times(calls: Mapping[str, Callable[[], Any]], settings: Settings, count: int) -> dict[str, float]:
-    timings = time_interleaved(calls, settings.seconds, threads=settings.threads)
-    return {name: timing.median / count for name, timing in timings.items()}
-
-
 def _parametric(settings: Settings) -> Iterator[Row]:
     for n in settings.sizes:
         for name in settings.families:
             family = get_family(name)
             random = torch.Generator().manual_seed(n)
             function = family.matrix_function(n, generator=random)
-            model = ni.learned.fit_parametric(function, ranges=family.ranges, rtol=_RTOL, snapshots=_FEWEST_SNAPSHOTS)
+            model = ni.learned.fit_parametric(function, ranges=family.ranges, rtol=RTOL, snapshots=_FEWEST_SNAPSHOTS)
             theta = family.thetas(_batch(n), generator=random)
             A = function(theta).to(model.dtype)
-            calls = {OURS: _bind(model.inv, A, theta), **_exact(A, positive=family.symmetry == "positive")}
-            times = _times(calls, settings, len(A))
+            calls = {OURS: bind(model.inv, A, theta), **exact_routines(A, positive=family.symmetry == "positive")}
+            times = median_times(calls, settings, len(A))
             report = model.report
             yield Row(
                 "parametric",
@@ -196,10 +100,10 @@ def _sequence(settings: Settings) -> Iterator[Row]:
         inverter, path = ni.SequenceInverter(), cycle(steps)
         certified = [float((inverter(next(path)).source != int(ni.Source.FALLBACK)).double().mean()) for _ in steps]
         # Everybody gets a new matrix with each call: one that comes again would wait in the cache.
-        exact = [_exact(A, positive=True) for A in steps]
+        exact = [exact_routines(A, positive=True) for A in steps]
         calls = {OURS: _advance(inverter, path)}
         calls |= {name: _in_turn(cycle([at[name] for at in exact])) for name in exact[0]}
-        times = _times(calls, settings, count)
+        times = median_times(calls, settings, count)
         share = sum(certified) / len(certified)
         yield Row("sequence", "1 % a step", n, times.pop(OURS), times, 2.5 if n <= 64 else 1.7, share)
 
@@ -213,9 +117,9 @@ def _symmetric_of_norm(A: Tensor, random: torch.Generator) -> Tensor:
 def _iteration(settings: Settings) -> Iterator[Row]:
     for cond in _CONDITIONS:
         residual, products = (cond - 1) / (cond + 1), -2  # the best multiple of the identity; its first step is free
-        while residual > _RTOL:
+        while residual > RTOL:
             residual, products = residual**2, products + 2
-        plan = cheapest_plan(1 / cond, 1.0, _RTOL)
+        plan = cheapest_plan(1 / cond, 1.0, RTOL)
         rivals = {"N.–S.": float(products)}
         yield Row("iteration", f"κ = {cond:.0e}", 0, float(plan.products), rivals, 2.0, unit="products")
 
@@ -224,9 +128,9 @@ def _root(settings: Settings) -> Iterator[Row]:
     for n in _ROOT_SIZES:
         A = get_family("wishart").sample(1, n, generator=torch.Generator().manual_seed(n), dtype=torch.float32)
         for certificate, case in _ROOT_CERTIFICATES.items():
-            ours = _bind(ni.learned.inv_sqrt, A, cond=200.0, rtol=_RTOL, certificate=certificate)
+            ours = bind(ni.learned.inv_sqrt, A, cond=200.0, rtol=RTOL, certificate=certificate)
             result = ours()
-            times = _times({OURS: ours, "eigh": _bind(_by_eigenvalues, A)}, settings, 1)
+            times = median_times({OURS: ours, "eigh": bind(_by_eigenvalues, A)}, settings, 1)
             certified = float((result.source == int(ni.Source.REFINED)).double().mean())
             yield Row("root", case, n, times.pop(OURS), times, 4.0, certified)
 
@@ -234,10 +138,6 @@ def _root(settings: Settings) -> Iterator[Row]:
 def _by_eigenvalues(A: Tensor) -> Tensor:
     L, Q = torch.linalg.eigh(A)
     return (Q * L.rsqrt()[:, None, :]) @ Q.mH
-
-
-def _bind(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments, **keywords)
 
 
 def _in_turn(calls: Iterator[Callable[[], Any]]) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.learned import _RTOL, OURS, RESIDUAL, Row, Settings, _bind, _exact, _times
+from neuralinv.bench.learned_rows import OURS, RESIDUAL, RTOL, Row, Settings, bind, exact_routines, median_times
 from neuralinv.families import Family, get_family
 from neuralinv.learned import ParametricInverse
 from neuralinv.learned.architectures.coefficients import KINDS
@@ -34,8 +34,10 @@ def probable(settings: Settings) -> Iterator[Row]:
                 model = _fit(function, ranges=family.ranges, certificate="probabilistic", dtype=dtype)
                 theta = family.thetas(max(2, _BATCH_ELEMENTS // n**2), generator=random)
                 A = function(theta).to(dtype)
-                ours = _bind(model.inv, A, theta, certificate="probabilistic")
-                times = _times({OURS: ours, **_exact(A, positive=family.symmetry == "positive")}, settings, len(A))
+                ours = bind(model.inv, A, theta, certificate="probabilistic")
+                times = median_times(
+                    {OURS: ours, **exact_routines(A, positive=family.symmetry == "positive")}, settings, len(A)
+                )
                 source = ours().source
                 # Without the correction that the deterministic way takes.
                 share = float((source == int(ni.Source.PROPOSED)).double().mean())
@@ -75,8 +77,8 @@ def wireless(settings: Settings) -> Iterator[Row]:
         for certificate, mark in (("deterministic", ""), ("probabilistic", "p ")):
             model = _fit(function, ranges={"frequency": frequency}, certificate=certificate)
             A = function(theta).to(model.dtype)
-            inverse = _bind(model.inv, A, theta, certificate=certificate)
-            times = _times({OURS: inverse, **_exact(A, positive=True)}, settings, len(A))
+            inverse = bind(model.inv, A, theta, certificate=certificate)
+            times = median_times({OURS: inverse, **exact_routines(A, positive=True)}, settings, len(A))
             ours, share = times.pop(OURS), float((inverse().source != int(ni.Source.FALLBACK)).double().mean())
             only = {name: value for name, value in times.items() if name == "numpy" or name.startswith("ni.")}
             yield Row("neumatc", f"{mark}vs NumPy", n, ours, only, 10.0, share, _seconds(model))
@@ -90,7 +92,7 @@ def _precisions(family: Family) -> tuple[torch.dtype, ...]:
 def _fit(function: Callable[[Tensor], Tensor], **keywords: Any) -> ParametricInverse:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the row says what was reached
-        return ni.learned.fit_parametric(function, rtol=_RTOL, snapshots=_SNAPSHOTS, **keywords)
+        return ni.learned.fit_parametric(function, rtol=RTOL, snapshots=_SNAPSHOTS, **keywords)
 
 
 def _residual(model: ParametricInverse) -> float:

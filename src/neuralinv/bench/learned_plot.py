@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from neuralinv.bench.learned import RESIDUAL, Row
+from neuralinv.bench.learned_rows import RESIDUAL, Row
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/); filled and hollow markers tell the two apart without colour.
 _REACHED, _MISSED, _GOAL = "#0072B2", "#D55E00", "#6E6E6E"

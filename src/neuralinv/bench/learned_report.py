@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from neuralinv.bench.learned import RESIDUAL, Row
+from neuralinv.bench.learned_rows import RESIDUAL, Row
 from neuralinv.io.plain_json import finite
 from neuralinv.measuring.machine import Machine
 

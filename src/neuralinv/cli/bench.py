@@ -157,11 +157,12 @@ def learned(
     from neuralinv.bench import learned as benchmark
     from neuralinv.bench.learned_plot import plot_ratios
     from neuralinv.bench.learned_report import coefficients_table, learned_json, learned_table
+    from neuralinv.bench.learned_rows import RESIDUAL, WORKS, Settings
     from neuralinv.families import FAMILIES
     from neuralinv.measuring.machine import describe_machine
 
-    settings = benchmark.Settings(
-        works=parse_names(works, list(benchmark.WORKS), "--works"),
+    settings = Settings(
+        works=parse_names(works, list(WORKS), "--works"),
         families=parse_names(families, [name for name, f in FAMILIES.items() if f.parametric], "--families"),
         sizes=parse_sizes(sizes),
         threads=check_threads(threads),
@@ -171,9 +172,9 @@ def learned(
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     console = wide_console()
-    if any(row.unit != benchmark.RESIDUAL for row in rows):
+    if any(row.unit != RESIDUAL for row in rows):
         console.print(learned_table(rows))
-    if any(row.unit == benchmark.RESIDUAL for row in rows):
+    if any(row.unit == RESIDUAL for row in rows):
         console.print(coefficients_table(rows))
     write_figures(console, out, lambda: learned_json(rows, describe_machine(settings.threads)))
     write_plot(console, plot, lambda: plot_ratios(rows))

@@ -18,17 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Workspace, gamma
 from neuralinv.dense.probabilistic import draw_probes, overestimate, probe_count
-from neuralinv.learned.architectures.combination import as_matrices
-
-if TYPE_CHECKING:
-    from neuralinv.learned.architectures.parametric import ParametricInverse
+from neuralinv.learned.architectures.combination import Combination, as_matrices
 
 MOST_OVERESTIMATED = 20.0
 """By a factor: fewer vectors for a residual that has to be smaller; 8 of them for a probability of 1e-10."""
@@ -55,9 +52,22 @@ class Odds:
         probe_count(self.failure_probability)
 
 
+class Modes(Protocol):
+    """What random vectors need of a parametric inverse."""
+
+    size: int
+    basis: Tensor
+    most_overestimated: float
+
+    @property
+    def combination(self) -> Combination: ...
+
+    def coefficients(self, unit: Tensor, A: Tensor | None = None, /) -> Tensor: ...
+
+
 @torch.no_grad()
 def certify_with_probes(
-    model: ParametricInverse,
+    model: Modes,
     A: Tensor,
     unit: Tensor,
     odds: Odds,

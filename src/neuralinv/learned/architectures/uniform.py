@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,9 +34,7 @@ from torch import Tensor, nn
 
 from neuralinv.dense.certificate import residual
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Corrected, Workspace, gamma, product_roundoff
-
-if TYPE_CHECKING:
-    from neuralinv.learned.architectures.parametric import ParametricInverse
+from neuralinv.learned.architectures.combination import Combination
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _MOST_POINTS = 40_000
@@ -83,8 +81,27 @@ class UniformCertificate(nn.Module):
         return bool((B.mH == B).all())
 
 
+class PolynomialModes(Protocol):
+    """What a proof needs of a parametric inverse whose coefficients are polynomials."""
+
+    size: int
+    dtype: torch.dtype
+    rtol: float
+    basis: Tensor
+    weight: Tensor
+    exponents: Tensor
+    uniform: UniformCertificate | None
+
+    @property
+    def combination(self) -> Combination: ...
+
+    def features(self, unit: Tensor, /) -> Tensor: ...
+
+    def as_matrices(self, flat: Tensor, /) -> Tensor: ...
+
+
 @torch.no_grad()
-def prove(model: ParametricInverse) -> float:
+def prove(model: PolynomialModes) -> float:
     """Return a bound of ``‖I − Ã(t) X̂(t)‖_F`` for all t in the box, computed coefficients included; infinity where it
     would take too many points.
 
@@ -130,7 +147,7 @@ def _row_norms(weight: Tensor, basis: Tensor) -> NDArray[np.float64]:
     return np.asarray((squares + rounding).sqrt().cpu().numpy() * (1 + 1e-12))
 
 
-def _evaluation_slack(weight: Tensor, basis: Tensor, model: ParametricInverse) -> float:
+def _evaluation_slack(weight: Tensor, basis: Tensor, model: PolynomialModes) -> float:
     """Bound ``‖Σ_r (ĉ_r − c_r) B_r‖_F``: Chebyshev's recurrence to degree d is wrong by at most 3 (d + 1)² u on [−1, 1]
     (errors grow like Chebyshev polynomials of the second kind), the points of a grid, wrong by 5u, add 5 d² u, since
     |T_d'| ≤ d²; products of p are off by p times that, and then come sums.
@@ -154,7 +171,7 @@ def _effective_degree(
     return max(degree, 0), float(beyond[max(degree, 0) + 1])
 
 
-def _largest_residual(model: ParametricInverse, uniform: UniformCertificate, counts: list[int]) -> float:
+def _largest_residual(model: PolynomialModes, uniform: UniformCertificate, counts: list[int]) -> float:
     """Return the largest proved ``‖I − Ã X̂‖_F`` of a grid of Chebyshev points."""
     nodes = [torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count) for count in counts]
     grid = torch.cartesian_prod(*nodes).reshape(-1, len(counts)).to(model.weight.device)
@@ -181,7 +198,7 @@ def _norms(basis: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def certify_uniformly(model: ParametricInverse, A: Tensor, unit: Tensor, work: Workspace) -> Corrected:
+def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Workspace) -> Corrected:
     """Propose and certify ``A`` of shape ``(batch, n, n)`` for positions ``unit`` ``(batch, p)``, NaN where there is no
     proposal. Order 1: as proposed; order 2: with the correction for what is not of the family.
 
@@ -246,7 +263,7 @@ def _spectral_bound(X: Tensor, hermitian: bool, work: Workspace) -> Tensor:
 class _Bounds:
     """Error bounds of a batch from a few numbers for each matrix."""
 
-    def __init__(self, model: ParametricInverse, uniform: UniformCertificate, c: Tensor, a: Tensor) -> None:
+    def __init__(self, model: PolynomialModes, uniform: UniformCertificate, c: Tensor, a: Tensor) -> None:
         dtype, n = model.dtype, model.size
         u = product_roundoff(dtype)
         combination = model.combination
