@@ -33,8 +33,10 @@ constexpr std::int64_t smallest_from_both_ends = 6;
 
 template <class T>
 bool from_both_ends(const Problem& problem, bool with_gradients) {
-    return problem.sequences > 0 && problem.sequences < least_in_lanes<T>(problem) && problem.threads >= 2 * problem.sequences && problem.steps >= fewest_steps_with_ends &&
-           problem.n >= smallest_from_both_ends && double(problem.steps) * cube(problem) / 4 >= (with_gradients ? work_for_ends_with_gradients : work_for_ends);
+    const bool few = problem.sequences > 0 && problem.sequences < least_in_lanes<T>(problem);
+    const double work = double(problem.steps) * cube(problem) / 4;
+    return few && problem.threads >= 2 * problem.sequences && problem.steps >= fewest_steps_with_ends &&
+           problem.n >= smallest_from_both_ends && work >= (with_gradients ? work_for_ends_with_gradients : work_for_ends);
 }
 
 // Call one(sequence, mirrored, scratch) for both ends of every sequence, in parallel. Each has `entries` of scratch memory.
