@@ -8,11 +8,12 @@ import torch
 
 import neuralinv as ni
 from neuralinv.dense.correction import Workspace
+from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import Range, get_family
 from neuralinv.learned import fit_parametric, load_parametric, save_parametric
 from neuralinv.learned.architectures import probed
 from neuralinv.learned.architectures.combination import Combination
-from neuralinv.learned.architectures.probed import Odds, certify_with_probes
+from neuralinv.learned.architectures.probed import certify_with_probes
 from neuralinv.testing import relative_error
 
 N = 12

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 import neuralinv as ni
+from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import get_family
 from neuralinv.learned import inv_pth_root, inv_sqrt
-from neuralinv.learned.root_certificate import Odds, _smallest_share, bound_error, probable_error_bound
+from neuralinv.learned.root_certificate import _smallest_share, bound_error, probable_error_bound
 from neuralinv.learned.shifted_inverses import _positive_inverse, _zolotarev, cheapest_rational_plan
 
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from neuralinv.dense.pipeline import (
     invert_and_probably_certify,
     propose,
 )
-from neuralinv.dense.probabilistic import draw_probes, probe_count
+from neuralinv.dense.probabilistic import Odds, draw_probes
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
@@ -126,7 +126,7 @@ def certified_inv(
     check_arguments(rtol, on_singular)
     if certificate not in ("deterministic", "probabilistic"):
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
-    odds = _Odds(failure_probability, generator) if certificate == "probabilistic" else None
+    odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     batch, n = tensor.shape[:-2], tensor.shape[-1]
     size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
@@ -158,17 +158,6 @@ def certified_inv(
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
         return replace(result, inverse=cast(ArrayT, inverse))
     return result.map(restore)
-
-
-@dataclass(frozen=True)
-class _Odds:
-    """How the probabilistic certificate was asked for."""
-
-    failure_probability: float
-    generator: torch.Generator | None
-
-    def __post_init__(self) -> None:
-        probe_count(self.failure_probability)
 
 
 def check_arguments(rtol: float, on_singular: str) -> None:
@@ -213,7 +202,7 @@ def _by_chunks(
     rtol: float,
     on_singular: str,
     progress: Callable[[int], object] | None,
-    odds: _Odds | None = None,
+    odds: Odds | None = None,
 ) -> Outcome:
     total, n = A.shape[0], A.shape[-1]
     result = Outcome(
@@ -234,9 +223,7 @@ def _by_chunks(
     return result
 
 
-def _invert(
-    A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str, odds: _Odds | None
-) -> Outcome:
+def _invert(A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singular: str, odds: Odds | None) -> Outcome:
     """Certify one chunk ``(batch, n, n)``, non-finite matrices included."""
     finite = torch.isfinite(A).flatten(1).all(1)
     legible = finite & ~holds_flushed_denormals(A)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,6 +37,32 @@ def check_probability(failure_probability: float) -> float:
     if not isinstance(failure_probability, float) or not 1e-300 <= failure_probability <= LARGEST_FAILURE_PROBABILITY:
         raise ValueError(f"failure_probability={failure_probability!r}; expected a number in (0, 0.5], such as 1e-10")
     return failure_probability
+
+
+@dataclass(frozen=True)
+class Odds:
+    """How a probabilistic certificate was asked for: with which probability it may fail, and where chance comes from.
+
+    Without a generator the seed comes from the operating system, so that no input can have been made for it.
+
+    Raises
+    ------
+    ValueError
+        If the probability is out of range.
+    """
+
+    failure_probability: float = 1e-10
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        check_probability(self.failure_probability)
+
+    def draw(self, A: Tensor, count: int) -> Tensor:
+        """Draw standard normal vectors ``(n, count)`` in the dtype of ``A``."""
+        generator = self.generator
+        if generator is None:
+            generator = torch.Generator(A.device).manual_seed(secrets.randbits(63))
+        return torch.randn(A.shape[-1], count, generator=generator, dtype=A.dtype, device=A.device)
 
 
 def probe_count(failure_probability: float, *, is_complex: bool = False, most: float = 10.0) -> int:
@@ -61,14 +88,10 @@ def draw_probes(
     A: Tensor, failure_probability: float, generator: torch.Generator | None, *, most: float = 10.0
 ) -> Tensor:
     """Draw vectors ``(n, k)`` in the dtype of ``A``, shared by a batch: every matrix has its own guarantee all the
-    same.
-
-    Without a generator the seed comes from the operating system, so that no input can have been made for it.
+    same. See :class:`Odds`.
     """
-    if generator is None:
-        generator = torch.Generator(A.device).manual_seed(secrets.randbits(63))
     k = probe_count(failure_probability, is_complex=A.is_complex(), most=most)
-    return torch.randn(A.shape[-1], k, generator=generator, dtype=A.dtype, device=A.device)
+    return Odds(failure_probability, generator).draw(A, k)
 
 
 def probable_residual_bound(A: Tensor, W: Tensor, probes: Tensor, failure_probability: float) -> Tensor:

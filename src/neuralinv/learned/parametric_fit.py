@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralinv.dense import certified_inv, native
 from neuralinv.dense.correction import HIGHEST_ORDER, order_for
+from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import Range
 from neuralinv.learned.architectures.coefficients import KINDS, Kind, draw_sketch, normal_equations
 from neuralinv.learned.architectures.parametric import (
@@ -22,7 +23,6 @@ from neuralinv.learned.architectures.parametric import (
     ParametricInverse,
     feature_count,
 )
-from neuralinv.learned.architectures.probed import Odds
 from neuralinv.learned.coefficient_training import train_coefficients
 from neuralinv.learned.probed_fit import RANKS, fit_probed
 from neuralinv.learned.uniform_fit import as_rows, certified_at_once, fit_uniform, principal_modes

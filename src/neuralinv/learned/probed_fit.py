@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from neuralinv.dense.probabilistic import probe_count
+from neuralinv.dense.probabilistic import Odds, probe_count
 from neuralinv.learned.architectures.parametric import ParametricInverse
-from neuralinv.learned.architectures.probed import Odds
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256)
 _OVERESTIMATES = (20.0, 10.0, 5.0, 2.6, 2.0)  # 8, 10, 15, 25 and 34 vectors for a probability of 1e-10

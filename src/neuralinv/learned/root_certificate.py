@@ -33,24 +33,17 @@ less chance. So ``‖R‖_F`` and ``‖XR‖_F`` are bounded with O(k n²) opera
 from __future__ import annotations
 
 import math
-import secrets
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from neuralinv.dense.correction import gamma, product_roundoff
+from neuralinv.dense.probabilistic import Odds
 
 _U = torch.finfo(torch.float64).eps / 2
 _PROBES = 32
-
-
-class Odds(NamedTuple):
-    """How often a probabilistic bound may be wrong, and where its random vectors come from."""
-
-    failure_probability: float
-    generator: torch.Generator | None
 
 
 def bound_error(A: Tensor, X: Tensor, p: int, *, work: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -109,10 +102,7 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds, *, work: torc
     Shape ``(batch,)``; 1 or NaN: nothing is proved.
     """
     n, k = A.shape[-1], _PROBES
-    generator = odds.generator
-    if generator is None:
-        generator = torch.Generator(A.device).manual_seed(secrets.randbits(63))
-    probes = torch.randn(n, k, generator=generator, dtype=A.dtype, device=A.device)
+    probes = odds.draw(A, k)
     images = probes.expand(len(A), n, k)
     for factor in (*(X for _ in range(p // 2)), A, *(X for _ in range(p - p // 2))):
         images = factor @ images

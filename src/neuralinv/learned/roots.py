@@ -21,12 +21,12 @@ from torch import Tensor
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import DEFAULT_RTOL
 from neuralinv.dense.errors import linalg_error
-from neuralinv.dense.probabilistic import check_probability
+from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import Source, Status, name_indices
 from neuralinv.dense.scaling import widen
 from neuralinv.learned.architectures.schulz import evaluate_polynomial
 from neuralinv.learned.minimax import cheapest_plan
-from neuralinv.learned.root_certificate import Odds, bound_error, probable_error_bound
+from neuralinv.learned.root_certificate import bound_error, probable_error_bound
 from neuralinv.learned.root_gradient import ImplicitRoot
 from neuralinv.learned.shifted_inverses import approximate_inverse_square_root
 
@@ -146,7 +146,7 @@ def inv_pth_root(
 
     if certificate not in ("deterministic", "probabilistic"):
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
-    odds = Odds(check_probability(failure_probability), generator) if certificate == "probabilistic" else None
+    odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     n = tensor.shape[-1]
     flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n)

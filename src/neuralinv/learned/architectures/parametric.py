@@ -21,11 +21,12 @@ from neuralinv.dense import certified_inv, native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
+from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
 from neuralinv.learned.architectures.coefficients import CoefficientNetwork, Kind, project, sketch_columns
 from neuralinv.learned.architectures.combination import Combination, as_matrices
-from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED, Odds, certify_with_probes
+from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED, certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)

@@ -17,14 +17,13 @@ than the residual of any inverse worth certifying: hence float64.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Workspace, gamma
-from neuralinv.dense.probabilistic import draw_probes, overestimate, probe_count
+from neuralinv.dense.probabilistic import Odds, draw_probes, overestimate
 from neuralinv.learned.architectures.combination import Combination, as_matrices
 
 MOST_OVERESTIMATED = 20.0
@@ -33,23 +32,6 @@ MOST_OVERESTIMATED = 20.0
 _U64 = torch.finfo(torch.float64).eps / 2
 _LARGEST_ROUNDING = 0.1
 _TINY = torch.finfo(torch.float32).tiny
-
-
-@dataclass(frozen=True)
-class Odds:
-    """How a probabilistic certificate was asked for: with which probability it may fail, and where chance comes from.
-
-    Raises
-    ------
-    ValueError
-        If the probability is out of range.
-    """
-
-    failure_probability: float = 1e-10
-    generator: torch.Generator | None = None
-
-    def __post_init__(self) -> None:
-        probe_count(self.failure_probability)
 
 
 class Modes(Protocol):
