@@ -41,6 +41,52 @@ void combine(Address C, Address B, Address X, Size count, Size terms, Size lengt
     neuralinv::combine(combination, threads);
 }
 
+// A: (count, length); C, B, squares: doubles, (count, terms), (terms, length), (count).
+template <class T>
+void deviate(Address A, Address C, Address B, Address squares, Size count, Size terms, Size length, int threads) {
+    if (count < 0 || length < 0 || terms < 1 || terms > neuralinv::most_terms)
+        throw nb::value_error("the number of terms is out of range");
+    const neuralinv::Deviation<T> deviation{reinterpret_cast<const T*>(A),     reinterpret_cast<const double*>(C),
+                                            reinterpret_cast<const double*>(B), reinterpret_cast<double*>(squares),
+                                            count, terms, length};
+    nb::gil_scoped_release release;
+    neuralinv::deviate(deviation, threads);
+}
+
+// X: (count, n, n); rows, columns: (count).
+template <class T>
+void row_sums(Address X, Address rows, Address columns, Size count, Size n, int threads) {
+    if (count < 0 || n < 1) throw nb::value_error("the number or size of the matrices is out of range");
+    const neuralinv::RowSums<T> norms{reinterpret_cast<const T*>(X), reinterpret_cast<T*>(rows),
+                                      reinterpret_cast<T*>(columns), count, n};
+    nb::gil_scoped_release release;
+    neuralinv::row_sums(norms, threads);
+}
+
+// A: (count, n, n), rows without gaps; X: (count, n, n); omega: doubles, (n, width); squares: doubles, (count, 2, width);
+// norms: doubles, (count, 2). Complex: half as many rows.
+template <class T>
+void probe(Address A, Size batch_stride, Size row_stride, Address X, Address omega, Address squares, Address norms,
+           Size count, Size n, Size width, bool complex, int threads) {
+    if (count < 0 || n < 1 || n > neuralinv::largest_probed || (complex && n % 2 != 0))
+        throw nb::value_error("the number or size of the matrices is out of range");
+    if (width < 1 || width > neuralinv::most_probed_columns || (complex && width % 2 != 0))
+        throw nb::value_error("the number of vectors is out of range");
+    const neuralinv::Probing<T> probing{reinterpret_cast<const T*>(A),
+                                        batch_stride,
+                                        row_stride,
+                                        reinterpret_cast<const T*>(X),
+                                        reinterpret_cast<const double*>(omega),
+                                        reinterpret_cast<double*>(squares),
+                                        reinterpret_cast<double*>(norms),
+                                        count,
+                                        n,
+                                        width,
+                                        complex};
+    nb::gil_scoped_release release;
+    neuralinv::probe(probing, threads);
+}
+
 }  // namespace
 
 void bind_correction(nb::module_& m) {
@@ -48,6 +94,14 @@ void bind_correction(nb::module_& m) {
     m.def("correct_f64", &correct<double>);
     m.def("combine_f32", &combine<float>);
     m.def("combine_f64", &combine<double>);
+    m.def("deviate_f32", &deviate<float>);
+    m.def("deviate_f64", &deviate<double>);
+    m.def("row_sums_f32", &row_sums<float>);
+    m.def("row_sums_f64", &row_sums<double>);
+    m.def("probe_f32", &probe<float>);
+    m.def("probe_f64", &probe<double>);
+    m.attr("LARGEST_PROBED") = neuralinv::largest_probed;
+    m.attr("MOST_PROBED_COLUMNS") = neuralinv::most_probed_columns;
     m.attr("MOST_TERMS") = neuralinv::most_terms;
     m.attr("LARGEST_CORRECTED") = neuralinv::largest_corrected;
 }

@@ -3,6 +3,8 @@
 #define NEURALINV_VECTOR_BYTES 32
 #include "neuralinv/combination.hpp"
 #include "neuralinv/correction.hpp"
+#include "neuralinv/probing.hpp"
+#include "neuralinv/row_sums.hpp"
 
 #include "correction_kernels.hpp"
 

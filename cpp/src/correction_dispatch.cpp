@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "correction_kernels.hpp"
 #include "neuralinv/dispatch.hpp"
@@ -65,7 +66,43 @@ Scratch<std::byte>& scratch(std::int64_t slots, std::int64_t bytes) {
 }
 
 // Waking a thread costs some microseconds: below this many multiplications one thread does the work.
-constexpr double work_for_threads = 1 << 18;
+int threads_for(double multiplications, int threads) {
+    return multiplications < 1 << 18 || threads < 1 ? 1 : threads;
+}
+
+// Stretches of columns: whole cache lines, and as many as a kernel takes at once; a few pieces of them for each thread.
+constexpr std::int64_t stretch = 512;
+
+std::int64_t column_pieces(std::int64_t length, int threads) {
+    return std::min((length + stretch - 1) / stretch, threads == 1 ? 1 : std::int64_t(threads) * 4);
+}
+
+// body(piece, begin, end, slot).
+template <class Body>
+void over_columns(std::int64_t length, std::int64_t bytes, int threads, const Body& body) {
+    const std::int64_t stretches = (length + stretch - 1) / stretch, pieces = column_pieces(length, threads);
+    Scratch<std::byte>& memory = scratch(std::min<std::int64_t>(pieces, threads), bytes);
+    auto run_piece = [&](std::int64_t piece) {
+        const std::int64_t begin = stretches * piece / pieces * stretch, end = stretches * (piece + 1) / pieces * stretch;
+        const std::int64_t slot = memory.take();
+        body(piece, begin, end < length ? end : length, memory.at(slot));
+        memory.give_back(slot);
+    };
+    parallel_for(threads, pieces, run_piece);
+}
+
+// body(begin, end, slot) for matrices: several pieces for each thread, so that an interrupted one holds up nobody.
+template <class Body>
+void over_matrices(std::int64_t count, std::int64_t bytes, int threads, const Body& body) {
+    const std::int64_t pieces = std::min(count, threads == 1 ? 1 : std::int64_t(threads) * 8);
+    Scratch<std::byte>& memory = scratch(std::min<std::int64_t>(pieces, threads), bytes);
+    auto run_piece = [&](std::int64_t piece) {
+        const std::int64_t slot = memory.take();
+        body(count * piece / pieces, count * (piece + 1) / pieces, memory.at(slot));
+        memory.give_back(slot);
+    };
+    parallel_for(threads, pieces, run_piece);
+}
 
 }  // namespace
 
@@ -75,38 +112,69 @@ void correct(const Guesses<T>& guesses, double tolerance, int highest, const Cor
     if (count == 0) return;
     const auto& kernel = kernels<T>();
     prefer_large_pages(result.X, count * n * n);
-    if (2.0 * double(count) * double(n) * double(n) * double(n) < work_for_threads || threads < 1) threads = 1;
-    // Several pieces for each thread, so that an interrupted one holds up nobody.
-    const std::int64_t most = threads == 1 ? 1 : std::int64_t(threads) * 8, pieces = count < most ? count : most;
-    Scratch<std::byte>& memory = scratch(pieces < threads ? pieces : threads, kernel.scratch_bytes(n));
-    auto run_piece = [&](std::int64_t piece) {
-        const std::int64_t begin = count * piece / pieces, end = count * (piece + 1) / pieces, slot = memory.take();
-        kernel.correct(guesses, tolerance, highest, begin, end, result, memory.at(slot));
-        memory.give_back(slot);
-    };
-    parallel_for(threads, pieces, run_piece);
+    threads = threads_for(2.0 * double(count) * double(n) * double(n) * double(n), threads);
+    over_matrices(count, kernel.scratch_bytes(n), threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
+        kernel.correct(guesses, tolerance, highest, begin, end, result, memory);
+    });
 }
 
 template <class T>
 void combine(const Combination<T>& c, int threads) {
     if (c.count == 0 || c.length == 0) return;
     const auto& kernel = kernels<T>();
-    if (double(c.count) * double(c.terms) * double(c.length) < work_for_threads || threads < 1) threads = 1;
-    constexpr std::int64_t stretch = 512;  // columns: whole cache lines, and as many as a kernel takes at once
-    const std::int64_t stretches = (c.length + stretch - 1) / stretch;
-    const std::int64_t most = threads == 1 ? 1 : std::int64_t(threads) * 4, pieces = stretches < most ? stretches : most;
-    Scratch<std::byte>& memory = scratch(pieces < threads ? pieces : threads, kernel.combination_bytes(c.terms));
-    auto run_piece = [&](std::int64_t piece) {
-        const std::int64_t begin = stretches * piece / pieces * stretch, end = stretches * (piece + 1) / pieces * stretch;
-        const std::int64_t slot = memory.take();
-        kernel.combine(c, begin, end < c.length ? end : c.length, memory.at(slot));
-        memory.give_back(slot);
-    };
-    parallel_for(threads, pieces, run_piece);
+    threads = threads_for(double(c.count) * double(c.terms) * double(c.length), threads);
+    over_columns(c.length, kernel.combination_bytes(c.terms), threads,
+                 [&](std::int64_t, std::int64_t begin, std::int64_t end, std::byte* memory) {
+                     kernel.combine(c, begin, end, memory);
+                 });
 }
 
+template <class T>
+void deviate(const Deviation<T>& d, int threads) {
+    std::fill_n(d.squares, d.count, 0.0);
+    if (d.count == 0 || d.length == 0) return;
+    const auto& kernel = kernels<T>();
+    threads = threads_for(double(d.count) * double(d.terms) * double(d.length), threads);
+    // Pieces are added in their order, so that results do not depend on who is first.
+    const std::int64_t pieces = column_pieces(d.length, threads);
+    std::vector<double> squares(std::size_t(pieces * d.count), 0.0);
+    over_columns(d.length, kernels<double>().combination_bytes(d.terms), threads,
+                 [&](std::int64_t piece, std::int64_t begin, std::int64_t end, std::byte* memory) {
+                     kernel.deviate(d, begin, end, squares.data() + piece * d.count, memory);
+                 });
+    for (std::size_t e = 0; e < squares.size(); ++e) d.squares[e % std::size_t(d.count)] += squares[e];
+}
+
+template <class T>
+void row_sums(const RowSums<T>& norms, int threads) {
+    if (norms.count == 0) return;
+    const auto& kernel = kernels<T>();
+    threads = threads_for(double(norms.count) * double(norms.n) * double(norms.n), threads);
+    over_matrices(norms.count, norms.n * std::int64_t(sizeof(T)), threads,
+                  [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
+                      kernel.row_sums(norms, begin, end, reinterpret_cast<T*>(memory));
+                  });
+}
+
+template <class T>
+void probe(const Probing<T>& p, int threads) {
+    if (p.count == 0) return;
+    const auto& kernel = kernels<T>();
+    threads = threads_for(3.0 * double(p.count) * double(p.n) * double(p.n) * double(p.width), threads);
+    const std::int64_t bytes = kernel.probing_bytes(p.n, p.width);
+    over_matrices(p.count, bytes, threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
+        kernel.probe(p, begin, end, memory);
+    });
+}
+
+template void deviate<float>(const Deviation<float>&, int);
+template void deviate<double>(const Deviation<double>&, int);
+template void row_sums<float>(const RowSums<float>&, int);
+template void row_sums<double>(const RowSums<double>&, int);
 template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
+template void probe<float>(const Probing<float>&, int);
+template void probe<double>(const Probing<double>&, int);
 template void correct<float>(const Guesses<float>&, double, int, const Corrected<float>&, int);
 template void correct<double>(const Guesses<double>&, double, int, const Corrected<double>&, int);
 

@@ -42,6 +42,32 @@ class _Correct(Protocol):
 class _Combine(Protocol):
     def __call__(self, C: int, B: int, X: int, count: int, terms: int, length: int, threads: int, /) -> None: ...
 
+class _Deviate(Protocol):
+    def __call__(
+        self, A: int, C: int, B: int, squares: int, count: int, terms: int, length: int, threads: int, /
+    ) -> None: ...
+
+class _RowSums(Protocol):
+    def __call__(self, X: int, rows: int, columns: int, count: int, n: int, threads: int, /) -> None: ...
+
+class _Probe(Protocol):
+    def __call__(
+        self,
+        A: int,
+        batch_stride: int,
+        row_stride: int,
+        X: int,
+        omega: int,
+        squares: int,
+        norms: int,
+        count: int,
+        n: int,
+        width: int,
+        is_complex: bool,
+        threads: int,
+        /,
+    ) -> None: ...
+
 class _Solve(Protocol):
     def __call__(
         self,
@@ -72,6 +98,8 @@ class _Slogdet(Protocol):
 LARGEST_CERTIFIED: int
 LARGEST_CORRECTED: int
 MOST_TERMS: int
+LARGEST_PROBED: int
+MOST_PROBED_COLUMNS: int
 
 invert_f32: _Invert
 invert_f64: _Invert
@@ -83,6 +111,12 @@ correct_f32: _Correct
 correct_f64: _Correct
 combine_f32: _Combine
 combine_f64: _Combine
+deviate_f32: _Deviate
+deviate_f64: _Deviate
+row_sums_f32: _RowSums
+row_sums_f64: _RowSums
+probe_f32: _Probe
+probe_f64: _Probe
 solve_f32: _Solve
 solve_f64: _Solve
 solve_c64: _Solve

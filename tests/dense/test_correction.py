@@ -280,6 +280,56 @@ def test_combinations_of_rows(dtype, count, terms, length, monkeypatch):
 
 
 @needs_kernel
-def test_combinations_of_nothing_are_refused():
-    with pytest.raises(ValueError, match="number of terms is out of range"):
-        native._native.combine_f32(0, 0, 0, 1, 0, 1, 1)
+def test_combinations_start_with_the_last_term():
+    C = torch.tensor([[2.0**24, 1.0, 1.0]])
+    assert native.combine(C, torch.ones(3, 1), torch.empty(1, 1)).item() == 2.0**24 + 2
+    assert native.combine(C.flip(1), torch.ones(3, 1), torch.empty(1, 1)).item() == 2.0**24
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize(
+    ("count", "terms", "length"), [(1, 1, 1), (3, 2, 5), (13, 48, 33), (25, 7, 513), (40, 512, 1100)]
+)
+def test_distances_from_combinations(dtype, count, terms, length, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    random = torch.Generator().manual_seed(0)
+    C, B = (torch.randn(shape, generator=random, dtype=torch.float64) for shape in [(count, terms), (terms, length)])
+    A = (C @ B + 1e-3 * torch.randn(count, length, generator=random, dtype=torch.float64)).to(dtype)
+    expected = (A.double() - C @ B).square().sum(1)
+    found = native.deviation(A, C, B)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    assert torch.equal(found, native.deviation(A, C, B))
+    A[0, -1] = torch.nan
+    assert native.deviation(A, C, B).isnan().nonzero().flatten().tolist() == [0]
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("n", [1, 7, 16, 33, 80])
+def test_largest_sums(dtype, n, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    X = torch.randn(50, n, n, generator=torch.Generator().manual_seed(n), dtype=dtype)
+    X[3, 0, n - 1] = torch.nan
+    X[5, n - 1, 0] = -torch.inf
+    rows, columns = native.largest_sums(X)
+    expected = X.abs().sum(2).amax(1), X.abs().sum(1).amax(1)
+    torch.testing.assert_close((rows, columns), expected, rtol=1e-5, atol=0, equal_nan=True)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("kernel", "arguments", "message"),
+    [
+        ("combine_f32", (0, 0, 0, 1, 0, 1), "number of terms is out of range"),
+        ("deviate_f64", (0, 0, 0, 0, 1, 513, 1), "number of terms is out of range"),
+        ("row_sums_f32", (0, 0, 0, 1, 0), "number or size of the matrices is out of range"),
+        ("probe_f32", (0, 0, 0, 0, 0, 0, 0, 1, 513, 8, False), "number or size of the matrices is out of range"),
+        ("probe_f64", (0, 0, 0, 0, 0, 0, 0, 1, 3, 8, True), "number or size of the matrices is out of range"),
+        ("probe_f64", (0, 0, 0, 0, 0, 0, 0, 1, 3, 65, False), "number of vectors is out of range"),
+        ("probe_f32", (0, 0, 0, 0, 0, 0, 0, 1, 4, 7, True), "number of vectors is out of range"),
+    ],
+)
+def test_sizes_that_the_kernels_refuse(kernel, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(native._native, kernel)(*arguments, 1)

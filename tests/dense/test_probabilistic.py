@@ -4,7 +4,17 @@ import pytest
 import torch
 
 import neuralinv as ni
-from neuralinv.dense.probabilistic import draw_probes, probable_residual_bound, probe_count
+from neuralinv.dense import native
+from neuralinv.dense.probabilistic import (
+    MOST_OVERESTIMATED,
+    Odds,
+    _probe,
+    draw_probes,
+    overestimate,
+    probable_error_bound,
+    probe_count,
+    smallest_share,
+)
 from neuralinv.families import get_family
 from neuralinv.testing import relative_error
 
@@ -15,55 +25,99 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def failures(R: torch.Tensor, probability: float, seed: int) -> float:
-    """How often ``‖R‖₂`` exceeds its bound, with A = I and W = I − R."""
-    n = R.shape[-1]
-    identity = torch.eye(n, dtype=R.dtype).expand_as(R)
-    probes = draw_probes(R, probability, generator(seed))
-    bound = probable_residual_bound(identity, identity - R, probes, probability)
-    return float((torch.linalg.matrix_norm(R, ord=2) > bound).double().mean())
+def rank_one(count: int, n: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    """Residuals of rank one and norm 1e-3: the worst case, in which nothing averages out."""
+    u, v = (torch.randn(count, n, 1, generator=generator(seed + j), dtype=dtype) for j in range(2))
+    return 1e-3 * u @ v.mH / (torch.linalg.vector_norm(u, dim=1) * torch.linalg.vector_norm(v, dim=1))[..., None]
 
 
-@pytest.mark.parametrize("probability", [0.3, 0.1, 0.01])
-def test_the_failure_rate_is_what_it_says(probability):
-    # Rank one is the worst case, in which the lemma is almost sharp. Fresh probes for each of 100 batches of 100.
+def failure_rate(R: torch.Tensor, probability: float, batches: int) -> tuple[float, float]:
+    """How often the error of I − R as the inverse of I exceeds its bound, with fresh vectors for each batch, and the
+    standard error of that.
+    """
+    identity = torch.eye(R.shape[-1], dtype=R.dtype).expand_as(R)
+    error = relative_error(identity, identity - R)
     rates = []
-    for seed in range(100):
-        random = generator(1000 + seed)
-        u, v = (torch.randn(100, 8, 1, generator=random, dtype=torch.float64) for _ in range(2))
-        rates.append(failures(u @ v.mT, probability, seed))
-    rate = sum(rates) / len(rates)
-    spread = torch.tensor(rates).std().item() / math.sqrt(len(rates))
+    for seed in range(batches):
+        probes = draw_probes(R, Odds(probability, generator(seed)))
+        bound = probable_error_bound(identity, identity - R, probes, probability)
+        rates.append((error > bound).double().mean())
+    return float(torch.stack(rates).mean()), float(torch.stack(rates).std()) / math.sqrt(batches)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("probability", [0.4, 0.1, 0.01])
+def test_failures_are_as_rare_as_they_say(dtype, probability):
+    rate, spread = failure_rate(rank_one(100, 8, dtype, 7), probability, 400)
     assert rate <= probability + 4 * spread
-    assert rate >= 0.5 * probability  # and is not merely cautious
+    assert rate > 0.02 * probability  # and is not merely cautious
 
 
-@pytest.mark.parametrize("probability", [0.3, 0.01])
-def test_complex_probes_fail_as_often_as_they_say_and_are_half_as_many(probability):
-    random = generator(5)
-    u, v = (torch.randn(100, 8, 1, generator=random, dtype=torch.complex128) for _ in range(2))
-    rates = [failures(u @ v.mH, probability, seed) for seed in range(200)]
-    rate = sum(rates) / len(rates)
-    spread = torch.tensor(rates).std().item() / math.sqrt(len(rates))
-    assert 0.5 * probability <= rate <= probability + 4 * spread
-    assert len(draw_probes(u @ v.mH, 1e-10, random)[0]) == 5
+def test_shares_are_those_of_chernoffs_bound():
+    # The mean of so many squares of standard normal numbers, which a matrix of rank one gives.
+    shares = torch.randn(200_000, 32, generator=generator(), dtype=torch.float64).square().mean(1)
+    for probability in (0.1, 0.01):
+        rate = float((shares < smallest_share(probability, 32)).double().mean())
+        assert 0.01 * probability < rate <= probability
+    tau = smallest_share(1e-10, 32)
+    assert (tau * math.exp(1 - tau)) ** 16 == pytest.approx(1e-10)
 
 
-def test_full_residuals_practically_never_fail():
-    R = torch.randn(2000, 12, 12, generator=generator(1), dtype=torch.float64)
-    assert failures(R, 1e-3, 0) == 0
-    assert failures(R, 1e-10, 0) == 0
-    probes = draw_probes(R, 1e-10, generator())
-    assert probes.shape == (12, 10)
-    identity = torch.eye(12, dtype=torch.float64).expand_as(R)
-    bound = probable_residual_bound(identity, identity - R, probes, 1e-10)
-    assert float((bound / torch.linalg.matrix_norm(R)).max()) < 20
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_bounds_are_about_the_error_and_not_about_the_residual(dtype):
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    A = get_family("conditioned").sample(50, 12, generator=generator(), dtype=dtype, cond=1e5)
+    X = torch.linalg.inv(A.to(wide)).to(dtype)
+    bound = probable_error_bound(A, X, draw_probes(A, Odds(generator=generator(1))), 1e-10)
+    residual = torch.linalg.matrix_norm(torch.eye(12) - A.to(wide) @ X.to(wide))
+    assert bool((residual > 1e-4).all())  # of the rounding of X
+    assert bool((relative_error(A, X) <= bound).all())
+    assert bool((bound <= 1e-6).all())
 
 
-@pytest.mark.parametrize(("probability", "count"), [(0.5, 1), (0.1, 1), (0.09, 2), (1e-10, 10), (1e-11, 11)])
+@pytest.mark.skipif(not native.AVAILABLE, reason="the extension was not built")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 3), (12, 8), (23, 32), (40, 17), (70, 20)])
+def test_the_kernel_finds_what_torch_finds(dtype, n, k, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    A = torch.randn(9, n, 2 * n, generator=generator(2), dtype=dtype)[:, :, ::2].conj()
+    X = torch.randn(9, n, n, generator=generator(3), dtype=dtype).mT
+    probes = torch.randn(n, k, generator=generator(4), dtype=wide)
+    squares, norms = _probe(A, X, probes)
+    monkeypatch.setattr(native, "probes", lambda A, count: False)
+    expected, expected_norms = _probe(A, X, probes)
+    rtol = 1e-11 if dtype.to_real() == torch.float64 else 1e-4
+    torch.testing.assert_close(squares[:, 0], expected[:, 0], rtol=1e-11, atol=0)
+    torch.testing.assert_close(squares[:, 1], expected[:, 1], rtol=rtol, atol=0)
+    torch.testing.assert_close(norms, expected_norms, rtol=1e-11, atol=0)
+    D = probes - A.to(wide) @ (X.to(wide) @ probes)
+    torch.testing.assert_close(squares[:, 0].sqrt(), torch.linalg.vector_norm(D, dim=1), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("route", ["kernel", "torch"] if native.AVAILABLE else ["torch"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_proves_nothing(dtype, route, monkeypatch):
+    if route == "torch":
+        monkeypatch.setattr(native, "probes", lambda A, count: False)
+    A = torch.eye(6, dtype=dtype).repeat(6, 1, 1)
+    X = A.clone()
+    A[1, 2, 3] = torch.nan
+    X[2, 5, 0] = torch.inf
+    X[3] = 0
+    A[4], X[4] = A[4] * 1e-35, X[4] * 1e35
+    X[5] = -X[5]
+    bound = probable_error_bound(A, X, draw_probes(A, Odds(generator=generator())), 1e-10)
+    assert torch.isfinite(bound).tolist() == [True, *[False] * 3, dtype.to_real() == torch.float64, False]
+
+
+@pytest.mark.parametrize(("probability", "count"), [(0.5, 1), (0.1, 3), (1e-10, 16), (1e-12, 19)])
 def test_number_of_probes(probability, count):
     assert probe_count(probability) == count
-    assert probability ** (-1 / count) <= 10 * (1 + 1e-9)
+    assert overestimate(probability, count, is_complex=False) <= MOST_OVERESTIMATED * (1 + 1e-9)
+    assert count == 1 or overestimate(probability, count - 1, is_complex=False) > MOST_OVERESTIMATED
+    assert probe_count(probability, is_complex=True) == (count + 1) // 2
+    assert draw_probes(torch.eye(3), Odds(probability)).shape == (3, count)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

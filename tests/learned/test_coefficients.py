@@ -133,8 +133,8 @@ def test_damaged_files(fits, tmp_path):
     for old, new, message in (
         ('coefficients = "network"', 'coefficients = "spline"', "coefficients are polynomial, network, projection"),
         ('coefficients = "network"', 'coefficients = "projection"', "holds other tensors"),
-        ("most_overestimated = 20.0", "most_overestimated = 0.5", "most_overestimated > 1"),
-        ("precise = false", "precise = 1", "precise is true or false"),
+        ("most_overestimated = 7.3", "most_overestimated = 0.5", "most_overestimated > 1"),
+        ("most_overestimated = 7.3", 'most_overestimated = "7"', "most_overestimated > 1"),
     ):
         config.write_text(text.replace(old, new))
         with pytest.raises(FileError, match=message):

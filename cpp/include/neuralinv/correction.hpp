@@ -44,12 +44,6 @@ struct CorrectionMemory {
     }
 };
 
-NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
-    double sum = 0;
-    for (int lane = 0; lane < lanes<double>; ++lane) sum += x[lane];
-    return sum;
-}
-
 // ---- what goes into the products -----------------------------------------------------------------------------------
 
 // A row of X as its past predicts it.

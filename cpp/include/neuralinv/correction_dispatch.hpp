@@ -16,4 +16,16 @@ void correct(const Guesses<T>& guesses, double tolerance, int highest, const Cor
 template <class T>
 void combine(const Combination<T>& combination, int threads);
 
+// For T = float and double: how far matrices are from combinations.
+template <class T>
+void deviate(const Deviation<T>& deviation, int threads);
+
+// For T = float and double: the largest sums of magnitudes; not a number where an entry is none.
+template <class T>
+void row_sums(const RowSums<T>& norms, int threads);
+
+// For T = float and double: what random vectors say of candidates.
+template <class T>
+void probe(const Probing<T>& probing, int threads);
+
 }  // namespace neuralinv

@@ -30,7 +30,8 @@ struct Corrected {
     std::int8_t* orders;
 };
 
-// X = C B: C (count, terms), B (terms, length), X (count, length), all without gaps; X overlaps nothing.
+// X = C B: C (count, terms), B (terms, length), X (count, length), all without gaps; X overlaps nothing. Terms are added
+// from the last to the first: where they get smaller, sums are rounded the less for it.
 inline constexpr std::int64_t most_terms = 512;
 
 template <class T>
@@ -41,6 +42,51 @@ struct Combination {
     std::int64_t count;
     std::int64_t terms;  // 1 to most_terms
     std::int64_t length;
+};
+
+// squares[b] = Σⱼ (A − C B)²ᵦⱼ in doubles: A (count, length), C (count, terms), B (terms, length), all without gaps.
+template <class T>
+struct Deviation {
+    const T* A;
+    const double* C;
+    const double* B;
+    double* squares;
+    std::int64_t count;
+    std::int64_t terms;  // 1 to most_terms
+    std::int64_t length;
+};
+
+// The largest sums of magnitudes of rows and of columns of X (count, n, n), without gaps.
+template <class T>
+struct RowSums {
+    const T* X;
+    T* rows;
+    T* columns;
+    std::int64_t count;
+    std::int64_t n;
+};
+
+// What random vectors Ω say of candidates X for the inverses of A, with D = AXΩ − Ω: sums of squares of the columns of D and
+// of XD, and of the entries of A and X. A: of any strides; X: (count, n, n) and omega: (n, width), without gaps; squares:
+// (count, 2, width), of D and of XD; norms: (count, 2), of A and of X.
+//
+// Complex matrices of half as many rows (count, n/2, n/2) come as (count, n/2, n) real entries, and their vectors as real
+// parts beside imaginary ones.
+inline constexpr std::int64_t largest_probed = 512;
+inline constexpr std::int64_t most_probed_columns = 64;
+
+template <class T>
+struct Probing {
+    const T* A;
+    std::int64_t batch_stride, row_stride;
+    const T* X;
+    const double* omega;
+    double* squares;
+    double* norms;
+    std::int64_t count;
+    std::int64_t n;
+    std::int64_t width;
+    bool complex;
 };
 
 }  // namespace neuralinv

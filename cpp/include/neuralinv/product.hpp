@@ -69,6 +69,12 @@ NEURALINV_INLINE void store_narrowed(Vector<double> value, T* target) {
     __builtin_memcpy(target, &narrow, sizeof narrow);
 }
 
+NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
+    double sum = 0;
+    for (int lane = 0; lane < lanes<double>; ++lane) sum += x[lane];
+    return sum;
+}
+
 // body(i, value) for a row's entries source[i..], as many as a vector has doubles; beyond the row there are zeros.
 template <class T, class Body>
 NEURALINV_INLINE void for_each_half(const T* source, int n, const Body& body) {

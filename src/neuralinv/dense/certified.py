@@ -248,7 +248,7 @@ def _invert(A: Tensor, proposer: Proposer | Tensor | None, rtol: float, on_singu
     if odds is None:
         outcome = invert_and_certify(scaled, exponent, proposed, dtype=A.dtype, rtol=rtol)
     else:
-        probes = draw_probes(scaled, odds.failure_probability, odds.generator)
+        probes = draw_probes(scaled, odds)
         outcome = invert_and_probably_certify(
             scaled, exponent, proposed, probes, odds.failure_probability, dtype=A.dtype, rtol=rtol
         )

@@ -62,9 +62,13 @@ _CORRECT: dict[torch.dtype, Callable[..., None]] = (
     {torch.float32: _native.correct_f32, torch.float64: _native.correct_f64} if AVAILABLE else {}
 )
 
-_COMBINE: dict[torch.dtype, Callable[..., None]] = (
-    {torch.float32: _native.combine_f32, torch.float64: _native.combine_f64} if AVAILABLE else {}
-)
+
+def _load_real(name: str) -> dict[torch.dtype, Callable[..., None]]:
+    real = (torch.float32, torch.float64) if AVAILABLE else ()
+    return {dtype: getattr(_native, f"{name}_{SUFFIX[dtype]}") for dtype in real}
+
+
+_COMBINE, _DEVIATE, _ROW_SUMS, _PROBE = (_load_real(name) for name in ("combine", "deviate", "row_sums", "probe"))
 
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
@@ -182,18 +186,94 @@ def correct(
     )
 
 
+def combines(C: Tensor, terms: int) -> bool:
+    """Tell whether a kernel combines so many terms with coefficients like ``C``."""
+    return C.dtype in _COMBINE and C.device.type == "cpu" and 0 < terms <= _native.MOST_TERMS
+
+
 def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
     """Write ``C B`` into ``X``, ``(batch, terms)`` by ``(terms, length)``, contiguous, of one real dtype; return it.
 
-    On the CPU the threads are the kernels' own: those that torch leaves looking for more work after a product of its
-    own would stand in the way of the kernels that follow.
+    Where :func:`combines` says so, a kernel adds the terms from the last to the first. Its threads are our own: those
+    that torch leaves looking for more work after a product would stand in the way of the kernels that follow.
     """
-    kernel = _COMBINE.get(C.dtype)
-    if kernel is None or C.device.type != "cpu" or not 0 < len(B) <= _native.MOST_TERMS:
+    if not combines(C, len(B)):
         return torch.mm(C, B, out=X)
     C, B = C.contiguous(), B.contiguous()  # until the kernel has read them
-    kernel(C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], _threads_for(X))
+    _COMBINE[C.dtype](C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], _threads_for(X))
     return X
+
+
+def deviation(A: Tensor, C: Tensor, B: Tensor) -> Tensor:
+    """Return ``Σⱼ (A − C B)²ᵦⱼ``, ``(batch,)``, in double precision: with A read once, and nothing kept.
+
+    Parameters
+    ----------
+    A
+        Shape ``(batch, length)``, contiguous, of a dtype and length that :func:`combines` takes.
+    C, B
+        Shapes ``(batch, terms)`` and ``(terms, length)``, float64.
+    """
+    C, B = C.contiguous(), B.contiguous()
+    squares = C.new_empty(len(A))
+    addresses = [A.data_ptr(), C.data_ptr(), B.data_ptr(), squares.data_ptr()]
+    _DEVIATE[A.dtype](*addresses, *C.shape, B.shape[1], _threads_for(A))
+    return squares
+
+
+def largest_sums(X: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the norms ``‖X‖_∞`` and ``‖X‖₁`` of contiguous ``X``, ``(batch, n, n)``, float32 or float64 on the CPU, as
+    sums in its dtype.
+    """
+    rows, columns = X.new_empty(len(X)), X.new_empty(len(X))
+    _ROW_SUMS[X.dtype](X.data_ptr(), rows.data_ptr(), columns.data_ptr(), *X.shape[:2], _threads_for(X))
+    return rows, columns
+
+
+def probes(A: Tensor, count: int) -> bool:
+    """Tell whether :func:`probe` takes ``A`` of shape ``(batch, n, n)`` with so many vectors."""
+    if A.dtype.to_real() not in _PROBE or A.device.type != "cpu" or not A.numel():
+        return False
+    parts = 2 if A.is_complex() else 1
+    return A.shape[-1] * parts <= _native.LARGEST_PROBED and 0 < count * parts <= _native.MOST_PROBED_COLUMNS
+
+
+def probe(A: Tensor, X: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sums of squares of the columns of ``D = AXΩ − Ω`` and of ``XD``, ``(batch, 2, k)``, and of the entries of
+    ``A`` and ``X``, ``(batch, 2)``, in double precision.
+
+    Parameters
+    ----------
+    A, X
+        Shape ``(batch, n, n)``, of one dtype.
+    omega
+        Shape ``(n, k)``, in double precision.
+    """
+    count, k = len(A), omega.shape[1]
+    is_complex = A.is_complex()
+    A, X = A.resolve_neg().resolve_conj(), X.resolve_neg().resolve_conj().contiguous()
+    if A.stride(2) != 1:
+        A = A.contiguous()
+    if is_complex:
+        A, X = torch.view_as_real(A).flatten(2), torch.view_as_real(X).flatten(2)
+        omega = torch.cat([omega.real, omega.imag], 1)
+    omega = omega.contiguous()
+    width = omega.shape[1]
+    squares, norms = omega.new_empty(count, 2, width), omega.new_empty(count, 2)
+    _PROBE[A.dtype](
+        A.data_ptr(),
+        *A.stride()[:2],
+        X.data_ptr(),
+        omega.data_ptr(),
+        squares.data_ptr(),
+        norms.data_ptr(),
+        count,
+        A.shape[2],
+        width,
+        is_complex,
+        _threads_for(A),
+    )
+    return squares.view(count, 2, -1, k).sum(2), norms
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:

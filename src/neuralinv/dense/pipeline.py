@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralinv.dense import lapack, native
 from neuralinv.dense.certificate import relative_error_bound, residual
-from neuralinv.dense.probabilistic import probable_residual_bound
+from neuralinv.dense.probabilistic import probable_error_bound
 from neuralinv.dense.refine import newton_schulz
 from neuralinv.dense.result import Source, Status
 from neuralinv.dense.routes import Route, route
@@ -100,8 +100,9 @@ def invert_and_probably_certify(
     :func:`invert_and_certify`.
     """
     witness = _exact_witness(A) if proposed is None else scale_by_power_of_two(proposed.to(A.dtype), exponent)
-    rho = probable_residual_bound(A, witness, probes, failure_probability)
-    likely = _round(witness, rho, exponent, dtype)
+    # The bound of the witness takes the place of ρ in the bound of what is rounded: it, too, says how far ‖W‖_F can be
+    # from ‖A⁻¹‖_F.
+    likely = _round(witness, probable_error_bound(A, witness, probes, failure_probability), exponent, dtype)
     status = torch.full_like(exponent, Status.CERTIFIED, dtype=torch.int8)
     source = torch.full_like(exponent, Source.EXACT if proposed is None else Source.PROPOSED, dtype=torch.int8)
     outcome = Outcome(likely.inverse, likely.error_bound, status, source)

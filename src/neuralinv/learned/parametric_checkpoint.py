@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from neuralinv.dense.probabilistic import MOST_OVERESTIMATED
 from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
 from neuralinv.learned.architectures.coefficients import HIDDEN, KINDS
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
-from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED
 from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.checkpoints import CONFIG_FILE
 
@@ -43,7 +43,6 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
             "rank": model.rank,
             "degree": model.degree,
             "coefficients": model.kind,
-            "precise": model.precise_basis is not None,
             "most_overestimated": model.most_overestimated,
             "matrix_rank": 0 if model.uniform is None else model.uniform.rank,
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -91,8 +90,6 @@ def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -
         if value.dtype != expected[name].dtype or not bool(torch.isfinite(value).all()):
             raise FileError(f"{path}: tensor {name!r} is {value.dtype}, or holds NaN or infinity; fit again")
     model.load_state_dict(weights)
-    if model.precise_basis is not None:
-        model.basis.copy_(model.precise_basis)
     if model.uniform is not None:
         # A bound that a file claims is no proof: it is proved again.
         model.basis.copy_(model.uniform.inverse_basis)
@@ -110,13 +107,13 @@ def _read_config(path: Path) -> ParametricInverse:
         settings, rows = table["parametric"], table["ranges"]
         size, rank, degree = (settings[key] for key in ("size", "rank", "degree"))
         terms, kind = settings.get("matrix_rank", 0), settings.get("coefficients", "polynomial")
-        precise, most = settings.get("precise", False), settings.get("most_overestimated", MOST_OVERESTIMATED)
+        most = settings.get("most_overestimated", MOST_OVERESTIMATED)
         if not all(type(value) is int and value >= 0 for value in (size, rank, degree, terms)) or not isinstance(
             rows, list
         ):
             raise ValueError("size, rank, degree and matrix_rank are whole numbers, and ranges a list")
-        if kind not in KINDS or type(precise) is not bool or type(most) is not float or not 1 < most <= 1e3:
-            raise ValueError(f"coefficients are {', '.join(KINDS)}, precise is true or false, most_overestimated > 1")
+        if kind not in KINDS or type(most) is not float or not 1 < most <= 1e3:
+            raise ValueError(f"coefficients are {', '.join(KINDS)}, and most_overestimated > 1")
         if not (1 <= size <= _LARGEST_SIZE and 1 <= len(rows) <= 8 and rank >= 1):
             raise ValueError(f"size = {size}, rank = {rank}, {len(rows)} parameters: out of range")
         if (
@@ -139,6 +136,5 @@ def _read_config(path: Path) -> ParametricInverse:
         rtol=rtol,
         matrix_rank=terms,
         coefficients=kind,
-        precise=precise,
         most_overestimated=most,
     )

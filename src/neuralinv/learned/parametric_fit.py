@@ -255,11 +255,9 @@ def _choose(
     count = feature_count(p, degree)
     features, weight = features[:, :count], weight[:count]
 
-    def build(r: int, kind: Kind = "polynomial", *, precise: bool = False) -> ParametricInverse:
-        model = ParametricInverse(ranges, n, r, degree, dtype=dtype, rtol=rtol, coefficients=kind, precise=precise)
+    def build(r: int, kind: Kind = "polynomial") -> ParametricInverse:
+        model = ParametricInverse(ranges, n, r, degree, dtype=dtype, rtol=rtol, coefficients=kind)
         model.basis.copy_(modes[:r])
-        if model.precise_basis is not None:
-            model.precise_basis.copy_(modes[:r])
         if kind == "polynomial":
             model.weight.copy_(weight[:, :r])
             return model
@@ -288,11 +286,11 @@ def _choose(
     if kind == "network":
         # A network is less exact than polynomials: what that costs in orders is paid for in modes.
         wanted = 2 * chosen.rank if goal.rank == "auto" else chosen.rank
-        chosen = build(min(wanted, len(modes)), kind, precise=goal.probabilistic)
+        chosen = build(min(wanted, len(modes)), kind)
         order = order_for(_MARGIN * float(_residuals(chosen, test).max()), rtol, n, dtype)
         chosen_order = HIGHEST_ORDER if order is None else order
     elif last and goal.probabilistic:
-        found = fit_probed(lambda r: build(r, tried, precise=True), test, ranks, rtol=rtol, seed=goal.seed)
+        found = fit_probed(lambda r: build(r, tried), test, ranks, rtol=rtol, seed=goal.seed)
         if found is not None and found[1] / n < best + _PASS * _PASSES / n:
             chosen, chosen_order = found[0], 1
     elif last and goal.rank == "auto" and kind == "polynomial" and p <= _MOST_PARAMETERS_PROVED:
@@ -321,11 +319,12 @@ def _needed_degree(sizes: Tensor, parameters: int, degree: int, allowed: float) 
 def _without_probes(test: _Snapshots, model: ParametricInverse) -> str:
     """Say why no fit was found that needs no correction."""
     _, A, X = test
-    rounding = float(torch.linalg.matrix_norm((A.to(model.dtype).to(A.dtype) - A) @ X, 2).max())
+    off = torch.linalg.matrix_norm(X @ (A.to(model.dtype).to(A.dtype) - A) @ X)
+    rounding = float((off / torch.linalg.matrix_norm(X)).max())
     message = "no number of modes lets random vectors certify without a correction, and the deterministic way is taken"
-    if rounding * 5 > model.rtol:
+    if rounding * 3 > model.rtol:
         name = str(model.dtype).removeprefix("torch.")
-        return f"{message}: rounding the matrices to {name} alone leaves residuals of {rounding:.1e}"
+        return f"{message}: rounding the matrices to {name} alone leaves errors of {rounding:.1e}"
     return f"{message}; give more snapshots, narrower ranges or a larger rtol"
 
 

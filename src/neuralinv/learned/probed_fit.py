@@ -11,10 +11,10 @@ from neuralinv.dense.probabilistic import Odds, probe_count
 from neuralinv.learned.architectures.parametric import ParametricInverse
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256)
-_OVERESTIMATES = (20.0, 10.0, 5.0, 2.6, 2.0)  # 8, 10, 15, 25 and 34 vectors for a probability of 1e-10
+_OVERESTIMATES = (7.3, 4.35, 3.32)  # 16, 24 and 32 vectors for a probability of 1e-10; 8 would cost the same as 16
 _MARGIN = 1.25  # between the largest bound held out and one that is yet to come
-_PASSES = 4  # over A: conversion, norm and residual
-_VECTOR = 4.0  # cost of a vector in float64, in passes over a float32 matrix that a mode takes
+_PASSES = 15  # what the kernel takes for any number of vectors
+_VECTOR = 4.0  # cost of a vector, in passes over a float32 matrix that a mode takes
 
 
 def fit_probed(

@@ -24,23 +24,19 @@ Where q < 1, ``‖F‖_F ≤ ρ + q ‖F‖_F`` gives ``‖F‖_F ≤ ρ / (1 �
 
     ‖X − Y‖_F / ‖Y‖_F ≤ ((1 + c) ‖XR‖_F / ‖X‖_F + (ρ / (1 − q))²) / (2 − ρ).
 
-**Probabilistic.** For a matrix M and standard normal vectors ω₁ … ω_k that do not depend on it, ``s = Σ ‖M ω_i‖² / k``
-falls below ``τ ‖M‖_F²``, τ < 1, with probability at most ``(τ e^{1−τ})^{k/2}``: the Laplace transform of ``‖Mω‖²`` is
-``Π (1 + 2θσ_j²)^{-1/2} ≤ (1 + 2θ ‖M‖_F²)^{-1/2}``, and Chernoff's bound follows with the best θ. Complex vectors have
-less chance. So ``‖R‖_F`` and ``‖XR‖_F`` are bounded with O(k n²) operations.
+**Probabilistic.** ``‖R‖_F`` and ``‖XR‖_F`` are bounded with O(k n²) operations, as in
+:mod:`neuralinv.dense.probabilistic`.
 """
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neuralinv.dense.correction import gamma, product_roundoff
-from neuralinv.dense.probabilistic import Odds
+from neuralinv.dense.probabilistic import Odds, overestimate
 
 _U = torch.finfo(torch.float64).eps / 2
 _PROBES = 32
@@ -109,24 +105,13 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds, *, work: torc
     images = probes - images
     norm = torch.linalg.vector_norm
     norm_A, norm_X, norm_P = norm(A, dim=(-2, -1)), norm(X, dim=(-2, -1)), norm(probes)
-    scale = (k * _smallest_share(odds.failure_probability / 2, k)) ** -0.5  # two quantities share the probability
+    scale = overestimate(odds.failure_probability, k, is_complex=False) / k**0.5
     rounding = gamma((p + 2) * (n + 2), _U, A.dtype) * (norm_A * norm_X.pow(p) + 1) * norm_P
     rho = _up(scale * (norm(images, dim=(-2, -1)) + rounding), n)
     spread = None
     if p == 2:
         spread = _up(scale * (norm(X @ images, dim=(-2, -1)) + 2 * norm_X * rounding), n)
     return _from_residual(A, X, p, rho, spread, work)
-
-
-@lru_cache(maxsize=64)
-def _smallest_share(failure_probability: float, k: int) -> float:
-    """Return τ < 1 with ``(τ e^{1−τ})^{k/2} ≤ failure_probability``, by bisection of its logarithm."""
-    wanted = 2 * math.log(failure_probability) / k
-    low, high = wanted - 1, 0.0  # of log τ
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if middle + 1 - math.exp(middle) <= wanted else (low, middle)
-    return math.exp(low)
 
 
 def _from_residual(A: Tensor, X: Tensor, p: int, rho: Tensor, spread: Tensor | None, work: torch.dtype) -> Tensor:

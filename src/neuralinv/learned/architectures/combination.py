@@ -13,15 +13,18 @@ import math
 import torch
 from torch import Tensor
 
+from neuralinv.dense import native
 from neuralinv.dense.correction import gamma, product_roundoff
 
 _U64 = torch.finfo(torch.float64).eps / 2
-_AT_ONCE = 32
 _LEADING = 8
 
 
 class Combination:
     """The terms ``(r, width)``, float64, as rows of real numbers, and numbers that bound what becomes of them.
+
+    The leading terms come after all others: the rounding is then that of few large terms and many small ones. The
+    kernel adds the last term first anyway; for torch that is another pass over X.
 
     Parameters
     ----------
@@ -29,16 +32,13 @@ class Combination:
         Nearly orthonormal rows.
     size, dtype
         n and dtype of the matrices; they are combined as real numbers in working precision.
-    at_once
-        Up to so many terms are added in one go. Of more, the leading ones come after all others: the rounding is then
-        that of few large terms and many small ones, and costs another pass over X.
     """
 
-    def __init__(self, terms: Tensor, size: int, dtype: torch.dtype, *, at_once: int) -> None:
+    def __init__(self, terms: Tensor, size: int, dtype: torch.dtype) -> None:
         self._size, self._is_complex, self._dtype = size, dtype.is_complex, dtype.to_real()
         self._images: tuple[tuple[int, int], Tensor] | None = None
         self.terms = terms = terms.double()
-        self._leading = _LEADING if len(terms) > at_once else 0
+        self._leading = _LEADING if len(terms) > _LEADING else 0
         magnitude = terms.abs()
         self._overlap = magnitude @ magnitude.mT
         # ‖Σ c_r B_r‖_F² lies within 1 ± η of ‖c‖², η ≥ ‖G − I‖₂, G the Gram matrix of the terms.
@@ -79,8 +79,8 @@ class Combination:
 
         ``basis`` holds the terms, and ``c``, ``(batch, r)``, the coefficients, both rounded to working precision.
         """
-        if not self._leading:
-            return torch.mm(c, basis, out=out)
+        if not self._leading or native.combines(c, len(basis)):
+            return native.combine(c, basis, out)
         torch.mm(c[:, self._leading :], basis[self._leading :], out=out)
         return out.addmm_(c[:, : self._leading], basis[: self._leading])
 

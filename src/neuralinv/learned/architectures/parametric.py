@@ -21,18 +21,17 @@ from neuralinv.dense import certified_inv, native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.certified import ImplicitInverse
 from neuralinv.dense.correction import Corrected, Workspace, correct
-from neuralinv.dense.probabilistic import Odds
+from neuralinv.dense.probabilistic import MOST_OVERESTIMATED, Odds
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
 from neuralinv.learned.architectures.coefficients import CoefficientNetwork, Kind, project, sketch_columns
 from neuralinv.learned.architectures.combination import Combination, as_matrices
-from neuralinv.learned.architectures.probed import MOST_OVERESTIMATED, certify_with_probes
+from neuralinv.learned.architectures.probed import certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 LARGEST_FALLBACK_SHARE = 0.01
-_AT_ONCE, _AT_ONCE_PROVED = 32, 8  # terms, where probes or a proof for all parameters share the tolerance with rounding
 _OUTSIDE = 1e-9  # how far beyond a range, relative to it, still counts as rounding
 
 
@@ -89,17 +88,14 @@ class ParametricInverse(nn.Module):
         (:mod:`~neuralinv.learned.architectures.uniform`); 0 for none.
     coefficients
         ``"polynomial"``, ``"network"`` or ``"projection"``.
-    precise
-        Whether the modes are kept in float64 as well, which inverses need that are certified without a correction
-        (:mod:`~neuralinv.learned.architectures.probed`).
     most_overestimated
-        By which factor a probabilistic certificate may overestimate: a smaller one takes more random vectors.
+        By which factor a probabilistic certificate may overestimate: a smaller one takes more random vectors
+        (:mod:`~neuralinv.learned.architectures.probed`).
     """
 
     basis: Tensor
     weight: Tensor
     exponents: Tensor
-    precise_basis: Tensor | None
     sketch: Tensor | None
 
     def __init__(
@@ -113,7 +109,6 @@ class ParametricInverse(nn.Module):
         rtol: float = 1e-6,
         matrix_rank: int = 0,
         coefficients: Kind = "polynomial",
-        precise: bool = False,
         most_overestimated: float = MOST_OVERESTIMATED,
         report: FitReport | None = None,
     ) -> None:
@@ -127,7 +122,6 @@ class ParametricInverse(nn.Module):
         self.register_buffer("weight", torch.zeros(len(exponents), rank, dtype=torch.float64))
         self.register_buffer("exponents", exponents, persistent=False)
         self.uniform = UniformCertificate(len(exponents), matrix_rank, rank, size, width) if matrix_rank else None
-        self.register_buffer("precise_basis", torch.zeros(rank, width, dtype=torch.float64) if precise else None)
         self.network = CoefficientNetwork(len(ranges), rank) if coefficients == "network" else None
         # Real numbers: files know no complex128.
         shape = (size, sketch_columns(size, rank), *((2,) if dtype.is_complex else ()))
@@ -139,13 +133,11 @@ class ParametricInverse(nn.Module):
 
     @property
     def combination(self) -> Combination:
-        """The modes as the proofs see them, before they are rounded to working precision."""
-        terms = self.precise_basis if self.uniform is None else self.uniform.inverse_basis
-        terms = self.basis if terms is None else terms
+        """The modes as a proof for all parameters sees them, before they are rounded to working precision."""
+        terms = self.basis if self.uniform is None else self.uniform.inverse_basis
         version = (id(terms), terms._version)  # weights are written once more when a file is read
         if self._combination is None or self._combination[0] != version:
-            at_once = _AT_ONCE if self.uniform is None else _AT_ONCE_PROVED
-            self._combination = (version, Combination(terms, self.size, self.dtype, at_once=at_once))
+            self._combination = (version, Combination(terms, self.size, self.dtype))
         return self._combination[1]
 
     def features(self, unit: Tensor) -> Tensor:
@@ -272,7 +264,7 @@ class ParametricInverse(nn.Module):
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
         unit = self._inside(theta)
         if odds is not None:
-            X, bound = certify_with_probes(self, A, unit, odds, self._work)
+            X, bound = certify_with_probes(self, A, unit, odds)
             order = torch.ones(len(A), dtype=torch.int8, device=A.device)
         elif self.uniform is not None:
             X, bound, order = certify_uniformly(self, A, unit, self._work)
@@ -291,7 +283,7 @@ class ParametricInverse(nn.Module):
         """Return candidates and what random vectors say of them: see
         :func:`~neuralinv.learned.architectures.probed.certify_with_probes`.
         """
-        return certify_with_probes(self, A, self._inside(theta), odds, self._work)
+        return certify_with_probes(self, A, self._inside(theta), odds)
 
     def _inside(self, theta: Tensor) -> Tensor:
         """Positions on [−1, 1], NaN outside: polynomials run wild there, and there is no proposal."""

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from neuralinv.dense import native
 from neuralinv.dense.certificate import residual
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Corrected, Workspace, gamma, product_roundoff
 from neuralinv.learned.architectures.combination import Combination
@@ -215,17 +216,14 @@ def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Wor
     narrow = c.to(model.basis.dtype)
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
     norm_E, size_X = (torch.empty(len(A), dtype=torch.float64, device=A.device) for _ in range(2))
+    # Kernels take the batch at once and leave nothing behind but numbers; torch takes what its temporaries can stay in
+    # the cache for.
+    compiled = native.combines(narrow, max(model.basis.shape[0], uniform.rank)) and A.numel() > 0
     step = max(1, CHUNK_ELEMENTS // model.size**2)
-    for start in range(0, len(A), step):
-        part = slice(start, start + step)
-        x = X[part]
-        flat = torch.view_as_real(x).flatten(1) if x.is_complex() else x.flatten(1)
-        model.combination.combine(model.basis, narrow[part], flat)
-        E = _deviation(uniform, A[part], a[part], work)
-        rows = (torch.view_as_real(E) if E.is_complex() else E).reshape(len(E), 1, -1)
-        # An inner product: torch's norm takes ten times longer.
-        torch.sqrt(torch.bmm(rows, rows.mT).view(-1), out=norm_E[part])
-        size_X[part] = _spectral_bound(x, uniform.hermitian, work)
+    for part in [slice(None)] if compiled else map(slice, range(0, len(A), step), range(step, len(A) + step, step)):
+        model.combination.combine(model.basis, narrow[part], _rows(X[part]))
+        norm_E[part] = _deviation_norm(uniform, A[part], a[part], work, compiled=compiled)
+        size_X[part] = _spectral_bound(X[part], uniform.hermitian, work)
     error, norm_E, size_X = bounds.without_correction(norm_E, size_X)
     order = torch.ones(len(A), dtype=torch.int8, device=A.device)
     able = (~(error <= model.rtol) & (norm_E * size_X < _LARGEST_SHARE)).nonzero().squeeze(1)
@@ -244,17 +242,33 @@ def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Wor
 _LARGEST_SHARE = 0.1  # of ‖E‖_F ‖X‖₂: beyond it a correction does not reach what anybody asks for
 
 
+def _rows(A: Tensor) -> Tensor:
+    """View matrices as rows of real numbers."""
+    return torch.view_as_real(A).flatten(1) if A.is_complex() else A.flatten(1)
+
+
+def _deviation_norm(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspace, *, compiled: bool) -> Tensor:
+    """Return ``‖A − Ã‖_F`` in double precision."""
+    if compiled:
+        return native.deviation(_rows(A.resolve_conj().contiguous()), a, uniform.basis).sqrt()
+    rows = _rows(_deviation(uniform, A, a, work))[:, None]
+    # An inner product: torch's norm takes ten times longer.
+    return torch.bmm(rows, rows.mT).view(-1).sqrt()
+
+
 def _deviation(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspace) -> Tensor:
     """Return ``A − Ã`` in double precision."""
     wide = torch.complex128 if A.is_complex() else torch.float64
     E = work.take("A", A, wide).copy_(A)
-    flat = torch.view_as_real(E).flatten(1) if A.is_complex() else E.flatten(1)
-    flat.addmm_(a, uniform.basis, alpha=-1)
+    _rows(E).addmm_(a, uniform.basis, alpha=-1)
     return E
 
 
 def _spectral_bound(X: Tensor, hermitian: bool, work: Workspace) -> Tensor:
     """Bound ``‖X‖₂`` by ``√(‖X‖₁ ‖X‖_∞)``, or ``‖X‖_∞`` if it is Hermitian, apart from rounding."""
+    if X.device.type == "cpu" and X.dtype in (torch.float32, torch.float64) and native.AVAILABLE:
+        rows, columns = native.largest_sums(X)
+        return rows if hermitian else (rows * columns).sqrt()
     magnitude = torch.abs(X, out=work.take("magnitude", X, X.dtype.to_real()))
     rows = magnitude.sum(-1).amax(-1)
     return rows if hermitian else (rows * magnitude.sum(-2).amax(-1)).sqrt()
