@@ -171,6 +171,17 @@ def test_demo_vae_trains_compares_and_draws(neuralinv, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--device", "nowhere", "device 'nowhere' cannot be used"), ("--backend", "triton", "method='triton' takes")],
+)
+def test_demo_vae_names_what_it_cannot_use(neuralinv, tmp_path: Path, option: str, value: str, message: str) -> None:
+    result = neuralinv("demo", "vae", "--out", tmp_path, "--steps", 1, "--window", 30, option, value)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["vae", "--steps", 0], "should be greater than or equal to 1"),

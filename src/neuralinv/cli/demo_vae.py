@@ -18,6 +18,7 @@ class Backend(StrEnum):
 
     auto = "auto"
     native = "native"
+    triton = "triton"
     cyclic = "cyclic"
     loop = "loop"
 
@@ -25,8 +26,12 @@ class Backend(StrEnum):
 def vae(
     out: Annotated[Path, typer.Option(help="Folder for attractor.png and run.json.")] = Path("runs/vae"),
     backend: Annotated[
-        Backend, typer.Option(help="Who factors and solves; loop is the recursion as a Python loop in torch.")
+        Backend,
+        typer.Option(
+            help="Who factors and solves; triton is for a GPU, and loop is the recursion as a Python loop in torch."
+        ),
     ] = Backend.auto,
+    device: Annotated[str, typer.Option(help="Where to train, such as cpu or cuda.")] = "cpu",
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
     window: Annotated[int, typer.Option(min=1, help="Time steps that one optimiser step sees.")] = 250,
     compare: Annotated[
@@ -57,6 +62,6 @@ def vae(
         def show(step: int, bound: float) -> None:
             bar.update(task, completed=step, state=f"step {step:,}, lower bound {bound:.2f} nats per time step")
 
-        outcome = run(settings, backend.value, compare=compare, report=show)
+        outcome = run(settings, backend.value, compare=compare, report=show, device=device)
     outcome.save(out)
     console.print(f"{outcome.summary()}\nfigure          {out / 'attractor.png'}", markup=False)

@@ -99,6 +99,7 @@ def run(
     *,
     compare: int = 100,
     report: Callable[[int, float], None] | None = None,
+    device: str | torch.device = "cpu",
 ) -> Outcome:
     """Run the experiment.
 
@@ -112,9 +113,21 @@ def run(
         Repeat the first so many steps with the other backend: "loop", or "auto" where the training itself loops.
     report
         Called with the steps taken so far, of ``total_steps(settings, compare)``, and the latest lower bound.
+    device
+        Where to train.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, the backend cannot work there, or the training breaks down.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {str(device)!r} cannot be used ({reason}); device='cpu' always can") from error
     path = simulate(settings.path, noise=settings.noise, seed=settings.seed)
-    observations = torch.as_tensor(path.observations, dtype=settings.dtype)
+    observations = torch.as_tensor(path.observations, dtype=settings.dtype, device=device)
     model, history = train(observations, settings, backend, report=report)
     other_backend: Method = "auto" if backend == "loop" else "loop"
     other = None
@@ -127,8 +140,8 @@ def run(
         _, other = train(observations, settings, other_backend, stop_after=compare, report=later)
     unseen = simulate(_UNSEEN_STEPS, noise=settings.noise, seed=settings.seed + 1)
     with torch.no_grad():
-        q = model.posterior(torch.as_tensor(unseen.observations, dtype=settings.dtype))
-        reconstruction = model.reconstruct(q.mean).double().numpy()
+        q = model.posterior(torch.as_tensor(unseen.observations, dtype=settings.dtype, device=device))
+        reconstruction = model.reconstruct(q.mean).double().cpu().numpy()
     return Outcome(settings, model, backend, history, other_backend, other, unseen, reconstruction)
 
 

@@ -89,7 +89,7 @@ def train(
     """
     steps = settings.steps if stop_after is None else min(stop_after, settings.steps)
     bounds, seconds = np.empty(steps), np.empty(steps)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[observations.device] if observations.is_cuda else []):
         torch.manual_seed(settings.seed)
         model = SequentialVAE(observations, settings.latent, settings.hidden, method)
         optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
