@@ -205,6 +205,18 @@ def test_the_largest_matrices(n, monkeypatch):
     assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
 
 
+@pytest.mark.parametrize(("n", "dtype"), [(400, torch.float32), (272, torch.float64)])
+def test_several_guesses_of_large_matrices_in_the_highest_order(n, dtype):
+    """The right factor of a product is then worked through in several parts, and the left one read for each of them."""
+    rtol, residual = (1e-5, 4e-2) if dtype == torch.float32 else (1e-8, 3e-3)
+    A, X = problem(n, dtype, residual, count=1)
+    corrected = correct(A, [X, X], rtol, work=Workspace())
+    assert corrected.order.tolist() == [4]
+    assert torch.equal(corrected.inverse, correct(A, X, rtol, work=Workspace()).inverse)
+    assert float(corrected.error_bound) <= rtol
+    assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
+
+
 @pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("n", [7, 40])
 def test_any_strides(dtype, n):

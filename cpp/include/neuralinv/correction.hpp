@@ -23,6 +23,7 @@ struct CorrectionMemory {
     T* X;            // rows; where they are not in the caller's memory
     T* R;            // panels
     T* S;            // panels: R² or R − R²
+    T* Y;            // rows: between the two products of order 4; in the memory of wide_X, which is read no more by then
     std::int64_t bytes;
 
     // memory: null to learn how much it takes.
@@ -34,6 +35,7 @@ struct CorrectionMemory {
         take(memory, X, n * n * item);
         take(memory, R, panel * item);
         take(memory, S, panel * item);
+        Y = reinterpret_cast<T*>(wide_X);
     }
 
    private:
@@ -196,7 +198,8 @@ void square(int n, const T* R, T* S, ProductMemory<T>& memory) {
     multiply(n, R, memory, nothing, fill, finish);
 }
 
-// Y = X + XS or, for minus, X − XS; X and Y in rows, perhaps the same, S in panels.
+// Y = X + XS or, for minus, X − XS; X and Y in rows, S in panels. A product reads X as often as there are groups of panels:
+// Y must lie elsewhere.
 template <bool minus, class T>
 void apply(int n, const T* X, const T* S, T* Y, ProductMemory<T>& memory) {
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
@@ -240,8 +243,8 @@ void correct(int n, int order, const T* X, const CorrectionMemory<T>& memory, T*
             return apply<true>(n, X, memory.S, Y, *memory.narrow);
         default:  // (X − XR)(I + R²)
             square<false>(n, memory.R, memory.S, *memory.narrow);
-            apply<true>(n, X, memory.R, memory.X, *memory.narrow);
-            return apply<false>(n, memory.X, memory.S, Y, *memory.narrow);
+            apply<true>(n, X, memory.R, memory.Y, *memory.narrow);
+            return apply<false>(n, memory.Y, memory.S, Y, *memory.narrow);
     }
 }
 
