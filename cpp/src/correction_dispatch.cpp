@@ -3,49 +3,42 @@
 
 #include <algorithm>
 #include <memory>
-#include <stdexcept>
-#include <string>
+#include <type_traits>
 
 #include "correction_kernels.hpp"
-#include "neuralinv/dispatch.hpp"
 #include "scratch.hpp"
+#include "targets.hpp"
 #include "thread_pool.hpp"
 
 namespace neuralinv {
 
-#if defined(__x86_64__)
-extern const CorrectionTarget correction_baseline, correction_avx2, correction_avx512;
-#elif defined(__aarch64__)
-extern const CorrectionTarget correction_neon;
-#else
-extern const CorrectionTarget correction_baseline;
-#endif
+NEURALINV_TARGETS(CorrectionTarget, correction)
 
 namespace {
 
-const CorrectionTarget* choose() {
-    const CorrectionTarget* const targets[] = {
-#if defined(__x86_64__)
-        &correction_avx512, &correction_avx2, &correction_baseline,
-#elif defined(__aarch64__)
-        &correction_neon,
-#else
-        &correction_baseline,
-#endif
-    };
-    const std::string name = instruction_set();  // which NEURALINV_ISA can force
-    for (const CorrectionTarget* target : targets)
-        if (name == target->name) return target;
-    throw std::runtime_error("no kernels of the correction were compiled for " + name);
+const CorrectionTarget& chosen() {
+    static const CorrectionTarget* const target = target_in_use(correction_targets);  // an exception leaves it unset
+    return *target;
+}
+
+template <class S>
+const CorrectionKernels<S>& correction_kernels() {
+    if constexpr (std::is_same_v<S, float>)
+        return chosen().correct_f32;
+    else if constexpr (std::is_same_v<S, double>)
+        return chosen().correct_f64;
+    else if constexpr (std::is_same_v<S, Complex<float>>)
+        return chosen().correct_c64;
+    else
+        return chosen().correct_c128;
 }
 
 template <class T>
-const CorrectionKernels<T>& kernels() {
-    static const CorrectionTarget* const chosen = choose();  // an exception leaves it unset
-    if constexpr (sizeof(T) == sizeof(float))
-        return chosen->f32;
+const CombinationKernels<T>& combination_kernels() {
+    if constexpr (std::is_same_v<T, float>)
+        return chosen().combine_f32;
     else
-        return chosen->f64;
+        return chosen().combine_f64;
 }
 
 // Scratch memory that a calling thread keeps: fresh pages would take longer to come than few matrices to correct.
@@ -69,13 +62,14 @@ constexpr double work_for_threads = 1 << 18;
 
 }  // namespace
 
-template <class T>
-void correct(const Guesses<T>& guesses, double tolerance, int highest, const Corrected<T>& result, int threads) {
+template <class S>
+void correct(const Guesses<S>& guesses, double tolerance, int highest, const Corrected<S>& result, int threads) {
+    constexpr double work = 2.0 * part_count<S> * part_count<S>;
     const std::int64_t n = guesses.A.n, count = guesses.A.count;
     if (count == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = correction_kernels<S>();
     prefer_large_pages(result.X, count * n * n);
-    if (2.0 * double(count) * double(n) * double(n) * double(n) < work_for_threads || threads < 1) threads = 1;
+    if (work * double(count) * double(n) * double(n) * double(n) < work_for_threads || threads < 1) threads = 1;
     // Several pieces for each thread, so that an interrupted one holds up nobody.
     const std::int64_t most = threads == 1 ? 1 : std::int64_t(threads) * 8, pieces = count < most ? count : most;
     Scratch<std::byte>& memory = scratch(pieces < threads ? pieces : threads, kernel.scratch_bytes(n));
@@ -90,12 +84,12 @@ void correct(const Guesses<T>& guesses, double tolerance, int highest, const Cor
 template <class T>
 void combine(const Combination<T>& c, int threads) {
     if (c.count == 0 || c.length == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = combination_kernels<T>();
     if (double(c.count) * double(c.terms) * double(c.length) < work_for_threads || threads < 1) threads = 1;
     constexpr std::int64_t stretch = 512;  // columns: whole cache lines, and as many as a kernel takes at once
     const std::int64_t stretches = (c.length + stretch - 1) / stretch;
     const std::int64_t most = threads == 1 ? 1 : std::int64_t(threads) * 4, pieces = stretches < most ? stretches : most;
-    Scratch<std::byte>& memory = scratch(pieces < threads ? pieces : threads, kernel.combination_bytes(c.terms));
+    Scratch<std::byte>& memory = scratch(pieces < threads ? pieces : threads, kernel.scratch_bytes(c.terms));
     auto run_piece = [&](std::int64_t piece) {
         const std::int64_t begin = stretches * piece / pieces * stretch, end = stretches * (piece + 1) / pieces * stretch;
         const std::int64_t slot = memory.take();
@@ -107,7 +101,10 @@ void combine(const Combination<T>& c, int threads) {
 
 template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
-template void correct<float>(const Guesses<float>&, double, int, const Corrected<float>&, int);
-template void correct<double>(const Guesses<double>&, double, int, const Corrected<double>&, int);
+#define NEURALINV_INSTANTIATE(S) template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);
+NEURALINV_INSTANTIATE(float)
+NEURALINV_INSTANTIATE(double)
+NEURALINV_INSTANTIATE(Complex<float>)
+NEURALINV_INSTANTIATE(Complex<double>)
 
 }  // namespace neuralinv
