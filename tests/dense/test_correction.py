@@ -263,9 +263,8 @@ def test_any_strides(dtype, n):
     guesses = [X, X.mT.contiguous().mT]
     if dtype.is_complex:
         layouts += [A.conj().resolve_conj().conj(), A.mH.contiguous().mH]
-        guesses += [X.mH.contiguous().mH]
-        assert layouts[-1].is_conj()
-        assert guesses[-1].is_conj()
+        guesses += [X.conj().resolve_conj().conj(), X.mH.contiguous().mH]
+        assert all(view.is_conj() for view in (*layouts[2:], *guesses[2:]))
     else:
         layouts += [torch.complex(X, -A).conj().imag]
         guesses += [torch.complex(A, -X).conj().imag]
