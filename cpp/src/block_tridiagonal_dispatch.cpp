@@ -1,44 +1,16 @@
 // Choice of the instruction set; the factor, solves and blocks of the inverse of many sequences.
-#include <stdexcept>
-#include <string>
-
 #include "block_tridiagonal_work.hpp"
-#include "neuralinv/dispatch.hpp"
+#include "targets.hpp"
 
 namespace neuralinv {
 
-#if defined(__x86_64__)
-extern const BlockTridiagonalTarget block_tridiagonal_baseline, block_tridiagonal_avx2, block_tridiagonal_avx512;
-#elif defined(__aarch64__)
-extern const BlockTridiagonalTarget block_tridiagonal_neon;
-#else
-extern const BlockTridiagonalTarget block_tridiagonal_baseline;
-#endif
+NEURALINV_TARGETS(BlockTridiagonalTarget, block_tridiagonal)
 
 namespace block_tridiagonal {
-namespace {
-
-const BlockTridiagonalTarget* choose() {
-    const BlockTridiagonalTarget* const targets[] = {
-#if defined(__x86_64__)
-        &block_tridiagonal_avx512, &block_tridiagonal_avx2, &block_tridiagonal_baseline,
-#elif defined(__aarch64__)
-        &block_tridiagonal_neon,
-#else
-        &block_tridiagonal_baseline,
-#endif
-    };
-    const std::string name = instruction_set();  // which NEURALINV_ISA can force
-    for (const BlockTridiagonalTarget* target : targets)
-        if (name == target->name) return target;
-    throw std::runtime_error("no block-tridiagonal kernels were compiled for " + name);
-}
-
-}  // namespace
 
 const BlockTridiagonalTarget& chosen_target() {
-    static const BlockTridiagonalTarget* const chosen = choose();  // an exception leaves it unset
-    return *chosen;
+    static const BlockTridiagonalTarget* const target = target_in_use(block_tridiagonal_targets);
+    return *target;
 }
 
 template <class T>

@@ -3,50 +3,59 @@
 
 #include <algorithm>
 #include <memory>
-#include <stdexcept>
-#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "correction_kernels.hpp"
-#include "neuralinv/dispatch.hpp"
 #include "scratch.hpp"
+#include "targets.hpp"
 #include "thread_pool.hpp"
 
 namespace neuralinv {
 
-#if defined(__x86_64__)
-extern const CorrectionTarget correction_baseline, correction_avx2, correction_avx512;
-#elif defined(__aarch64__)
-extern const CorrectionTarget correction_neon;
-#else
-extern const CorrectionTarget correction_baseline;
-#endif
+NEURALINV_TARGETS(CorrectionTarget, correction)
 
 namespace {
 
-const CorrectionTarget* choose() {
-    const CorrectionTarget* const targets[] = {
-#if defined(__x86_64__)
-        &correction_avx512, &correction_avx2, &correction_baseline,
-#elif defined(__aarch64__)
-        &correction_neon,
-#else
-        &correction_baseline,
-#endif
-    };
-    const std::string name = instruction_set();  // which NEURALINV_ISA can force
-    for (const CorrectionTarget* target : targets)
-        if (name == target->name) return target;
-    throw std::runtime_error("no kernels of the correction were compiled for " + name);
+const CorrectionTarget& chosen() {
+    static const CorrectionTarget* const target = target_in_use(correction_targets);  // an exception leaves it unset
+    return *target;
+}
+
+template <class S>
+const CorrectionKernels<S>& correction_kernels() {
+    if constexpr (std::is_same_v<S, float>)
+        return chosen().correct_f32;
+    else if constexpr (std::is_same_v<S, double>)
+        return chosen().correct_f64;
+    else if constexpr (std::is_same_v<S, Complex<float>>)
+        return chosen().correct_c64;
+    else
+        return chosen().correct_c128;
 }
 
 template <class T>
-const CorrectionKernels<T>& kernels() {
-    static const CorrectionTarget* const chosen = choose();  // an exception leaves it unset
-    if constexpr (sizeof(T) == sizeof(float))
-        return chosen->f32;
+const CombinationKernels<T>& combination_kernels() {
+    if constexpr (std::is_same_v<T, float>)
+        return chosen().combine_f32;
     else
-        return chosen->f64;
+        return chosen().combine_f64;
+}
+
+template <class T>
+const DeviationKernels<T>& deviation_kernels() {
+    if constexpr (std::is_same_v<T, float>)
+        return chosen().deviate_f32;
+    else
+        return chosen().deviate_f64;
+}
+
+template <class T>
+const ProbingKernels<T>& probing_kernels() {
+    if constexpr (std::is_same_v<T, float>)
+        return chosen().probe_f32;
+    else
+        return chosen().probe_f64;
 }
 
 // Scratch memory that a calling thread keeps: fresh pages would take longer to come than few matrices to correct.
@@ -106,13 +115,14 @@ void over_matrices(std::int64_t count, std::int64_t bytes, int threads, const Bo
 
 }  // namespace
 
-template <class T>
-void correct(const Guesses<T>& guesses, double tolerance, int highest, const Corrected<T>& result, int threads) {
+template <class S>
+void correct(const Guesses<S>& guesses, double tolerance, int highest, const Corrected<S>& result, int threads) {
+    constexpr double work = 2.0 * part_count<S> * part_count<S>;
     const std::int64_t n = guesses.A.n, count = guesses.A.count;
     if (count == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = correction_kernels<S>();
     prefer_large_pages(result.X, count * n * n);
-    threads = threads_for(2.0 * double(count) * double(n) * double(n) * double(n), threads);
+    threads = threads_for(work * double(count) * double(n) * double(n) * double(n), threads);
     over_matrices(count, kernel.scratch_bytes(n), threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
         kernel.correct(guesses, tolerance, highest, begin, end, result, memory);
     });
@@ -121,9 +131,9 @@ void correct(const Guesses<T>& guesses, double tolerance, int highest, const Cor
 template <class T>
 void combine(const Combination<T>& c, int threads) {
     if (c.count == 0 || c.length == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = combination_kernels<T>();
     threads = threads_for(double(c.count) * double(c.terms) * double(c.length), threads);
-    over_columns(c.length, kernel.combination_bytes(c.terms), threads,
+    over_columns(c.length, kernel.scratch_bytes(c.terms), threads,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end, std::byte* memory) {
                      kernel.combine(c, begin, end, memory);
                  });
@@ -133,12 +143,12 @@ template <class T>
 void deviate(const Deviation<T>& d, int threads) {
     std::fill_n(d.squares, d.count, 0.0);
     if (d.count == 0 || d.length == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = deviation_kernels<T>();
     threads = threads_for(double(d.count) * double(d.terms) * double(d.length), threads);
     // Pieces are added in their order, so that results do not depend on who is first.
     const std::int64_t pieces = column_pieces(d.length, threads);
     std::vector<double> squares(std::size_t(pieces * d.count), 0.0);
-    over_columns(d.length, kernels<double>().combination_bytes(d.terms), threads,
+    over_columns(d.length, combination_kernels<double>().scratch_bytes(d.terms), threads,
                  [&](std::int64_t piece, std::int64_t begin, std::int64_t end, std::byte* memory) {
                      kernel.deviate(d, begin, end, squares.data() + piece * d.count, memory);
                  });
@@ -148,7 +158,7 @@ void deviate(const Deviation<T>& d, int threads) {
 template <class T>
 void row_sums(const RowSums<T>& norms, int threads) {
     if (norms.count == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = deviation_kernels<T>();
     threads = threads_for(double(norms.count) * double(norms.n) * double(norms.n), threads);
     over_matrices(norms.count, norms.n * std::int64_t(sizeof(T)), threads,
                   [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
@@ -159,9 +169,9 @@ void row_sums(const RowSums<T>& norms, int threads) {
 template <class T>
 void probe(const Probing<T>& p, int threads) {
     if (p.count == 0) return;
-    const auto& kernel = kernels<T>();
+    const auto& kernel = probing_kernels<T>();
     threads = threads_for(3.0 * double(p.count) * double(p.n) * double(p.n) * double(p.width), threads);
-    const std::int64_t bytes = kernel.probing_bytes(p.n, p.width);
+    const std::int64_t bytes = kernel.scratch_bytes(p.n, p.width);
     over_matrices(p.count, bytes, threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
         kernel.probe(p, begin, end, memory);
     });
@@ -175,7 +185,10 @@ template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
 template void probe<float>(const Probing<float>&, int);
 template void probe<double>(const Probing<double>&, int);
-template void correct<float>(const Guesses<float>&, double, int, const Corrected<float>&, int);
-template void correct<double>(const Guesses<double>&, double, int, const Corrected<double>&, int);
+#define NEURALINV_INSTANTIATE(S) template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);
+NEURALINV_INSTANTIATE(float)
+NEURALINV_INSTANTIATE(double)
+NEURALINV_INSTANTIATE(Complex<float>)
+NEURALINV_INSTANTIATE(Complex<double>)
 
 }  // namespace neuralinv

@@ -3,44 +3,75 @@
 
 #include <cstddef>
 
+#include "neuralinv/complex.hpp"
 #include "neuralinv/guesses.hpp"
 
 namespace neuralinv {
 
-template <class T>
+template <class S>
 struct CorrectionKernels {
     std::int64_t (*scratch_bytes)(std::int64_t n);
     // Matrices begin..end-1; scratch: aligned to 64 bytes.
-    void (*correct)(const Guesses<T>& guesses, double tolerance, int highest, std::int64_t begin, std::int64_t end,
-                    const Corrected<T>& result, std::byte* scratch);
+    void (*correct)(const Guesses<S>& guesses, double tolerance, int highest, std::int64_t begin, std::int64_t end,
+                    const Corrected<S>& result, std::byte* scratch);
+};
 
-    std::int64_t (*combination_bytes)(std::int64_t terms);
+template <class T>
+struct CombinationKernels {
+    std::int64_t (*scratch_bytes)(std::int64_t terms);
+    // Columns begin..end-1.
     void (*combine)(const Combination<T>& combination, std::int64_t begin, std::int64_t end, std::byte* scratch);
+};
+
+template <class T>
+struct DeviationKernels {
+    // Columns begin..end-1; scratch: of combinations of doubles.
     void (*deviate)(const Deviation<T>& deviation, std::int64_t begin, std::int64_t end, double* squares,
-                    std::byte* scratch);  // combination_bytes of doubles
-
+                    std::byte* scratch);
+    // Matrices begin..end-1; columns: memory for n entries.
     void (*row_sums)(const RowSums<T>& norms, std::int64_t begin, std::int64_t end, T* columns);
+};
 
-    std::int64_t (*probing_bytes)(std::int64_t n, std::int64_t width);
+template <class T>
+struct ProbingKernels {
+    std::int64_t (*scratch_bytes)(std::int64_t n, std::int64_t width);
+    // Matrices begin..end-1.
     void (*probe)(const Probing<T>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch);
 };
 
 struct CorrectionTarget {
     const char* name;
-    CorrectionKernels<float> f32;
-    CorrectionKernels<double> f64;
+    CorrectionKernels<float> correct_f32;
+    CorrectionKernels<double> correct_f64;
+    CorrectionKernels<Complex<float>> correct_c64;
+    CorrectionKernels<Complex<double>> correct_c128;
+    CombinationKernels<float> combine_f32;
+    CombinationKernels<double> combine_f64;
+    DeviationKernels<float> deviate_f32;
+    DeviationKernels<double> deviate_f64;
+    ProbingKernels<float> probe_f32;
+    ProbingKernels<double> probe_f64;
 };
 
 }  // namespace neuralinv
 
 // The body of every file that compiles the kernels for one instruction set.
-#define NEURALINV_CORRECTION(target, scalar)                                                                         \
-    {&target::correction_bytes<scalar>, &target::correct_range<scalar>, &target::combination_bytes<scalar>,           \
-     &target::combine_range<scalar>,    &target::deviate_range<scalar>, &target::row_sums_range<scalar>,              \
-     &target::probing_bytes<scalar>,    &target::probe_range<scalar>}
-#define NEURALINV_DEFINE_CORRECTION(name, target)                                                            \
-    namespace neuralinv {                                                                                    \
-    extern const CorrectionTarget correction_##target;                                                       \
-    const CorrectionTarget correction_##target = {name, NEURALINV_CORRECTION(target, float),                 \
-                                                  NEURALINV_CORRECTION(target, double)};                     \
+#define NEURALINV_CORRECTION(target, scalar) {&target::correction_bytes<scalar>, &target::correct_range<scalar>}
+#define NEURALINV_COMBINATION(target, scalar) {&target::combination_bytes<scalar>, &target::combine_range<scalar>}
+#define NEURALINV_DEVIATION(target, scalar) {&target::deviate_range<scalar>, &target::row_sums_range<scalar>}
+#define NEURALINV_PROBING(target, scalar) {&target::probing_bytes<scalar>, &target::probe_range<scalar>}
+#define NEURALINV_DEFINE_CORRECTION(name, target)                                                \
+    namespace neuralinv {                                                                        \
+    extern const CorrectionTarget correction_##target;                                           \
+    const CorrectionTarget correction_##target = {name,                                          \
+                                                  NEURALINV_CORRECTION(target, float),           \
+                                                  NEURALINV_CORRECTION(target, double),          \
+                                                  NEURALINV_CORRECTION(target, Complex<float>),  \
+                                                  NEURALINV_CORRECTION(target, Complex<double>), \
+                                                  NEURALINV_COMBINATION(target, float),          \
+                                                  NEURALINV_COMBINATION(target, double),         \
+                                                  NEURALINV_DEVIATION(target, float),            \
+                                                  NEURALINV_DEVIATION(target, double),           \
+                                                  NEURALINV_PROBING(target, float),              \
+                                                  NEURALINV_PROBING(target, double)};            \
     }

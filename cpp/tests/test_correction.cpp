@@ -2,47 +2,52 @@
 // guess that is none.
 #include <limits>
 
-#include "check.hpp"
 #include "neuralinv/correction_dispatch.hpp"
+#include "oracle.hpp"
 
 using namespace neuralinv;
 
 namespace {
 
 // ‖X − inverse‖_F / ‖inverse‖_F.
-template <class T>
-long double error(const std::vector<long double>& inverse, const T* X) {
-    std::vector<long double> difference(inverse);
-    for (std::size_t e = 0; e < inverse.size(); ++e) difference[e] -= X[e];
-    return test::norm(difference.data(), inverse.size()) / test::norm(inverse.data(), inverse.size());
+template <class S>
+long double error(const std::vector<test::Wide<S>>& inverse, const S* X) {
+    std::vector<test::Wide<S>> difference(inverse);
+    for (std::size_t e = 0; e < inverse.size(); ++e) difference[e] -= test::widen(X[e]);
+    return test::frobenius(difference) / test::frobenius(inverse);
 }
 
-template <class T>
+template <class S>
 void check_size(int n, int past, bool transposed) {
+    using Wide = test::Wide<S>;
     // Residuals that orders 1 to 4 bring to the tolerance; one that none does; not a number.
-    constexpr bool single = sizeof(T) == sizeof(float);
+    constexpr bool single = sizeof(RealOf<S>) == sizeof(float);
     const double tolerance = single ? 1e-5 : 1e-8;
     const double sizes[] = {single ? 1e-6 : 1e-9, single ? 1e-3 : 1e-6, single ? 1e-2 : 3e-4, single ? 4e-2 : 3e-3, 0.9,
                             std::numeric_limits<double>::quiet_NaN()};
     const std::int64_t count = 6;
     const std::size_t entries = std::size_t(n * n);
-    std::vector<T> A = test::uniform<T>(count, n, unsigned(n)), X(A.size(), T(-1));
-    const std::vector<double> E = test::uniform<double>(count, n, unsigned(n + 1));
-    std::vector<std::vector<T>> guesses(3, std::vector<T>(A.size()));
-    std::vector<std::vector<long double>> inverses;
+    std::vector<S> A = test::random_matrices<S>(count, n, n, unsigned(n)), X(A.size(), test::narrow<S>(-1));
+    const std::vector<S> errors = test::random_matrices<S>(count, n, n, unsigned(n + 1));
+    std::vector<std::vector<S>> guesses(3, std::vector<S>(A.size()));
+    std::vector<std::vector<Wide>> inverses;
     for (std::size_t b = 0; b < std::size_t(count); ++b) {
-        T* const a = A.data() + b * entries;
-        for (int i = 0; i < n; ++i) a[i * n + i] += T(n);
-        inverses.push_back(test::inverse(a, n));
-        const double scale = sizes[b] / double(test::norm(E.data() + b * entries, entries));
+        S* const a = A.data() + b * entries;
+        std::vector<Wide> identity(entries), E = test::widen(errors.data() + b * entries, entries);
+        for (int i = 0; i < n; ++i) {
+            identity[i * n + i] = 1;
+            a[i * n + i] = test::narrow<S>(test::widen(a[i * n + i]) + Wide(n));
+        }
+        inverses.push_back(test::eliminate(test::widen(a, entries), n, identity, n).x);
+        const long double scale = sizes[b] / test::frobenius(E);
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < n; ++j) {
-                long double sum = 0;  // of A⁻¹ (I + E)
-                for (int k = 0; k < n; ++k)
-                    sum += inverses[b][i * n + k] * ((k == j) + scale * E[b * entries + std::size_t(k * n + j)]);
+                Wide sum = 0;  // of A⁻¹ (I + E)
+                for (int k = 0; k < n; ++k) sum += inverses[b][i * n + k] * (identity[k * n + j] + scale * E[k * n + j]);
                 // Linear in time, so that every polynomial through the past goes on to the guess.
                 for (int t = 0; t < 3; ++t)
-                    guesses[t][b * entries + std::size_t(i * n + j)] = T(past > 1 ? sum * (1 - (t + 1) * 0.0078125L) : sum);
+                    guesses[t][b * entries + std::size_t(i * n + j)] =
+                        test::narrow<S>(past > 1 ? sum * (1 - (t + 1) * 0.0078125L) : sum);
             }
         if (transposed)
             for (int i = 0; i < n; ++i)
@@ -50,18 +55,18 @@ void check_size(int n, int past, bool transposed) {
     }
     std::vector<double> bounds(std::size_t(count), -1);
     std::vector<std::int8_t> orders(std::size_t(count), -1);
-    const Guesses<T> all{{A.data(), count, n, std::int64_t(entries), transposed ? 1 : n, transposed ? n : 1},
+    const Guesses<S> all{{A.data(), count, n, std::int64_t(entries), transposed ? 1 : n, transposed ? n : 1},
                          {guesses[0].data(), guesses[1].data(), guesses[2].data()},
                          past};
-    correct(all, tolerance, highest_order, Corrected<T>{X.data(), bounds.data(), orders.data()}, 2);
+    correct(all, tolerance, highest_order, Corrected<S>{X.data(), bounds.data(), orders.data()}, 2);
     for (std::size_t b = 0; b < std::size_t(count); ++b) {
         CHECK(orders[b] == (b < 4 ? int(b) + 1 : 1), "n = %d, %d of the past, matrix %zu: order %d", n, past, b, orders[b]);
         CHECK((bounds[b] <= tolerance) == (b < 4), "n = %d, %d of the past, matrix %zu: bound %g", n, past, b, bounds[b]);
         if (b == 5)
             CHECK(std::isinf(bounds[b]), "n = %d: bound %g", n, bounds[b]);
         else
-            CHECK(bounds[b] >= error(inverses[b], X.data() + b * entries) * (1 - 1e-3L), "n = %d, matrix %zu: bound %g", n, b,
-                  bounds[b]);
+            CHECK(bounds[b] >= error<S>(inverses[b], X.data() + b * entries) * (1 - 1e-3L), "n = %d, matrix %zu: bound %g", n,
+                  b, bounds[b]);
     }
 }
 
@@ -74,6 +79,8 @@ int main() {
             for (bool transposed : {false, true}) {
                 check_size<float>(n, past, transposed);
                 check_size<double>(n, past, transposed);
+                check_size<Complex<float>>(n, past, transposed);
+                check_size<Complex<double>>(n, past, transposed);
             }
     return test::report("correction");
 }

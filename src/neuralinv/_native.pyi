@@ -109,6 +109,8 @@ certified_invert_f32: _CertifiedInvert
 certified_invert_f64: _CertifiedInvert
 correct_f32: _Correct
 correct_f64: _Correct
+correct_c64: _Correct
+correct_c128: _Correct
 combine_f32: _Combine
 combine_f64: _Combine
 deviate_f32: _Deviate

@@ -21,7 +21,7 @@ needs_kernel = pytest.mark.skipif(not native.AVAILABLE, reason="the extension wa
 
 @contextmanager
 def routed(route: str) -> Iterator[None]:
-    """Send real matrices to the kernel, as they go, or all to torch."""
+    """Send matrices to the kernel, as they go, or all to torch."""
     if route == "kernel":
         yield
     else:
@@ -67,21 +67,23 @@ def test_bounds_hold(route, n, dtype, exponent, highest, seed):
 
 @pytest.mark.parametrize(("residual", "order"), [(1e-6, 1), (1e-3, 2), (1e-2, 3), (4e-2, 4), (0.5, 1)])
 @pytest.mark.parametrize("n", [3, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_residual_decides_the_order(residual, order, n, route):
-    A, X = problem(n, torch.float32, residual)
+def test_the_residual_decides_the_order(residual, order, n, dtype, route):
+    A, X = problem(n, dtype, residual)
     with routed(route):
         corrected = correct(A, X, 1e-5, work=Workspace())
     assert corrected.order.unique().tolist() == [order]
     assert bool((corrected.error_bound <= 1e-5).all()) == (residual < 0.05)
     # The bound is not much larger than what exact arithmetic would prove.
     if order > 1:
-        assert float(corrected.error_bound.max()) < 1.1 * residual**order + 2e-6
+        assert float(corrected.error_bound.max()) < 1.1 * residual**order + (4e-6 if dtype.is_complex else 2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("route", ROUTES)
-def test_one_hopeless_matrix_does_not_raise_the_order_of_the_others(route):
-    A, X = problem(5, torch.float64, 1e-6)
+def test_one_hopeless_matrix_does_not_raise_the_order_of_the_others(dtype, route):
+    A, X = problem(5, dtype, 1e-6)
     X[3] *= -5
     X[4] = torch.nan
     with routed(route):
@@ -90,12 +92,40 @@ def test_one_hopeless_matrix_does_not_raise_the_order_of_the_others(route):
     assert corrected.error_bound.isinf().tolist() == [False] * 3 + [True] * 2 + [False] * 3
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e20])
+@pytest.mark.parametrize("value", [complex(math.nan, 0), complex(0, math.nan), complex(0, math.inf), complex(1e30, 0)])
+@pytest.mark.parametrize("of", ["A", "X"])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("route", ROUTES)
-def test_extreme_scales_prove_nothing(scale, route):
-    A, X = problem(4, torch.float32, 1e-6)
+def test_one_bad_part_of_an_entry_proves_nothing(value, of, dtype, route):
+    A, X = problem(17, dtype, 1e-7)
+    (A if of == "A" else X)[2, 16, 15] = value
+    with routed(route):
+        corrected = correct(A, X, 1e-6, work=Workspace())
+    assert corrected.error_bound.isinf().tolist() == [False] * 2 + [True] + [False] * 5
+    assert corrected.order[2] == 1
+
+
+@pytest.mark.parametrize("exponent", [-20, 20])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("route", ROUTES)
+def test_extreme_scales_prove_nothing(exponent, dtype, route):
+    A, X = problem(4, dtype, 1e-6)
+    scale = 10.0 ** (exponent if rtol_of(dtype) > 1e-6 else 6 * exponent)
     with routed(route):
         assert bool(correct(scale * A, X / scale, 1e-5, work=Workspace()).error_bound.isinf().all())
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("route", ROUTES)
+def test_other_scales_change_little(scale, dtype, route):
+    A, X = problem(20, dtype, 1e-4)
+    with routed(route):
+        expected = correct(A, X, 1e-5, work=Workspace())
+        found = correct(scale * A, X / scale, 1e-5, work=Workspace())
+    assert torch.equal(found.order, expected.order)
+    torch.testing.assert_close(found.error_bound, expected.error_bound, rtol=0.05, atol=1e-8)
+    assert bool((relative_error(scale * A, found.inverse) <= found.error_bound).all())
 
 
 def test_low_precision_products_enter_the_bound():
@@ -171,12 +201,13 @@ def edges(vector: int) -> list[int]:
 
 @needs_kernel
 @pytest.mark.parametrize("n", sorted({1, 2, *edges(2), *edges(4), *edges(8), 48, 64, 65, 100, 129}))
-@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_kernel_and_torch_agree(n, dtype):
-    steps = (1e-9, 1e-6, 3e-4, 3e-3) if dtype == torch.float64 else (1e-6, 1e-3, 1e-2, 4e-2)
+    double = rtol_of(dtype) < 1e-6
+    steps = (1e-9, 1e-6, 3e-4, 3e-3) if double else (1e-6, 1e-3, 1e-2, 4e-2)
     pairs = [problem(n, dtype, residual, count=2, seed=k) for k, residual in enumerate(steps)]
     A, X = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    rtol = 1e-8 if dtype == torch.float64 else 1e-5
+    rtol = 1e-8 if double else 1e-5
     mine = correct(A, X, rtol, work=Workspace())
     assert mine.order.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert bool((mine.error_bound <= rtol).all())
@@ -193,8 +224,9 @@ def test_kernel_and_torch_agree(n, dtype):
 
 @needs_kernel
 @pytest.mark.parametrize("n", [511, 512, 513])
-def test_the_largest_matrices(n, monkeypatch):
-    A, X = problem(n, torch.float32, 1e-3, count=1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_the_largest_matrices(n, dtype, monkeypatch):
+    A, X = problem(n, dtype, 1e-3, count=1)
     monkeypatch.setattr(native, "threads", lambda: 2)
     assert not native.corrects(A)  # torch shares one matrix among threads
     monkeypatch.setattr(native, "threads", lambda: 1)
@@ -205,20 +237,41 @@ def test_the_largest_matrices(n, monkeypatch):
     assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
 
 
-@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize(
+    ("n", "dtype"),
+    [(400, torch.float32), (272, torch.float64), (264, torch.complex64), (185, torch.complex128)],
+)
+def test_several_guesses_of_large_matrices_in_the_highest_order(n, dtype):
+    """The right factor of a product is then worked through in several parts, and the left one read for each of them."""
+    rtol, residual = (1e-5, 3e-2) if rtol_of(dtype) > 1e-6 else (1e-8, 3e-3)
+    A, X = problem(n, dtype, residual, count=1)
+    corrected = correct(A, [X, X], rtol, work=Workspace())
+    assert corrected.order.tolist() == [4]
+    assert torch.equal(corrected.inverse, correct(A, X, rtol, work=Workspace()).inverse)
+    assert float(corrected.error_bound) <= rtol
+    assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [7, 40])
 def test_any_strides(dtype, n):
     A, X = problem(n, dtype, 1e-4)
     expected = correct(A, X, 1e-6, work=Workspace())
     padded = torch.full((16, n + 1, n + 3), torch.nan, dtype=dtype)
     padded[::2, :n, 1:-2] = A
-    negated = torch.view_as_complex(torch.stack((A.double(), -A.double()), -1)).conj().imag.to(dtype)
-    lazily_negated = torch.complex(X, -A).conj().imag
-    assert lazily_negated.is_neg()
-    layouts = [padded[::2, :n, 1:-2], A.mT.contiguous().mT, negated, lazily_negated]
+    layouts = [padded[::2, :n, 1:-2], A.mT.contiguous().mT]
+    guesses = [X, X.mT.contiguous().mT]
+    if dtype.is_complex:
+        layouts += [A.conj().resolve_conj().conj(), A.mH.contiguous().mH]
+        guesses += [X.conj().resolve_conj().conj(), X.mH.contiguous().mH]
+        assert all(view.is_conj() for view in (*layouts[2:], *guesses[2:]))
+    else:
+        layouts += [torch.complex(X, -A).conj().imag]
+        guesses += [torch.complex(A, -X).conj().imag]
+        assert layouts[-1].is_neg()
     for view in layouts:
         assert torch.equal(view, A)
-        for guess in (X, X.mT.contiguous().mT):
+        for guess in guesses:
             found = correct(view, guess, 1e-6, work=Workspace())
             assert torch.equal(found.inverse, expected.inverse)
             assert torch.equal(found.error_bound, expected.error_bound)
@@ -227,8 +280,9 @@ def test_any_strides(dtype, n):
 
 
 @needs_kernel
-def test_threads_change_nothing(monkeypatch):
-    A, X = problem(24, torch.float32, 1e-3, count=101)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_threads_change_nothing(dtype, monkeypatch):
+    A, X = problem(24, dtype, 1e-3, count=101)
     results = []
     for threads in (1, 3):
         monkeypatch.setattr(native, "threads", lambda threads=threads: threads)
@@ -238,10 +292,11 @@ def test_threads_change_nothing(monkeypatch):
 
 
 @needs_kernel
-def test_bounds_hold_where_denormals_are_flushed():
-    A = problem(6, torch.float32, 0)[0]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_bounds_hold_where_denormals_are_flushed(dtype):
+    A = problem(6, dtype, 0)[0]
     A[:, 0, 1] = 1e-40
-    X = torch.linalg.inv(A.double()).float()
+    X = torch.linalg.inv(A.to(torch.complex128 if dtype.is_complex else torch.float64)).to(dtype)
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor does not flush denormals")
     try:
@@ -258,8 +313,25 @@ def test_bounds_hold_where_denormals_are_flushed():
     [(0, 4, "n is out of range"), (513, 4, "n is out"), (3, 0, "order is out of range"), (3, 5, "order")],
 )
 def test_what_the_kernel_refuses(n, highest, message):
-    with pytest.raises(ValueError, match=message):
-        native._native.correct_f32(0, 0, n, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
+    for kernel in (native._native.correct_f32, native._native.correct_c128):
+        with pytest.raises(ValueError, match=message):
+            kernel(0, 0, n, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
+def test_what_goes_to_the_kernel(dtype, monkeypatch):
+    monkeypatch.setattr(native, "threads", lambda: 2)
+
+    def goes(*shape: int) -> bool:
+        return native.corrects(torch.empty(*shape, dtype=dtype))
+
+    supported = dtype in DTYPES
+    assert [goes(1, n, n) for n in (1, 128, 256)] == [supported] * 3
+    # Fewer matrices than threads: torch shares each of them.
+    assert [goes(count, 257, 257) for count in (1, 2)] == [False, supported]
+    assert [goes(9, n, n) for n in (0, 512, 513)] == [False, supported, False]
+    assert not native.corrects(torch.empty(1, 3, 3, dtype=dtype, device="meta"))
 
 
 @pytest.mark.parametrize("dtype", REAL)

@@ -264,13 +264,16 @@ for n in range(1, 33):
         X, info = native.invert_ex(A)
         torch.testing.assert_close(X.double(), torch.linalg.inv(A.double()), rtol=1e-2, atol=1e-2)
 for n in (1, 2, 3, 5, 9, 16, 17, 31, 33, 50):
-    for dtype, rtol, steps in ((torch.float32, 1e-5, (1e-6, 1e-3, 1e-2, 4e-2)),
-                               (torch.float64, 1e-8, (1e-9, 1e-6, 3e-4, 3e-3))):
+    for dtype, wide in ((torch.float32, torch.float64), (torch.float64, torch.float64),
+                        (torch.complex64, torch.complex128), (torch.complex128, torch.complex128)):
+        single = torch.finfo(dtype).bits == 32
+        rtol, steps = (1e-5, (1e-6, 1e-3, 1e-2, 4e-2)) if single else (1e-8, (1e-9, 1e-6, 3e-4, 3e-3))
         random = torch.Generator().manual_seed(n)
-        A = (torch.rand(4, n, n, dtype=torch.float64, generator=random) + n * torch.eye(n)).to(dtype)
-        E = torch.rand(4, n, n, dtype=torch.float64, generator=random)
+        A = (torch.rand(4, n, n, dtype=wide, generator=random) + n * torch.eye(n)).to(dtype)
+        E = torch.rand(4, n, n, dtype=wide, generator=random)
         E = E / torch.linalg.matrix_norm(E, keepdim=True) * torch.tensor(steps)[:, None, None]
-        exact = torch.linalg.inv(A.double())
+        exact = torch.linalg.inv(A.to(wide))
+        assert native.corrects(A)
         X, bound, order = correct(A, (exact @ (torch.eye(n) - E)).to(dtype), rtol, work=Workspace())
         assert order.tolist() == [1, 2, 3, 4], (n, dtype, order)
         error = torch.linalg.matrix_norm(exact - X) / torch.linalg.matrix_norm(exact)

@@ -67,7 +67,7 @@ void deviate_range(const Deviation<T>& d, std::int64_t begin, std::int64_t end, 
     Vector<double> sums[tile_rows<double>] = {};
     const auto compare = [&](std::int64_t i, int rows, std::int64_t column, int columns, double* tile) NEURALINV_LAMBDA {
         for (int r = 0; r < rows; ++r)
-            for_each_half(d.A + (i + r) * d.length + column, columns, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+            for_each_vector<Half<T>>(d.A + (i + r) * d.length + column, columns, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
                 double* const combined = tile + r * panel_columns + j;
                 for (int k = columns - j; k < lanes<double>; ++k) combined[k] = 0;
                 const Vector<double> difference = widened<T>(entries) - load_vector(combined);

@@ -22,4 +22,8 @@ struct RealType<Complex<T>> {
 template <class S>
 using RealOf = typename RealType<S>::type;
 
+// Real numbers in a scalar: one or two.
+template <class S>
+inline constexpr int part_count = int(sizeof(S) / sizeof(RealOf<S>));
+
 }  // namespace neuralinv

@@ -2,42 +2,55 @@
 //
 // neuralinv/dense/correction.py derives the bounds. Here all norms are of doubles, the residual's before it is rounded to
 // T. δ has one more term: where a thread reads denormals as zero, entries of A and X are off by the smallest normal
-// number t of T each, and R by at most n t (‖A‖_F + ‖X‖_F + 1), the rounding of R to T included.
+// number t of T each, and R by at most n t (‖A‖_F + ‖X‖_F + 1), the rounding of R to T included. Complex entries are two
+// numbers, which doubles that at most. Complex products are formed of two sums of n real products for each part of an entry:
+// off by at most √2 γ_{n+1} |A||X| altogether, less than γ with four times as many terms, which stands for it as in Python.
 #pragma once
 
+#include "complex.hpp"
 #include "simd.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-template <class T>
-inline constexpr double safe_norm = sizeof(T) == sizeof(float) ? 1e12 : 1e100;
+template <class S>
+inline constexpr bool is_single = sizeof(RealOf<S>) == sizeof(float);
+
+template <class S>
+inline constexpr double safe_norm = is_single<S> ? 1e12 : 1e100;
+
+// Of sums of k terms, with unit roundoff u.
+template <class S>
+NEURALINV_INLINE double gamma_of(int k, double u) {
+    const double ku = (part_count<S> == 2 ? 4 : 1) * k * u;
+    return ku / (1 - ku);
+}
 
 struct Proof {
     double rho;    // ‖I − AX‖_F ≤ rho, infinite where nothing is proved
     double delta;  // of it, what rounding may have done
 };
 
-// From the squares of the norms as computed: sums of n² squares, in any order.
-template <class T>
+// From the squares of the norms as computed: sums of n² squares, or of 2n² of them, in any order.
+template <class S>
 NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double square_R) {
-    constexpr double u = 0x1p-53, t = double(Traits<T>::smallest_normal);
-    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = (n + 2) * u / (1 - (n + 2) * u);
+    constexpr double u = 0x1p-53, t = part_count<S> * double(Traits<RealOf<S>>::smallest_normal);
+    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(n + 2, u);
     const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up;
     const double delta = (gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
     // Squares below the smallest normal number may be lost: 2⁻⁵¹¹ is its root.
-    const double rho = (__builtin_sqrt(square_R) * up + n * 0x1p-511 + delta) * (1 + 64 * u);
-    const double limit = safe_norm<T>;
+    const double rho = (__builtin_sqrt(square_R) * up + part_count<S> * n * 0x1p-511 + delta) * (1 + 64 * u);
+    const double limit = safe_norm<S>;
     const bool safe = A < limit && A > 1 / limit && X < limit && X > 1 / limit && rho < 1;
     return {safe ? rho : __builtin_inf(), delta};
 }
 
-template <class T>
+template <class S>
 NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof) {
     const double rho = proof.rho;
     if (!(rho < 1)) return __builtin_inf();
     if (order == 1) return rho;
-    constexpr double u = sizeof(T) == sizeof(float) ? 0x1p-24 : 0x1p-53;
-    const double gamma = (n + 3) * u / (1 - (n + 3) * u);
+    constexpr double u = is_single<S> ? 0x1p-24 : 0x1p-53;
+    const double gamma = gamma_of<S>(n + 3, u);
     double power = rho;
     for (int k = 1; k < order; ++k) power *= rho;
     const double rounding = (1 + rho) * (proof.delta + order * gamma * rho) / ((1 - rho) * (1 - rho)) + 6 * u;
@@ -50,13 +63,13 @@ struct Choice {
 };
 
 // Order 1, which costs nothing, where none suffices.
-template <class T>
+template <class S>
 NEURALINV_INLINE Choice choose_order(int n, Proof proof, double tolerance, int highest) {
     for (int order = 1; order <= highest; ++order) {
-        const double bound = bound_of_order<T>(order, n, proof);
+        const double bound = bound_of_order<S>(order, n, proof);
         if (bound <= tolerance) return {order, bound};
     }
-    return {1, bound_of_order<T>(1, n, proof)};
+    return {1, bound_of_order<S>(1, n, proof)};
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

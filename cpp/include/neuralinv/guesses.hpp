@@ -15,17 +15,17 @@ inline constexpr int most_guesses = 3;
 
 // Matrices A, of any strides, and the last inverses of their sequences, latest first, each (A.count, n, n) without gaps:
 // X₁, 2X₁ − X₂ or 3X₁ − 3X₂ + X₃ is taken for the inverse, as `count` says.
-template <class T>
+template <class S>
 struct Guesses {
-    MatrixBatch<T> A;
-    const T* past[most_guesses];
+    MatrixBatch<S> A;
+    const S* past[most_guesses];
     int count;
 };
 
 // X: (count, n, n) without gaps, overlaps nothing; bounds, orders: (count).
-template <class T>
+template <class S>
 struct Corrected {
-    T* X;
+    S* X;
     double* bounds;
     std::int8_t* orders;
 };

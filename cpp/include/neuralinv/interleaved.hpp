@@ -16,11 +16,6 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-template <class T>
-struct WholeVector {
-    typedef T unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-};
-
 // x[ℓ], or y[ℓ] in lanes for which ℓ mod entries has the binary digit `digit`.
 template <class T, int entries, int digit, int... lane>
 NEURALINV_INLINE Vector<T> blend_lanes(Vector<T> x, Vector<T> y, std::integer_sequence<int, lane...>) {
@@ -47,16 +42,6 @@ NEURALINV_INLINE void rotate_vectors(Vector<T>* x) {
     }
 }
 
-template <class T>
-NEURALINV_INLINE Vector<T> load_whole(const T* source) {
-    return *reinterpret_cast<const typename WholeVector<T>::unaligned*>(source);
-}
-
-template <class T>
-NEURALINV_INLINE void store_whole(Vector<T> value, T* target) {
-    *reinterpret_cast<typename WholeVector<T>::unaligned*>(target) = value;
-}
-
 // A matrix fills a piece of 16 bytes: a[w], w-th whole vector of memory, becomes entry w, or the other way round.
 template <class T>
 NEURALINV_INLINE void turn_pieces(Vector<T>* a) {
@@ -73,7 +58,7 @@ NEURALINV_INLINE void load_interleaved(const T* source, Vector<T>* a) {
     static_assert(pieces || entries % 2 == 1);
     static_for<0, entries>([&](auto w_) NEURALINV_LAMBDA {
         constexpr int w = decltype(w_)::value;
-        a[pieces ? w : lanes<T> * w % entries] = load_whole(source + w * lanes<T>);
+        a[pieces ? w : lanes<T> * w % entries] = load_vector(source + w * lanes<T>);
     });
     if constexpr (pieces) {
         turn_pieces<T>(a);
@@ -101,7 +86,7 @@ NEURALINV_INLINE void store_interleaved(Vector<T>* a, T* target) {
     }
     static_for<0, entries>([&](auto w_) NEURALINV_LAMBDA {
         constexpr int w = decltype(w_)::value;
-        store_whole(a[pieces ? w : lanes<T> * w % entries], target + w * lanes<T>);
+        store_vector(a[pieces ? w : lanes<T> * w % entries], target + w * lanes<T>);
     });
 }
 
@@ -122,9 +107,9 @@ template <class T, int entries>
 NEURALINV_INLINE void order_by_matrix(double* x) {
     constexpr int count = lanes<double>;
     const auto order = std::make_integer_sequence<int, count>{};
-    const Vector<double> low = load_whole(x), high = load_whole(x + lanes<T> - count);
-    store_whole(by_matrix<T, entries, 0>(low, high, order), x);
-    if constexpr (lanes<T> > count) store_whole(by_matrix<T, entries, count>(low, high, order), x + count);
+    const Vector<double> low = load_vector(x), high = load_vector(x + lanes<T> - count);
+    store_vector(by_matrix<T, entries, 0>(low, high, order), x);
+    if constexpr (lanes<T> > count) store_vector(by_matrix<T, entries, count>(low, high, order), x + count);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -4,8 +4,15 @@
 // first byte to the last. A few rows of the left one are copied to memory of a fixed pitch: the distances between them
 // are then constants, and converting them to the precision of the product costs nothing more. Both precisions have
 // panels of the same width, so that a residual computed in doubles is laid out as a right factor of floats.
+//
+// Complex matrices take the same tiles, two real multiplications for each part of an entry. The rows of the right factor
+// and of the result are real numbers, real and imaginary parts side by side as in memory. A row of the left factor is two
+// rows of real numbers, all real parts and all imaginary parts; of their products a and b one row is made, a + ib.
 #pragma once
 
+#include <utility>
+
+#include "complex.hpp"
 #include "simd.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -27,6 +34,10 @@ inline constexpr int panel_vectors = panel_columns / lanes<T>;
 template <class T>
 inline constexpr int tile_rows = tile_vectors / panel_vectors<T>;
 
+// Rows of the left factor at once, an even number: of complex matrices two belong together. One tile has them all, or two.
+template <class T>
+inline constexpr int left_rows = tile_rows<T> % 2 == 0 ? tile_rows<T> : 2 * tile_rows<T>;
+
 // Between rows of the left factor: one cache line more, or all rows would compete for the same lines.
 template <class T>
 inline constexpr int left_pitch = largest_product + 64 / int(sizeof(T));
@@ -34,19 +45,12 @@ inline constexpr int left_pitch = largest_product + 64 / int(sizeof(T));
 // Panels of a right factor that stay in the second-level cache while all rows of the left one pass.
 inline constexpr std::int64_t panels_in_cache = std::int64_t(512) << 10;
 
-inline std::int64_t panels(std::int64_t n) { return (n + panel_columns - 1) / panel_columns; }
-inline std::int64_t panel_entries(std::int64_t n) { return panels(n) * n * panel_columns; }
+inline std::int64_t panels(std::int64_t columns) { return (columns + panel_columns - 1) / panel_columns; }
 
-template <class T>
-NEURALINV_INLINE Vector<T> load_vector(const T* source) {
-    Vector<T> value;
-    __builtin_memcpy(&value, source, sizeof value);
-    return value;
-}
-
-template <class T>
-NEURALINV_INLINE void store_vector(Vector<T> value, T* target) {
-    __builtin_memcpy(target, &value, sizeof value);
+// Real numbers in the panels of an n×n right factor of S.
+template <class S>
+std::int64_t panel_entries(std::int64_t n) {
+    return panels(part_count<S> * n) * n * panel_columns;
 }
 
 // As many entries of T as a vector has doubles.
@@ -75,20 +79,53 @@ NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
     return sum;
 }
 
-// body(i, value) for a row's entries source[i..], as many as a vector has doubles; beyond the row there are zeros.
-template <class T, class Body>
-NEURALINV_INLINE void for_each_half(const T* source, int n, const Body& body) {
+// body(i, value) for a row's entries source[i..], as many as a V has; beyond the row there are zeros.
+template <class V, class T, class Body>
+NEURALINV_INLINE void for_each_vector(const T* source, int n, const Body& body) {
+    constexpr int each = int(sizeof(V) / sizeof(T));
     int i = 0;
-    Half<T> value;
-    for (; i + lanes<double> <= n; i += lanes<double>) {
+    V value;
+    for (; i + each <= n; i += each) {
         __builtin_memcpy(&value, source + i, sizeof value);
         body(i, value);
     }
     if (i == n) return;
-    T rest[lanes<double>] = {};
+    T rest[each] = {};
     for (int k = 0; i + k < n; ++k) rest[k] = source[i + k];
     __builtin_memcpy(&value, rest, sizeof value);
     body(i, value);
+}
+
+// The real parts (odd: the imaginary ones) of complex numbers, of which a holds the first half and b the second.
+template <int odd, class V, int... lane>
+NEURALINV_INLINE V parts_in(V a, V b, std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(a, b, (2 * lane + odd)...);
+}
+
+// body(i, re, im) for the parts of a row's complex entries i.., as many as a V has; beyond the row there are zeros.
+template <class V, class T, class Body>
+NEURALINV_INLINE void for_each_pair(const T* source, int n, const Body& body) {
+    constexpr int each = int(sizeof(V) / sizeof(T));
+    const auto visit = [&](int i, const T* from) NEURALINV_LAMBDA {
+        const auto order = std::make_integer_sequence<int, each>{};
+        V a, b;
+        __builtin_memcpy(&a, from, sizeof a);
+        __builtin_memcpy(&b, from + each, sizeof b);
+        body(i, parts_in<0>(a, b, order), parts_in<1>(a, b, order));
+    };
+    int i = 0;
+    for (; i + each <= n; i += each) visit(i, source + 2 * i);
+    if (i == n) return;
+    T rest[2 * each] = {};
+    for (int k = 0; k < 2 * (n - i); ++k) rest[k] = source[2 * i + k];
+    visit(i, rest);
+}
+
+// i (x₀ + i x₁), …
+template <class T, int... lane>
+NEURALINV_INLINE Vector<T> times_i(Vector<T> x, std::integer_sequence<int, lane...>) {
+    const Vector<T> signs = {(lane % 2 == 0 ? T(-1) : T(1))...};
+    return signs * __builtin_shufflevector(x, x, (lane ^ 1)...);
 }
 
 template <class T>
@@ -96,6 +133,15 @@ NEURALINV_INLINE void copy_row(const T* source, int n, T* target) {
     int i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) store_vector(load_vector(source + i), target + i);
     for (; i < n; ++i) target[i] = source[i];
+}
+
+// A row of complex numbers as two rows of the left factor.
+template <class T>
+NEURALINV_INLINE void split_row(const T* source, int n, T* target) {
+    for_each_pair<Vector<T>>(source, n, [&](int i, Vector<T> re, Vector<T> im) NEURALINV_LAMBDA {
+        store_vector(re, target + i);
+        store_vector(im, target + left_pitch<T> + i);
+    });
 }
 
 // Lines of memory to fetch, one in each step of a sum: arithmetic alone keeps the memory idle, and more lines at once than
@@ -169,29 +215,48 @@ inline constexpr TileKernels<T> tile_kernels{};
 // What a product works in.
 template <class T>
 struct ProductMemory {
-    alignas(64) T left[tile_rows<T> * left_pitch<T>];
-    alignas(64) T tile[tile_rows<T> * panel_columns];
+    alignas(64) T left[left_rows<T> * left_pitch<T>];
+    alignas(64) T tile[left_rows<T> * panel_columns];
 };
 
-// left · right, a tile at a time: fill(i, rows, first) puts rows i.. of the left factor, `rows` of them, into memory.left
-// (first: for the first time), and finish(i, rows, j, columns, tile) gets the tile at row i and column j, and may
-// write to it.
-template <class T, class Ahead, class Fill, class Finish>
+// Of the first 2 `rows` rows of a tile, each pair a, b becomes one, a + ib.
+template <class T>
+NEURALINV_INLINE void join_parts(int rows, int vectors, T* tile) {
+    for (int r = 0; r < rows; ++r) {
+        const T* const a = tile + 2 * r * panel_columns;
+        for (int v = 0; v < vectors; ++v) {
+            const Vector<T> b = load_vector(a + panel_columns + v * lanes<T>);
+            store_vector(load_vector(a + v * lanes<T>) + times_i<T>(b, std::make_integer_sequence<int, lanes<T>>{}),
+                         tile + r * panel_columns + v * lanes<T>);
+        }
+    }
+}
+
+// left · right for n×n matrices of S, a tile at a time: fill(i, rows, first) puts rows i.. of the left factor, `rows` of
+// them, into memory.left (first: for the first time; two rows of real numbers for each complex one), and finish(i, rows, j,
+// columns, tile) gets the tile at row i and column j of real numbers, and may write to it.
+template <class S, class T, class Ahead, class Fill, class Finish>
 NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
                                const Finish& finish) {
-    const int count = int(panels(n));
+    constexpr int parts = part_count<S>, most = parts == 2 ? left_rows<T> / 2 : tile_rows<T>;
+    const int width = parts * n, count = int(panels(width));
     const std::int64_t held = panels_in_cache / (std::int64_t(n) * panel_columns * std::int64_t(sizeof(T)));
     const int group = held < 1 ? 1 : held < count ? int(held) : count;
     for (int begin = 0; begin < count; begin += group) {
         const int end = begin + group < count ? begin + group : count;
-        for (int i = 0; i < n; i += tile_rows<T>) {
-            const int rows = n - i < tile_rows<T> ? n - i : tile_rows<T>;
+        for (int i = 0; i < n; i += most) {
+            const int rows = n - i < most ? n - i : most;
             fill(i, rows, begin == 0);
             for (int p = begin; p < end; ++p) {
-                const int j = p * panel_columns, columns = n - j < panel_columns ? n - j : panel_columns;
+                const int j = p * panel_columns, columns = width - j < panel_columns ? width - j : panel_columns;
                 const int vectors = (columns + lanes<T> - 1) / lanes<T>;
-                tile_kernels<T>.of[rows - 1][vectors - 1](memory.left, right + std::int64_t(p) * n * panel_columns, n,
-                                                          memory.tile, ahead.take(n));
+                for (int r = 0; r < parts * rows; r += tile_rows<T>) {
+                    const int left = parts * rows - r, tall = left < tile_rows<T> ? left : tile_rows<T>;
+                    tile_kernels<T>.of[tall - 1][vectors - 1](
+                        memory.left + r * left_pitch<T>, right + std::int64_t(p) * n * panel_columns, n,
+                        memory.tile + r * panel_columns, ahead.take(n));
+                }
+                if constexpr (parts == 2) join_parts(rows, vectors, memory.tile);
                 finish(i, rows, j, columns, memory.tile);
             }
         }

@@ -75,6 +75,20 @@ NEURALINV_INLINE void static_for(const F& body) {
     }
 }
 
+// A whole vector of entries, wherever they lie. By copying: a reference to a type of lesser alignment means what it says to
+// GCC alone.
+template <class T>
+NEURALINV_INLINE Vector<T> load_vector(const T* source) {
+    Vector<T> value;
+    __builtin_memcpy(&value, source, sizeof value);
+    return value;
+}
+
+template <class T>
+NEURALINV_INLINE void store_vector(Vector<T> value, T* target) {
+    __builtin_memcpy(target, &value, sizeof value);
+}
+
 template <class T>
 NEURALINV_INLINE Vector<T> broadcast(T value) {
     return value - Vector<T>{};  // x − 0 keeps NaN and the sign of zero
@@ -242,7 +256,6 @@ struct PieceOf {
 template <class T>
 using Piece = typename PieceOf<T>::type;
 
-// By copying: a reference to a type of lesser alignment means what it says to GCC alone.
 template <class T>
 NEURALINV_INLINE Piece<T> load_piece(const T* source) {
     Piece<T> value;

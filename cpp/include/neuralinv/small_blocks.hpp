@@ -77,7 +77,6 @@ NEURALINV_INLINE void move_square(const T* source, int source_stride, T* target,
 // twice.
 template <class T>
 __attribute__((noinline)) void move_transposed(int n, const T* source, int source_stride, T* target, int target_stride) {
-    typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
     const auto back = [&](int at, int size) NEURALINV_LAMBDA { return at + size <= n ? at : n - size; };
     if (n >= lanes<T>) {
         for (int row = 0; row < n; row += lanes<T>)
@@ -87,7 +86,7 @@ __attribute__((noinline)) void move_transposed(int n, const T* source, int sourc
                 load_chunk<T>(source + i * source_stride + j, source_stride, columns);
                 static_for<0, piece<T>>([&](auto c_) NEURALINV_LAMBDA {
                     constexpr int c = decltype(c_)::value;
-                    *reinterpret_cast<Unaligned*>(target + (j + c) * target_stride + i) = columns[c];
+                    store_vector(columns[c], target + (j + c) * target_stride + i);
                 });
             }
     } else if (n >= piece<T>) {
@@ -116,7 +115,6 @@ NEURALINV_INLINE void move_transposed(Size size, const T* source, int source_str
 // Row by row, without transposition.
 template <class Size, class T>
 NEURALINV_INLINE void move_rows(Size size, const T* source, int source_stride, T* target, int target_stride) {
-    typedef T Unaligned __attribute__((vector_size(NEURALINV_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
     const int n = size.n();
     for (int i = 0; i < n; ++i) {
         const T* const from = source + i * source_stride;
@@ -124,7 +122,7 @@ NEURALINV_INLINE void move_rows(Size size, const T* source, int source_stride, T
         if (n >= lanes<T>) {
             for (int row = 0; row < n; row += lanes<T>) {
                 const int j = row + lanes<T> <= n ? row : n - lanes<T>;
-                *reinterpret_cast<Unaligned*>(to + j) = *reinterpret_cast<const Unaligned*>(from + j);
+                store_vector(load_vector(from + j), to + j);
             }
         } else if (n >= piece<T>) {
             for (int row = 0; row < n; row += piece<T>) {

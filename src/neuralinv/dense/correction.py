@@ -17,8 +17,8 @@ and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rou
 
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
 
-Real matrices on the CPU up to n = 512 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix
-the order that it needs. Others go to torch, where a call costs as much as thousands of operations. So all matrices go
+Matrices on the CPU up to n = 512 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix the
+order that it needs. Others go to torch, where a call costs as much as thousands of operations. So all matrices go
 through the same few calls, in chunks that the second-level cache holds, in memory that is used again, with the order
 that the first chunk asks for; bounds are computed for all of them at once, and the few that need a higher order are
 done again.

@@ -44,22 +44,18 @@ def largest_size(operation: Operation, dtype: torch.dtype, *, positive: bool) ->
     return _native.largest_size(operation, SUFFIX[dtype], positive)
 
 
-def _load(name: str) -> dict[Any, Callable[..., int]]:
-    kernels: dict[Any, Callable[..., int]] = {}
+def _load(name: str) -> dict[Any, Callable[..., Any]]:
+    kernels: dict[Any, Callable[..., Any]] = {}
     for dtype, suffix in SUFFIX.items() if AVAILABLE else ():
         kernels[dtype] = kernels[NUMPY_DTYPE[dtype]] = getattr(_native, f"{name}_{suffix}")
     return kernels
 
 
 # By dtype, torch's and NumPy's.
-_INVERT, _SOLVE, _SLOGDET = (_load(name) for name in ("invert", "solve", "slogdet"))
+_INVERT, _SOLVE, _SLOGDET, _CORRECT = (_load(name) for name in ("invert", "solve", "slogdet", "correct"))
 
 _CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
     {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
-)
-
-_CORRECT: dict[torch.dtype, Callable[..., None]] = (
-    {torch.float32: _native.correct_f32, torch.float64: _native.correct_f64} if AVAILABLE else {}
 )
 
 
@@ -163,14 +159,14 @@ def correct(
     Parameters
     ----------
     A
-        Shape ``(batch, n, n)``, any strides.
+        Shape ``(batch, n, n)``, real or complex, any strides.
     past
         One to three tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
     X, bounds, orders
         Contiguous results: like ``A``, float64 ``(batch,)``, int8 ``(batch,)``.
     """
-    A = A.resolve_neg()
-    held = [guess.resolve_neg().contiguous() for guess in past]  # until the kernel has read them
+    A = A.resolve_neg().resolve_conj()
+    held = [guess.resolve_neg().resolve_conj().contiguous() for guess in past]  # until the kernel has read them
     addresses = [guess.data_ptr() for guess in held] + [0] * (3 - len(held))
     _CORRECT[A.dtype](
         A.data_ptr(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -25,6 +26,8 @@ ArrayT = TypeVar("ArrayT", bound=Array)
 
 _SAMPLED_ROWS = 4
 _SAMPLED_MATRICES = 64
+_SETTLED = 8  # calls after which the degree is judged anew
+_EVERY = 4  # with each so many of them only: judging takes as long as a few inverses
 
 
 class SequenceInverter:
@@ -65,11 +68,12 @@ class SequenceInverter:
         self._work = Workspace()
         self._history: deque[Tensor] = deque(maxlen=MOST_TERMS)  # the latest first
         self._degree: int | Tensor = 0  # a tensor after a call within a compiled function
+        self._calls = 0
 
     def reset(self) -> None:
         """Forget the past: the next call inverts from scratch."""
         self._history.clear()
-        self._degree = 0
+        self._degree = self._calls = 0
 
     def propose(self) -> Tensor | None:
         """Return the inverses that the next call will start from, ``(batch, n, n)``, unproved; None without a past."""
@@ -127,20 +131,15 @@ class SequenceInverter:
         check_arguments(rtol, self.on_singular)
         batch, n = tensor.shape[:-2], tensor.shape[-1]
         flat = tensor.detach().reshape(batch.numel(), n, n)
-        result = self._invert(flat, rtol)
-        shaped: InverseResult[Any] = InverseResult(
-            result.inverse.reshape(tensor.shape),
-            result.error_bound.reshape(batch),
-            result.status.reshape(batch),
-            result.source.reshape(batch),
-            rtol,
-        )
+        result: InverseResult[Any] = self._invert(flat, rtol)
+        if tensor.ndim != 3:
+            result = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if self.on_singular == "raise":
-            raise_if_singular(shaped, A)
+            raise_if_singular(result, A)
         if tensor.requires_grad:
-            inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
-            return InverseResult(inverse, shaped.error_bound, shaped.status, shaped.source, rtol)
-        return shaped.map(restore)
+            inverse = cast(ArrayT, ImplicitInverse.apply(tensor, result.inverse))
+            return replace(result, inverse=inverse)
+        return result.map(restore)
 
     @torch.no_grad()
     def _invert(self, A: Tensor, rtol: float) -> InverseResult[Tensor]:
@@ -154,14 +153,17 @@ class SequenceInverter:
             return result
 
         X, bound, order = correct(A, self._past(), rtol, work=self._work)
-        source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
+        source = order.clamp_(max=int(Source.REFINED))  # order 1 is as proposed
         result = InverseResult(X, bound, torch.zeros_like(source), source, rtol)
-        failed = (~(bound <= rtol)).nonzero().squeeze(1)
-        if len(failed):
+        jumped = float(bound.max()) > rtol  # no bound is NaN
+        if jumped:
+            failed = (bound > rtol).nonzero().squeeze(1)
             anew = certified_inv(A[failed], rtol=rtol, on_singular="nan")
             X[failed], bound[failed], result.status[failed] = anew.inverse, anew.error_bound, anew.status
             source[failed] = int(Source.FALLBACK)
-        self._degree = _best_degree(self._history, X)
+        self._calls += 1
+        if jumped or self._calls < _SETTLED or self._calls % _EVERY == 0:
+            self._degree = _best_degree(self._history, X)
         self._history.appendleft(X)
         return result
 
