@@ -63,26 +63,20 @@ void row_sums(Address X, Address rows, Address columns, Size count, Size n, int 
     neuralinv::row_sums(norms, threads);
 }
 
-// A: (count, n, n), rows without gaps; X: (count, n, n); omega: doubles, (n, width); squares: doubles, (count, 2, width);
-// norms: doubles, (count, 2). Complex: half as many rows.
-template <class T>
-void probe(Address A, Size batch_stride, Size row_stride, Address X, Address omega, Address squares, Address norms,
-           Size count, Size n, Size width, bool complex, int threads) {
-    if (count < 0 || n < 1 || n > neuralinv::largest_probed || (complex && n % 2 != 0))
-        throw nb::value_error("the number or size of the matrices is out of range");
-    if (width < 1 || width > neuralinv::most_probed_columns || (complex && width % 2 != 0))
+// A: (count, n, n), of any strides in elements; X: (count, n, n); omega: (n, columns) doubles; squares: (count, 2, columns)
+// doubles; norms: (count, 2) doubles.
+template <class S>
+void probe(Address A, Size count, Size n, Size batch_stride, Size row_stride, Size column_stride, Address X,
+           Address omega, Size columns, Address squares, Address norms, int threads) {
+    if (count < 0 || n < 1 || n > neuralinv::largest_probed) throw nb::value_error("n is out of range");
+    if (columns < 1 || columns > neuralinv::most_probed_columns || columns % neuralinv::part_count<S> != 0)
         throw nb::value_error("the number of vectors is out of range");
-    const neuralinv::Probing<T> probing{reinterpret_cast<const T*>(A),
-                                        batch_stride,
-                                        row_stride,
-                                        reinterpret_cast<const T*>(X),
+    const neuralinv::Probing<S> probing{{reinterpret_cast<const S*>(A), count, n, batch_stride, row_stride, column_stride},
+                                        reinterpret_cast<const S*>(X),
                                         reinterpret_cast<const double*>(omega),
                                         reinterpret_cast<double*>(squares),
                                         reinterpret_cast<double*>(norms),
-                                        count,
-                                        n,
-                                        width,
-                                        complex};
+                                        columns};
     nb::gil_scoped_release release;
     neuralinv::probe(probing, threads);
 }
@@ -102,6 +96,8 @@ void bind_correction(nb::module_& m) {
     m.def("row_sums_f64", &row_sums<double>);
     m.def("probe_f32", &probe<float>);
     m.def("probe_f64", &probe<double>);
+    m.def("probe_c64", &probe<neuralinv::Complex<float>>);
+    m.def("probe_c128", &probe<neuralinv::Complex<double>>);
     m.attr("LARGEST_PROBED") = neuralinv::largest_probed;
     m.attr("MOST_PROBED_COLUMNS") = neuralinv::most_probed_columns;
     m.attr("MOST_TERMS") = neuralinv::most_terms;

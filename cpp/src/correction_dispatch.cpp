@@ -50,12 +50,16 @@ const DeviationKernels<T>& deviation_kernels() {
         return chosen().deviate_f64;
 }
 
-template <class T>
-const ProbingKernels<T>& probing_kernels() {
-    if constexpr (std::is_same_v<T, float>)
+template <class S>
+const ProbingKernels<S>& probing_kernels() {
+    if constexpr (std::is_same_v<S, float>)
         return chosen().probe_f32;
-    else
+    else if constexpr (std::is_same_v<S, double>)
         return chosen().probe_f64;
+    else if constexpr (std::is_same_v<S, Complex<float>>)
+        return chosen().probe_c64;
+    else
+        return chosen().probe_c128;
 }
 
 // Scratch memory that a calling thread keeps: fresh pages would take longer to come than few matrices to correct.
@@ -166,15 +170,14 @@ void row_sums(const RowSums<T>& norms, int threads) {
                   });
 }
 
-template <class T>
-void probe(const Probing<T>& p, int threads) {
-    if (p.count == 0) return;
-    const auto& kernel = probing_kernels<T>();
-    threads = threads_for(3.0 * double(p.count) * double(p.n) * double(p.n) * double(p.width), threads);
-    const std::int64_t bytes = kernel.scratch_bytes(p.n, p.width);
-    over_matrices(p.count, bytes, threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
-        kernel.probe(p, begin, end, memory);
-    });
+template <class S>
+void probe(const Probing<S>& p, int threads) {
+    const std::int64_t n = p.A.n, count = p.A.count;
+    if (count == 0) return;
+    const auto& kernel = probing_kernels<S>();
+    threads = threads_for(3.0 * part_count<S> * double(count) * double(n) * double(n) * double(p.columns), threads);
+    over_matrices(count, kernel.scratch_bytes(n, p.columns), threads,
+                  [&](std::int64_t begin, std::int64_t end, std::byte* memory) { kernel.probe(p, begin, end, memory); });
 }
 
 template void deviate<float>(const Deviation<float>&, int);
@@ -183,9 +186,9 @@ template void row_sums<float>(const RowSums<float>&, int);
 template void row_sums<double>(const RowSums<double>&, int);
 template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
-template void probe<float>(const Probing<float>&, int);
-template void probe<double>(const Probing<double>&, int);
-#define NEURALINV_INSTANTIATE(S) template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);
+#define NEURALINV_INSTANTIATE(S)                                                                    \
+    template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);             \
+    template void probe<S>(const Probing<S>&, int);
 NEURALINV_INSTANTIATE(float)
 NEURALINV_INSTANTIATE(double)
 NEURALINV_INSTANTIATE(Complex<float>)

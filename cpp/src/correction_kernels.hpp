@@ -32,11 +32,11 @@ struct DeviationKernels {
     void (*row_sums)(const RowSums<T>& norms, std::int64_t begin, std::int64_t end, T* columns);
 };
 
-template <class T>
+template <class S>
 struct ProbingKernels {
-    std::int64_t (*scratch_bytes)(std::int64_t n, std::int64_t width);
+    std::int64_t (*scratch_bytes)(std::int64_t n, std::int64_t columns);
     // Matrices begin..end-1.
-    void (*probe)(const Probing<T>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch);
+    void (*probe)(const Probing<S>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch);
 };
 
 struct CorrectionTarget {
@@ -51,6 +51,8 @@ struct CorrectionTarget {
     DeviationKernels<double> deviate_f64;
     ProbingKernels<float> probe_f32;
     ProbingKernels<double> probe_f64;
+    ProbingKernels<Complex<float>> probe_c64;
+    ProbingKernels<Complex<double>> probe_c128;
 };
 
 }  // namespace neuralinv
@@ -73,5 +75,7 @@ struct CorrectionTarget {
                                                   NEURALINV_DEVIATION(target, float),            \
                                                   NEURALINV_DEVIATION(target, double),           \
                                                   NEURALINV_PROBING(target, float),              \
-                                                  NEURALINV_PROBING(target, double)};            \
+                                                  NEURALINV_PROBING(target, double),             \
+                                                  NEURALINV_PROBING(target, Complex<float>),     \
+                                                  NEURALINV_PROBING(target, Complex<double>)};   \
     }

@@ -8,54 +8,57 @@ using namespace neuralinv;
 
 namespace {
 
-// `complex`: n/2 rows of n/2 complex entries, as n real ones.
-template <class T>
-void check_probing(int n, int width, bool complex) {
+template <class S>
+void check_probing(int n, int vectors) {
+    using T = RealOf<S>;
+    constexpr int parts = part_count<S>;
     const std::int64_t count = 5;
-    const int rows = complex ? n / 2 : n, half = width / 2, pitch = n + 3;
-    std::vector<T> A(std::size_t(count * rows * pitch)), X(std::size_t(count * rows * n));
-    const std::vector<T> random = test::uniform<T>(2 * count, pitch, unsigned(n + width));
+    const int width = parts * vectors, step = parts * n, pitch = n + 3;
+    const std::vector<T> random = test::uniform<T>(4 * count, pitch, unsigned(n + width));
+    std::vector<T> A(std::size_t(count * n * pitch * parts)), X(std::size_t(count * n * step));
     for (std::size_t e = 0; e < A.size(); ++e) A[e] = random[e];
     for (std::size_t e = 0; e < X.size(); ++e) X[e] = random[random.size() - 1 - e];
-    std::vector<double> omega(std::size_t(rows * width)), squares(std::size_t(count * 2 * width), -1), norms(std::size_t(2 * count));
+    std::vector<double> omega(std::size_t(n * width)), squares(std::size_t(count * 2 * width), -1), norms(std::size_t(2 * count));
     for (std::size_t e = 0; e < omega.size(); ++e) omega[e] = double(random[e * 7 % random.size()]);
-    probe(Probing<T>{A.data(), rows * pitch, pitch, X.data(), omega.data(), squares.data(), norms.data(), count, n, width, complex}, 3);
+    const MatrixBatch<S> batch{reinterpret_cast<const S*>(A.data()), count, n, n * pitch, pitch, 1};
+    probe(Probing<S>{batch, reinterpret_cast<const S*>(X.data()), omega.data(), squares.data(), norms.data(), width}, 3);
 
-    // M v for vectors (rows, width), of which the latter half of the columns are imaginary parts for complex.
-    const auto times = [&](const T* M, int step, const std::vector<long double>& v) {
+    const auto times = [&](const T* M, int row, const std::vector<long double>& v) {
         std::vector<long double> out(v.size(), 0.0L);
-        for (int i = 0; i < rows; ++i)
-            for (int k = 0; k < rows; ++k)
-                for (int j = 0; j < (complex ? half : width); ++j) {
-                    if (!complex) {
-                        out[std::size_t(i * width + j)] += M[i * step + k] * v[std::size_t(k * width + j)];
-                        continue;
+        for (int i = 0; i < n; ++i)
+            for (int k = 0; k < n; ++k)
+                for (int j = 0; j < width; j += parts) {
+                    const T* const entry = M + i * row + k * parts;
+                    const long double* const x = v.data() + k * width + j;
+                    long double* const target = out.data() + i * width + j;
+                    if (parts == 1) {
+                        target[0] += entry[0] * x[0];
+                    } else {
+                        target[0] += entry[0] * x[0] - entry[parts - 1] * x[parts - 1];
+                        target[parts - 1] += entry[0] * x[parts - 1] + entry[parts - 1] * x[0];
                     }
-                    const long double re = M[i * step + 2 * k], im = M[i * step + 2 * k + 1];
-                    const long double x = v[std::size_t(k * width + j)], y = v[std::size_t(k * width + half + j)];
-                    out[std::size_t(i * width + j)] += re * x - im * y;
-                    out[std::size_t(i * width + half + j)] += re * y + im * x;
                 }
         return out;
     };
     for (std::int64_t b = 0; b < count; ++b) {
-        const T* const a = A.data() + b * rows * pitch;
-        const T* const x = X.data() + b * rows * n;
-        std::vector<long double> D = times(a, pitch, times(x, n, {omega.begin(), omega.end()}));
+        const T* const a = A.data() + b * n * pitch * parts;
+        const T* const x = X.data() + b * n * step;
+        std::vector<long double> D = times(a, pitch * parts, times(x, step, {omega.begin(), omega.end()}));
         for (std::size_t e = 0; e < D.size(); ++e) D[e] -= omega[e];
-        const std::vector<long double> XD = times(x, n, D);
+        const std::vector<long double> XD = times(x, step, D);
         for (int j = 0; j < width; ++j)
             for (int second = 0; second < 2; ++second) {
                 long double sum = 0;
-                for (int i = 0; i < rows; ++i) sum += std::pow((second ? XD : D)[std::size_t(i * width + j)], 2.0L);
+                for (int i = 0; i < n; ++i) sum += std::pow((second ? XD : D)[std::size_t(i * width + j)], 2.0L);
                 const double found = squares[std::size_t((2 * b + second) * width + j)];
                 const long double off = second && sizeof(T) == sizeof(float) ? 1e-3L : 1e-12L;
-                CHECK(std::fabs(found - sum) <= off * sum, "n = %d, width %d, matrix %d, column %d: %g", n, width, int(b), j, found);
+                CHECK(std::fabs(found - sum) <= off * sum, "n = %d, %d vectors, matrix %d, column %d: %g", n, vectors, int(b),
+                      j, found);
             }
         long double square_A = 0;
-        for (int i = 0; i < rows; ++i) square_A += std::pow(test::norm(a + i * pitch, std::size_t(n)), 2.0L);
+        for (int i = 0; i < n; ++i) square_A += std::pow(test::norm(a + i * pitch * parts, std::size_t(step)), 2.0L);
         CHECK(std::fabs(norms[std::size_t(2 * b)] - square_A) <= 1e-12L * square_A, "n = %d, matrix %d", n, int(b));
-        const long double square_X = std::pow(test::norm(x, std::size_t(rows * n)), 2.0L);
+        const long double square_X = std::pow(test::norm(x, std::size_t(n * step)), 2.0L);
         CHECK(std::fabs(norms[std::size_t(2 * b + 1)] - square_X) <= 1e-12L * square_X, "n = %d, matrix %d", n, int(b));
     }
 }
@@ -107,13 +110,11 @@ void check_row_sums(int n) {
 int main() {
     if (!test::has_instruction_set()) return 77;
     for (int n : {1, 2, 5, 8, 13, 16, 33, 40})
-        for (int width : {1, 2, 7, 8, 16, 20, 33, 64}) {
-            check_probing<float>(n, width, false);
-            check_probing<double>(n, width, false);
-            if (n % 2 == 0 && width % 2 == 0) {
-                check_probing<float>(n, width, true);
-                check_probing<double>(n, width, true);
-            }
+        for (int vectors : {1, 2, 7, 8, 16, 20, 32}) {
+            check_probing<float>(n, vectors);
+            check_probing<double>(n, 2 * vectors);
+            check_probing<Complex<float>>(n, vectors);
+            check_probing<Complex<double>>(n, vectors);
         }
     for (int terms : {1, 3, 17})
         for (int length : {1, 5, 32, 33}) {

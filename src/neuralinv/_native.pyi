@@ -54,16 +54,16 @@ class _Probe(Protocol):
     def __call__(
         self,
         A: int,
-        batch_stride: int,
-        row_stride: int,
-        X: int,
-        omega: int,
-        squares: int,
-        norms: int,
         count: int,
         n: int,
-        width: int,
-        is_complex: bool,
+        batch_stride: int,
+        row_stride: int,
+        column_stride: int,
+        X: int,
+        omega: int,
+        columns: int,
+        squares: int,
+        norms: int,
         threads: int,
         /,
     ) -> None: ...
@@ -119,6 +119,8 @@ row_sums_f32: _RowSums
 row_sums_f64: _RowSums
 probe_f32: _Probe
 probe_f64: _Probe
+probe_c64: _Probe
+probe_c128: _Probe
 solve_f32: _Solve
 solve_f64: _Solve
 solve_c64: _Solve

@@ -178,7 +178,7 @@ double form_residual(int n, const S* A, std::int64_t row_stride, std::int64_t co
             });
         }
     };
-    multiply<S>(n, memory.wide_X, *memory.wide, ahead, fill, finish);
+    multiply<S>(n, parts * n, memory.wide_X, *memory.wide, ahead, fill, finish);
     square_A = sum_of_lanes(squares_A);
     return sum_of_lanes(squares_R);
 }
@@ -209,7 +209,7 @@ void square(int n, const T* R, T* R2, ProductMemory<T>& memory) {
             }
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, R, memory, nothing, fill, finish);
+    multiply<S>(n, parts * n, R, memory, nothing, fill, finish);
 }
 
 // Y = X + XQ or, for minus, X − XQ; X and Y in rows, Q in panels. A product reads X as often as there are groups of panels:
@@ -246,7 +246,7 @@ void apply(int n, const T* X, const T* Q, T* Y, ProductMemory<T>& memory) {
         }
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, Q, memory, nothing, fill, finish);
+    multiply<S>(n, part_count<S> * n, Q, memory, nothing, fill, finish);
 }
 
 // Y = X (I − R + … ± R^{order−1}) with R = AX − I.

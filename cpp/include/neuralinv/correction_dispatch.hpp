@@ -25,8 +25,8 @@ void deviate(const Deviation<T>& deviation, int threads);
 template <class T>
 void row_sums(const RowSums<T>& norms, int threads);
 
-// For T = float and double: what random vectors say of candidates.
-template <class T>
-void probe(const Probing<T>& probing, int threads);
+// For S = float, double and complex numbers of them: what random vectors say of candidates.
+template <class S>
+void probe(const Probing<S>& probing, int threads);
 
 }  // namespace neuralinv

@@ -67,26 +67,20 @@ struct RowSums {
 };
 
 // What random vectors Ω say of candidates X for the inverses of A, with D = AXΩ − Ω: sums of squares of the columns of D and
-// of XD, and of the entries of A and X. A: of any strides; X: (count, n, n) and omega: (n, width), without gaps; squares:
-// (count, 2, width), of D and of XD; norms: (count, 2), of A and of X.
-//
-// Complex matrices of half as many rows (count, n/2, n/2) come as (count, n/2, n) real entries, and their vectors as real
-// parts beside imaginary ones.
+// of XD, and of the entries of A and X. A: of any strides; X: (count, n, n) and omega: (n, vectors), without gaps; squares:
+// (count, 2, columns), of D and of XD, norms: (count, 2), of A and of X. A complex vector is two columns of real numbers.
 inline constexpr std::int64_t largest_probed = 512;
 inline constexpr std::int64_t most_probed_columns = 64;
 
-template <class T>
+// The scalar of complex vectors is Complex<double>.
+template <class S>
 struct Probing {
-    const T* A;
-    std::int64_t batch_stride, row_stride;
-    const T* X;
+    MatrixBatch<S> A;
+    const S* X;
     const double* omega;
     double* squares;
     double* norms;
-    std::int64_t count;
-    std::int64_t n;
-    std::int64_t width;
-    bool complex;
+    std::int64_t columns;
 };
 
 }  // namespace neuralinv

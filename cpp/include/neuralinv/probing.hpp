@@ -1,7 +1,8 @@
 // What random vectors Ω say of candidates X for the inverses of A: sums of squares of the columns of D = AXΩ − Ω, in doubles,
 // and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics.
 //
-// Everything about one matrix stays in the second-level cache: A is read once.
+// Everything about one matrix stays in the second-level cache: A is read once. T is the real type of S; a complex vector is
+// two columns of real numbers side by side.
 #pragma once
 
 #include <cstddef>
@@ -12,21 +13,22 @@ namespace neuralinv::NEURALINV_TARGET {
 
 static_assert(largest_probed <= largest_product);
 
-inline std::int64_t probed_panels(std::int64_t width) { return (width + panel_columns - 1) / panel_columns; }
-
-// Scratch memory of one matrix: m entries in a row, `width` columns of vectors.
-template <class T>
+// Scratch memory of one matrix. Columns beyond the last one, which a vector of a tile may read, are zeros.
+template <class S>
 struct ProbingMemory {
+    using T = RealOf<S>;
+
     ProductMemory<double>* wide;
     ProductMemory<T>* narrow;
     double* omega;  // panels
     double* P;      // XΩ in panels
     T* D;           // in panels
+    std::int64_t entries;
     std::int64_t bytes;
 
     // memory: null to learn how much it takes.
-    ProbingMemory(std::byte* memory, std::int64_t m, std::int64_t width) : bytes(0) {
-        const std::int64_t entries = m * probed_panels(width) * panel_columns;
+    ProbingMemory(std::byte* memory, std::int64_t n, std::int64_t columns)
+        : entries(n * panels(columns) * panel_columns), bytes(0) {
         take(memory, wide, sizeof *wide);
         take(memory, narrow, sizeof *narrow);
         take(memory, omega, entries * std::int64_t(sizeof(double)));
@@ -42,119 +44,77 @@ struct ProbingMemory {
     }
 };
 
-template <class T>
-std::int64_t probing_bytes(std::int64_t m, std::int64_t width) {
-    return ProbingMemory<T>(nullptr, m, width).bytes;
+template <class S>
+std::int64_t probing_bytes(std::int64_t n, std::int64_t columns) {
+    return ProbingMemory<S>(nullptr, n, columns).bytes;
 }
 
-// Vectors as the right factor of a product: an entry a + ib of a row of complex numbers meets row 2k, (Re ω, Im ω), and row
-// 2k + 1, (−Im ω, Re ω). Columns beyond the last one, which a vector of a tile may read, are zeros.
-template <class T>
-struct ProbedPanels {
-    T* panels;
-    int m;      // rows
-    int width;  // columns, of which the latter half is imaginary for complex
-    bool complex;
-
-    NEURALINV_INLINE T* at(int k, int j) const {
-        return panels + std::int64_t(j / panel_columns) * m * panel_columns + std::int64_t(k) * panel_columns +
-               j % panel_columns;
-    }
-
-    // Columns j.. of the k-th row of vectors.
-    NEURALINV_INLINE const T* row(int k, int j) const { return at(complex ? 2 * k : k, j); }
-
-    // Columns j.. of the k-th row of vectors, `columns` of them within a panel; whole vectors are read.
-    NEURALINV_INLINE void put(int k, int j, int columns, const double* row) const {
-        T* const target = at(complex ? 2 * k : k, j);
-        for (int c = 0; c < columns; c += lanes<double>) {
-            const Vector<double> entries = load_vector(row + c);
-            if constexpr (sizeof(T) == sizeof(double))
-                store_vector(entries, target + c);
-            else
-                store_narrowed(entries, target + c);
-        }
-        if (!complex) return;
-        const int half = width / 2;
-        for (int c = 0; c < columns; ++c) {
-            const int from = j + c, to = from < half ? from + half : from - half;
-            *at(2 * k + 1, to) = from < half ? target[c] : -target[c];
-        }
-    }
-};
-
-// The product of `rows` rows of m entries, of which fill(i, rows) lays some into memory.left, with vectors in panels:
-// finish(i, rows, j, columns, tile).
-template <class T, class Fill, class Finish>
-NEURALINV_INLINE void multiply_probed(int rows, const ProbedPanels<T>& right, ProductMemory<T>& memory, Ahead& ahead,
-                                      const Fill& fill, const Finish& finish) {
-    for (int i = 0; i < rows; i += tile_rows<T>) {
-        const int here = rows - i < tile_rows<T> ? rows - i : tile_rows<T>;
-        fill(i, here);
-        for (int j = 0; j < right.width; j += panel_columns) {
-            const int columns = right.width - j < panel_columns ? right.width - j : panel_columns;
-            tile_kernels<T>.of[here - 1][(columns - 1) / lanes<T>](memory.left, right.at(0, j), right.m, memory.tile,
-                                                                   ahead.take(right.m));
-            finish(i, here, j, columns, memory.tile);
-        }
-    }
-}
-
-template <class T>
-void probe(const Probing<T>& probing, std::int64_t b, bool last, const ProbingMemory<T>& memory) {
-    const int m = int(probing.n), width = int(probing.width), rows = probing.complex ? m / 2 : m;
-    const std::int64_t entries = std::int64_t(rows) * m;
-    const T* const A = probing.A + b * probing.batch_stride;
-    const T* const X = probing.X + b * entries;
-    const ProbedPanels<double> omega{memory.omega, m, width, probing.complex}, P{memory.P, m, width, probing.complex};
-    const ProbedPanels<T> D{memory.D, m, width, probing.complex};
+template <class S>
+void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMemory<S>& memory) {
+    using T = RealOf<S>;
+    constexpr int parts = part_count<S>, most_vectors = int(most_probed_columns) / lanes<double>;
+    const MatrixBatch<S>& batch = probing.A;
+    const int n = int(batch.n), width = int(probing.columns);
+    const std::int64_t entries = std::int64_t(n) * n;
+    const S* const A = batch.data + b * batch.batch_stride;
+    const S* const X = probing.X + b * entries;
+    S* const gathered = reinterpret_cast<S*>(memory.narrow->left);
     Ahead ahead;
-    if (!last && entries * std::int64_t(sizeof(T)) <= largest_ahead) {
-        ahead.add(A + probing.batch_stride, entries);
+    if (!last && entries * std::int64_t(sizeof(S)) <= largest_ahead) {
+        ahead.add(A + batch.batch_stride, entries);
         ahead.add(X + entries, entries);
     }
-    Vector<double> squares_A = {}, squares_X = {};
-    Vector<double> squares_D[most_probed_columns / lanes<double>] = {}, squares_XD[most_probed_columns / lanes<double>] = {};
-    const auto lay = [&](const T* matrix, std::int64_t row_stride, int i, int here) NEURALINV_LAMBDA {
+    Vector<double> squares_A = {}, squares_X = {}, squares_D[most_vectors] = {}, squares_XD[most_vectors] = {};
+    const auto lay = [&](const S* matrix, std::int64_t row_stride, std::int64_t column_stride, int i,
+                         int rows) NEURALINV_LAMBDA {
         Vector<double> sum = {};
-        for (int r = 0; r < here; ++r)
-            sum += take_row<T>(m, matrix + (i + r) * row_stride, 1, nullptr, memory.wide->left + r * left_pitch<double>);
+        for (int r = 0; r < rows; ++r)
+            sum += take_row(n, matrix + (i + r) * row_stride, column_stride, gathered,
+                            memory.wide->left + parts * r * left_pitch<double>);
         return sum;
     };
-    multiply_probed(
-        rows, omega, *memory.wide, ahead,
-        [&](int i, int here) NEURALINV_LAMBDA { squares_X += lay(X, m, i, here); },
-        [&](int i, int here, int j, int columns, const double* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < here; ++r) P.put(i + r, j, columns, tile + r * panel_columns);
+    const auto place = [&](int i, int j) NEURALINV_LAMBDA { return std::int64_t(j) * n + std::int64_t(i) * panel_columns; };
+    multiply<S>(
+        n, width, memory.omega, *memory.wide, ahead,
+        [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
+        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+            for (int r = 0; r < rows; ++r)
+                for (int c = 0; c < columns; c += lanes<double>)
+                    store_vector(load_vector(tile + r * panel_columns + c), memory.P + place(i + r, j) + c);
         });
-    multiply_probed(
-        rows, P, *memory.wide, ahead,
-        [&](int i, int here) NEURALINV_LAMBDA { squares_A += lay(A, probing.row_stride, i, here); },
-        [&](int i, int here, int j, int columns, double* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < here; ++r) {
-                double* const row = tile + r * panel_columns;
-                const double* const wanted = omega.row(i + r, j);
-                for (int c = 0; c < columns; c += lanes<double>) {
-                    const Vector<double> difference = load_vector(row + c) - load_vector(wanted + c);
-                    squares_D[(j + c) / lanes<double>] += difference * difference;
-                    store_vector(difference, row + c);
-                }
-                D.put(i + r, j, columns, row);
-            }
-        });
-    multiply_probed(
-        rows, D, *memory.narrow, ahead,
-        [&](int i, int here) NEURALINV_LAMBDA {
-            for (int r = 0; r < here; ++r)
-                copy_row(X + std::int64_t(i + r) * m, m, memory.narrow->left + r * left_pitch<T>);
+    multiply<S>(
+        n, width, memory.P, *memory.wide, ahead,
+        [&](int i, int rows, bool) NEURALINV_LAMBDA {
+            squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows);
         },
-        [&](int, int here, int j, int columns, const T* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < here; ++r)
+        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+            for (int r = 0; r < rows; ++r)
                 for (int c = 0; c < columns; c += lanes<double>) {
-                    Half<T> entries;
-                    __builtin_memcpy(&entries, tile + r * panel_columns + c, sizeof entries);
-                    const Vector<double> wide = widened<T>(entries);
-                    squares_XD[(j + c) / lanes<double>] += wide * wide;
+                    const std::int64_t at = place(i + r, j) + c;
+                    const Vector<double> entry = load_vector(tile + r * panel_columns + c) - load_vector(memory.omega + at);
+                    squares_D[(j + c) / lanes<double>] += entry * entry;
+                    store_narrowed(entry, memory.D + at);
+                }
+        });
+    multiply<S>(
+        n, width, memory.D, *memory.narrow, ahead,
+        [&](int i, int rows, bool) NEURALINV_LAMBDA {
+            for (int r = 0; r < rows; ++r) {
+                const T* const row = reinterpret_cast<const T*>(X + std::int64_t(i + r) * n);
+                T* const left = memory.narrow->left + parts * r * left_pitch<T>;
+                if constexpr (parts == 1)
+                    copy_row(row, n, left);
+                else
+                    split_row(row, n, left);
+            }
+        },
+        [&](int, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
+            for (int r = 0; r < rows; ++r)
+                for (int c = 0; c < columns; c += lanes<double>) {
+                    Half<T> narrow;
+                    __builtin_memcpy(&narrow, tile + r * panel_columns + c, sizeof narrow);
+                    const Vector<double> entry = widened<T>(narrow);
+                    squares_XD[(j + c) / lanes<double>] += entry * entry;
                 }
         });
     double* const squares = probing.squares + b * 2 * width;
@@ -167,21 +127,15 @@ void probe(const Probing<T>& probing, std::int64_t b, bool last, const ProbingMe
 }
 
 // Matrices begin..end-1.
-template <class T>
-void probe_range(const Probing<T>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch) {
-    const int m = int(probing.n), width = int(probing.width), rows = probing.complex ? m / 2 : m;
-    const ProbingMemory<T> memory(scratch, m, width);
-    const std::int64_t padded = m * probed_panels(width) * panel_columns;
-    for (std::int64_t e = 0; e < padded; ++e) memory.omega[e] = memory.P[e] = 0, memory.D[e] = 0;
-    const ProbedPanels<double> omega{memory.omega, m, width, probing.complex};
-    alignas(64) double row[panel_columns] = {};
-    for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < width; j += panel_columns) {
-            const int columns = width - j < panel_columns ? width - j : panel_columns;
-            for (int c = 0; c < panel_columns; ++c)
-                row[c] = c < columns ? probing.omega[std::int64_t(i) * width + j + c] : 0;
-            omega.put(i, j, columns, row);
-        }
+template <class S>
+void probe_range(const Probing<S>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch) {
+    const int n = int(probing.A.n), width = int(probing.columns);
+    const ProbingMemory<S> memory(scratch, n, width);
+    for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = 0, memory.D[e] = 0;
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < width; ++j)
+            memory.omega[std::int64_t(j / panel_columns) * n * panel_columns + i * panel_columns + j % panel_columns] =
+                probing.omega[std::int64_t(i) * width + j];
     for (std::int64_t b = begin; b < end; ++b) probe(probing, b, b + 1 == end, memory);
 }
 

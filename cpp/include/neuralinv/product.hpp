@@ -232,14 +232,15 @@ NEURALINV_INLINE void join_parts(int rows, int vectors, T* tile) {
     }
 }
 
-// left · right for n×n matrices of S, a tile at a time: fill(i, rows, first) puts rows i.. of the left factor, `rows` of
-// them, into memory.left (first: for the first time; two rows of real numbers for each complex one), and finish(i, rows, j,
-// columns, tile) gets the tile at row i and column j of real numbers, and may write to it.
+// left · right for an n×n left factor of S and a right one of `width` real columns, a tile at a time: fill(i, rows, first)
+// puts rows i.. of the left factor, `rows` of them, into memory.left (first: for the first time; two rows of real numbers
+// for each complex one), and finish(i, rows, j, columns, tile) gets the tile at row i and column j of real numbers, and may
+// write to it.
 template <class S, class T, class Ahead, class Fill, class Finish>
-NEURALINV_INLINE void multiply(int n, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
+NEURALINV_INLINE void multiply(int n, int width, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
                                const Finish& finish) {
     constexpr int parts = part_count<S>, most = parts == 2 ? left_rows<T> / 2 : tile_rows<T>;
-    const int width = parts * n, count = int(panels(width));
+    const int count = int(panels(width));
     const std::int64_t held = panels_in_cache / (std::int64_t(n) * panel_columns * std::int64_t(sizeof(T)));
     const int group = held < 1 ? 1 : held < count ? int(held) : count;
     for (int begin = 0; begin < count; begin += group) {

@@ -52,7 +52,9 @@ def _load(name: str) -> dict[Any, Callable[..., Any]]:
 
 
 # By dtype, torch's and NumPy's.
-_INVERT, _SOLVE, _SLOGDET, _CORRECT = (_load(name) for name in ("invert", "solve", "slogdet", "correct"))
+_INVERT, _SOLVE, _SLOGDET, _CORRECT, _PROBE = (
+    _load(name) for name in ("invert", "solve", "slogdet", "correct", "probe")
+)
 
 _CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
     {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
@@ -64,7 +66,7 @@ def _load_real(name: str) -> dict[torch.dtype, Callable[..., None]]:
     return {dtype: getattr(_native, f"{name}_{SUFFIX[dtype]}") for dtype in real}
 
 
-_COMBINE, _DEVIATE, _ROW_SUMS, _PROBE = (_load_real(name) for name in ("combine", "deviate", "row_sums", "probe"))
+_COMBINE, _DEVIATE, _ROW_SUMS = (_load_real(name) for name in ("combine", "deviate", "row_sums"))
 
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048
@@ -228,10 +230,9 @@ def largest_sums(X: Tensor) -> tuple[Tensor, Tensor]:
 
 def probes(A: Tensor, count: int) -> bool:
     """Tell whether :func:`probe` takes ``A`` of shape ``(batch, n, n)`` with so many vectors."""
-    if A.dtype.to_real() not in _PROBE or A.device.type != "cpu" or not A.numel():
+    if A.dtype not in _PROBE or A.device.type != "cpu" or not A.numel() or A.shape[-1] > _native.LARGEST_PROBED:
         return False
-    parts = 2 if A.is_complex() else 1
-    return A.shape[-1] * parts <= _native.LARGEST_PROBED and 0 < count * parts <= _native.MOST_PROBED_COLUMNS
+    return 0 < count * (2 if A.is_complex() else 1) <= _native.MOST_PROBED_COLUMNS
 
 
 def probe(A: Tensor, X: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,31 +246,23 @@ def probe(A: Tensor, X: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
     omega
         Shape ``(n, k)``, in double precision.
     """
+    A, X, omega = A.resolve_neg().resolve_conj(), _plain(X), _plain(omega)
     count, k = len(A), omega.shape[1]
-    is_complex = A.is_complex()
-    A, X = A.resolve_neg().resolve_conj(), X.resolve_neg().resolve_conj().contiguous()
-    if A.stride(2) != 1:
-        A = A.contiguous()
-    if is_complex:
-        A, X = torch.view_as_real(A).flatten(2), torch.view_as_real(X).flatten(2)
-        omega = torch.cat([omega.real, omega.imag], 1)
-    omega = omega.contiguous()
-    width = omega.shape[1]
-    squares, norms = omega.new_empty(count, 2, width), omega.new_empty(count, 2)
+    parts = 2 if A.is_complex() else 1
+    squares = torch.empty(count, 2, k, parts, dtype=torch.float64)
+    norms = torch.empty(count, 2, dtype=torch.float64)
     _PROBE[A.dtype](
         A.data_ptr(),
-        *A.stride()[:2],
+        *A.shape[:2],
+        *A.stride(),
         X.data_ptr(),
         omega.data_ptr(),
+        k * parts,
         squares.data_ptr(),
         norms.data_ptr(),
-        count,
-        A.shape[2],
-        width,
-        is_complex,
         _threads_for(A),
     )
-    return squares.view(count, 2, -1, k).sum(2), norms
+    return squares.sum(-1), norms
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
