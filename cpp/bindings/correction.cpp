@@ -53,11 +53,12 @@ void deviate(Address A, Address C, Address B, Address squares, Size count, Size 
     neuralinv::deviate(deviation, threads);
 }
 
-// X: (count, n, n); rows, columns: (count).
-template <class T>
+// X: (count, n, n); rows, columns: (count), real.
+template <class S>
 void row_sums(Address X, Address rows, Address columns, Size count, Size n, int threads) {
+    using T = neuralinv::RealOf<S>;
     if (count < 0 || n < 1) throw nb::value_error("the number or size of the matrices is out of range");
-    const neuralinv::RowSums<T> norms{reinterpret_cast<const T*>(X), reinterpret_cast<T*>(rows),
+    const neuralinv::RowSums<S> norms{reinterpret_cast<const S*>(X), reinterpret_cast<T*>(rows),
                                       reinterpret_cast<T*>(columns), count, n};
     nb::gil_scoped_release release;
     neuralinv::row_sums(norms, threads);
@@ -94,6 +95,8 @@ void bind_correction(nb::module_& m) {
     m.def("deviate_f64", &deviate<double>);
     m.def("row_sums_f32", &row_sums<float>);
     m.def("row_sums_f64", &row_sums<double>);
+    m.def("row_sums_c64", &row_sums<neuralinv::Complex<float>>);
+    m.def("row_sums_c128", &row_sums<neuralinv::Complex<double>>);
     m.def("probe_f32", &probe<float>);
     m.def("probe_f64", &probe<double>);
     m.def("probe_c64", &probe<neuralinv::Complex<float>>);

@@ -22,45 +22,25 @@ const CorrectionTarget& chosen() {
     return *target;
 }
 
-template <class S>
-const CorrectionKernels<S>& correction_kernels() {
-    if constexpr (std::is_same_v<S, float>)
-        return chosen().correct_f32;
-    else if constexpr (std::is_same_v<S, double>)
-        return chosen().correct_f64;
-    else if constexpr (std::is_same_v<S, Complex<float>>)
-        return chosen().correct_c64;
-    else
-        return chosen().correct_c128;
-}
-
-template <class T>
-const CombinationKernels<T>& combination_kernels() {
-    if constexpr (std::is_same_v<T, float>)
-        return chosen().combine_f32;
-    else
-        return chosen().combine_f64;
-}
-
-template <class T>
-const DeviationKernels<T>& deviation_kernels() {
-    if constexpr (std::is_same_v<T, float>)
-        return chosen().deviate_f32;
-    else
-        return chosen().deviate_f64;
-}
-
-template <class S>
-const ProbingKernels<S>& probing_kernels() {
-    if constexpr (std::is_same_v<S, float>)
-        return chosen().probe_f32;
-    else if constexpr (std::is_same_v<S, double>)
-        return chosen().probe_f64;
-    else if constexpr (std::is_same_v<S, Complex<float>>)
-        return chosen().probe_c64;
-    else
-        return chosen().probe_c128;
-}
+// The member of a table for a scalar.
+#define NEURALINV_OF_SCALAR(S, name)                       \
+    [&]() -> const auto& {                                 \
+        if constexpr (std::is_same_v<S, float>)            \
+            return chosen().name##_f32;                    \
+        else if constexpr (std::is_same_v<S, double>)      \
+            return chosen().name##_f64;                    \
+        else if constexpr (std::is_same_v<S, Complex<float>>) \
+            return chosen().name##_c64;                    \
+        else                                               \
+            return chosen().name##_c128;                   \
+    }()
+#define NEURALINV_OF_REAL(T, name)                \
+    [&]() -> const auto& {                        \
+        if constexpr (std::is_same_v<T, float>)   \
+            return chosen().name##_f32;           \
+        else                                      \
+            return chosen().name##_f64;           \
+    }()
 
 // Scratch memory that a calling thread keeps: fresh pages would take longer to come than few matrices to correct.
 Scratch<std::byte>& scratch(std::int64_t slots, std::int64_t bytes) {
@@ -124,7 +104,7 @@ void correct(const Guesses<S>& guesses, double tolerance, int highest, const Cor
     constexpr double work = 2.0 * part_count<S> * part_count<S>;
     const std::int64_t n = guesses.A.n, count = guesses.A.count;
     if (count == 0) return;
-    const auto& kernel = correction_kernels<S>();
+    const auto& kernel = NEURALINV_OF_SCALAR(S, correct);
     prefer_large_pages(result.X, count * n * n);
     threads = threads_for(work * double(count) * double(n) * double(n) * double(n), threads);
     over_matrices(count, kernel.scratch_bytes(n), threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
@@ -135,7 +115,7 @@ void correct(const Guesses<S>& guesses, double tolerance, int highest, const Cor
 template <class T>
 void combine(const Combination<T>& c, int threads) {
     if (c.count == 0 || c.length == 0) return;
-    const auto& kernel = combination_kernels<T>();
+    const auto& kernel = NEURALINV_OF_REAL(T, combine);
     threads = threads_for(double(c.count) * double(c.terms) * double(c.length), threads);
     over_columns(c.length, kernel.scratch_bytes(c.terms), threads,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end, std::byte* memory) {
@@ -147,26 +127,26 @@ template <class T>
 void deviate(const Deviation<T>& d, int threads) {
     std::fill_n(d.squares, d.count, 0.0);
     if (d.count == 0 || d.length == 0) return;
-    const auto& kernel = deviation_kernels<T>();
+    const auto& kernel = NEURALINV_OF_REAL(T, deviate);
     threads = threads_for(double(d.count) * double(d.terms) * double(d.length), threads);
     // Pieces are added in their order, so that results do not depend on who is first.
     const std::int64_t pieces = column_pieces(d.length, threads);
     std::vector<double> squares(std::size_t(pieces * d.count), 0.0);
-    over_columns(d.length, combination_kernels<double>().scratch_bytes(d.terms), threads,
+    over_columns(d.length, chosen().combine_f64.scratch_bytes(d.terms), threads,
                  [&](std::int64_t piece, std::int64_t begin, std::int64_t end, std::byte* memory) {
                      kernel.deviate(d, begin, end, squares.data() + piece * d.count, memory);
                  });
     for (std::size_t e = 0; e < squares.size(); ++e) d.squares[e % std::size_t(d.count)] += squares[e];
 }
 
-template <class T>
-void row_sums(const RowSums<T>& norms, int threads) {
+template <class S>
+void row_sums(const RowSums<S>& norms, int threads) {
     if (norms.count == 0) return;
-    const auto& kernel = deviation_kernels<T>();
+    const auto& kernel = NEURALINV_OF_SCALAR(S, row_sums);
     threads = threads_for(double(norms.count) * double(norms.n) * double(norms.n), threads);
-    over_matrices(norms.count, norms.n * std::int64_t(sizeof(T)), threads,
+    over_matrices(norms.count, kernel.scratch_bytes(norms.n), threads,
                   [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
-                      kernel.row_sums(norms, begin, end, reinterpret_cast<T*>(memory));
+                      kernel.row_sums(norms, begin, end, memory);
                   });
 }
 
@@ -174,7 +154,7 @@ template <class S>
 void probe(const Probing<S>& p, int threads) {
     const std::int64_t n = p.A.n, count = p.A.count;
     if (count == 0) return;
-    const auto& kernel = probing_kernels<S>();
+    const auto& kernel = NEURALINV_OF_SCALAR(S, probe);
     threads = threads_for(3.0 * part_count<S> * double(count) * double(n) * double(n) * double(p.columns), threads);
     over_matrices(count, kernel.scratch_bytes(n, p.columns), threads,
                   [&](std::int64_t begin, std::int64_t end, std::byte* memory) { kernel.probe(p, begin, end, memory); });
@@ -182,12 +162,11 @@ void probe(const Probing<S>& p, int threads) {
 
 template void deviate<float>(const Deviation<float>&, int);
 template void deviate<double>(const Deviation<double>&, int);
-template void row_sums<float>(const RowSums<float>&, int);
-template void row_sums<double>(const RowSums<double>&, int);
 template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
 #define NEURALINV_INSTANTIATE(S)                                                                    \
     template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);             \
+    template void row_sums<S>(const RowSums<S>&, int);                                              \
     template void probe<S>(const Probing<S>&, int);
 NEURALINV_INSTANTIATE(float)
 NEURALINV_INSTANTIATE(double)

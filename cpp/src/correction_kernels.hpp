@@ -28,8 +28,13 @@ struct DeviationKernels {
     // Columns begin..end-1; scratch: of combinations of doubles.
     void (*deviate)(const Deviation<T>& deviation, std::int64_t begin, std::int64_t end, double* squares,
                     std::byte* scratch);
-    // Matrices begin..end-1; columns: memory for n entries.
-    void (*row_sums)(const RowSums<T>& norms, std::int64_t begin, std::int64_t end, T* columns);
+};
+
+template <class S>
+struct RowSumsKernels {
+    std::int64_t (*scratch_bytes)(std::int64_t n);
+    // Matrices begin..end-1.
+    void (*row_sums)(const RowSums<S>& norms, std::int64_t begin, std::int64_t end, std::byte* scratch);
 };
 
 template <class S>
@@ -49,6 +54,10 @@ struct CorrectionTarget {
     CombinationKernels<double> combine_f64;
     DeviationKernels<float> deviate_f32;
     DeviationKernels<double> deviate_f64;
+    RowSumsKernels<float> row_sums_f32;
+    RowSumsKernels<double> row_sums_f64;
+    RowSumsKernels<Complex<float>> row_sums_c64;
+    RowSumsKernels<Complex<double>> row_sums_c128;
     ProbingKernels<float> probe_f32;
     ProbingKernels<double> probe_f64;
     ProbingKernels<Complex<float>> probe_c64;
@@ -60,7 +69,8 @@ struct CorrectionTarget {
 // The body of every file that compiles the kernels for one instruction set.
 #define NEURALINV_CORRECTION(target, scalar) {&target::correction_bytes<scalar>, &target::correct_range<scalar>}
 #define NEURALINV_COMBINATION(target, scalar) {&target::combination_bytes<scalar>, &target::combine_range<scalar>}
-#define NEURALINV_DEVIATION(target, scalar) {&target::deviate_range<scalar>, &target::row_sums_range<scalar>}
+#define NEURALINV_DEVIATION(target, scalar) {&target::deviate_range<scalar>}
+#define NEURALINV_ROW_SUMS(target, scalar) {&target::row_sums_bytes<scalar>, &target::row_sums_range<scalar>}
 #define NEURALINV_PROBING(target, scalar) {&target::probing_bytes<scalar>, &target::probe_range<scalar>}
 #define NEURALINV_DEFINE_CORRECTION(name, target)                                                \
     namespace neuralinv {                                                                        \
@@ -74,6 +84,10 @@ struct CorrectionTarget {
                                                   NEURALINV_COMBINATION(target, double),         \
                                                   NEURALINV_DEVIATION(target, float),            \
                                                   NEURALINV_DEVIATION(target, double),           \
+                                                  NEURALINV_ROW_SUMS(target, float),             \
+                                                  NEURALINV_ROW_SUMS(target, double),            \
+                                                  NEURALINV_ROW_SUMS(target, Complex<float>),    \
+                                                  NEURALINV_ROW_SUMS(target, Complex<double>),   \
                                                   NEURALINV_PROBING(target, float),              \
                                                   NEURALINV_PROBING(target, double),             \
                                                   NEURALINV_PROBING(target, Complex<float>),     \

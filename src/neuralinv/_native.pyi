@@ -117,6 +117,8 @@ deviate_f32: _Deviate
 deviate_f64: _Deviate
 row_sums_f32: _RowSums
 row_sums_f64: _RowSums
+row_sums_c64: _RowSums
+row_sums_c128: _RowSums
 probe_f32: _Probe
 probe_f64: _Probe
 probe_c64: _Probe

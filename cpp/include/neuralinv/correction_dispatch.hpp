@@ -21,9 +21,9 @@ void combine(const Combination<T>& combination, int threads);
 template <class T>
 void deviate(const Deviation<T>& deviation, int threads);
 
-// For T = float and double: the largest sums of magnitudes; not a number where an entry is none.
-template <class T>
-void row_sums(const RowSums<T>& norms, int threads);
+// For S = float, double and complex numbers of them: the largest sums of magnitudes; not a number where an entry is none.
+template <class S>
+void row_sums(const RowSums<S>& norms, int threads);
 
 // For S = float, double and complex numbers of them: what random vectors say of candidates.
 template <class S>

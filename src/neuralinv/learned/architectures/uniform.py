@@ -266,7 +266,7 @@ def _deviation(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspac
 
 def _spectral_bound(X: Tensor, hermitian: bool, work: Workspace) -> Tensor:
     """Bound ``‖X‖₂`` by ``√(‖X‖₁ ‖X‖_∞)``, or ``‖X‖_∞`` if it is Hermitian, apart from rounding."""
-    if X.device.type == "cpu" and X.dtype in (torch.float32, torch.float64) and native.AVAILABLE:
+    if X.device.type == "cpu" and native.AVAILABLE:
         rows, columns = native.largest_sums(X)
         return rows if hermitian else (rows * columns).sqrt()
     magnitude = torch.abs(X, out=work.take("magnitude", X, X.dtype.to_real()))
