@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "kernels.hpp"
+#include "targets.hpp"
 #include "thread_pool.hpp"
 
 #if defined(__linux__)
@@ -15,30 +16,25 @@
 
 namespace neuralinv {
 
-#if defined(__x86_64__)
-extern const Kernels kernels_baseline, kernels_avx2, kernels_avx512;
-#elif defined(__aarch64__)
-extern const Kernels kernels_neon;
-#else
-extern const Kernels kernels_baseline;
-#endif
+NEURALINV_TARGETS(Kernels, kernels)
 
 namespace {
 
-std::vector<const Kernels*> available() {
-    std::vector<const Kernels*> found;
+bool machine_has([[maybe_unused]] const std::string& name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();  // libgcc asks the operating system, too, whether it saves the wide registers
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw"))
-        found.push_back(&kernels_avx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2);
-    found.push_back(&kernels_baseline);
-#elif defined(__aarch64__)
-    found.push_back(&kernels_neon);
-#else
-    found.push_back(&kernels_baseline);
+    if (name == "avx512")
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    if (name == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
+    return true;
+}
+
+std::vector<const Kernels*> available() {
+    std::vector<const Kernels*> found;
+    for (const Kernels* kernels : kernels_targets)
+        if (machine_has(kernels->name)) found.push_back(kernels);
     return found;
 }
 

@@ -7,7 +7,8 @@
 
 #include "neuralinv/dispatch.hpp"
 
-// Declares the tables `name`_avx512 and so on, which were compiled for this architecture, and lists them in `name`_targets.
+// Declares the tables `name`_avx512 and so on, which were compiled for this architecture, and lists them in `name`_targets,
+// best first.
 #if defined(__x86_64__)
 #define NEURALINV_TARGETS(Target, name)                                \
     extern const Target name##_avx512, name##_avx2, name##_baseline;   \
