@@ -35,8 +35,8 @@ class SequenceInverter:
     over time, a covariance that is updated.
 
     Every call extrapolates the last inverses with the degree (0, 1 or 2) that would have predicted an earlier call best
-    (judged with each of the first calls and after a jump, later with every fourth), computes one float64 residual, and decides from it how many products the correction takes: none, one
-    (Newton–Schulz), or up to three (order 4, the work of two Newton–Schulz steps; see
+    (judged with each of the first calls and after a jump, later with every fourth), computes one float64 residual, and
+    decides from it how many products the correction takes: none, one (Newton–Schulz), or up to three (order 4, the work of two Newton–Schulz steps; see
     :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are inverted anew, and so is a batch
     of another shape, dtype or device.
 
