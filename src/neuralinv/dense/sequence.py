@@ -36,9 +36,9 @@ class SequenceInverter:
 
     Every call extrapolates the last inverses with the degree (0, 1 or 2) that would have predicted an earlier call best
     (judged with each of the first calls and after a jump, later with every fourth), computes one float64 residual, and
-    decides from it how many products the correction takes: none, one (Newton–Schulz), or up to three (order 4, the work of two Newton–Schulz steps; see
-    :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are inverted anew, and so is a batch
-    of another shape, dtype or device.
+    decides from it how many products the correction takes: none, one (Newton–Schulz), or up to three (order 4, the work
+    of two Newton–Schulz steps; see :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are
+    inverted anew, and so is a batch of another shape, dtype or device.
 
     Results are certified like those of :func:`neuralinv.certified_inv`, and differentiable. Within a function that
     :func:`torch.compile` compiles, a call is one operator of the graph, ``neuralinv::next_in_sequence``; the function
