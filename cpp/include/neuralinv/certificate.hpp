@@ -3,6 +3,7 @@
 
 #include "certificate_lanes.hpp"
 #include "certificate_rows.hpp"
+#include "certified_tiles.hpp"
 #include "dispatch.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -18,20 +19,6 @@ inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t en
     if (b == end) return;
     alignas(64) double memory[3 * largest_certified * largest_certified];
     for (; b < end; ++b) bounds[b] = certify_one(A + b * entries, X + b * entries, n, tolerance, memory);
-}
-
-// Invert and certify full tiles of [begin, end), n ≤ largest_unrolled, until one is met whose matrices need `invert_single`.
-// Returns where it stopped.
-template <class T, int n>
-inline std::int64_t certified_tiles(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info,
-                                    double tolerance, double* bounds) {
-    std::int64_t b = begin;
-    for (; b + lanes<T> <= end; b += lanes<T>) {
-        const std::int64_t at = b * n * n;
-        if (!certified_tile<T, n>(A.data + at, X + at, tolerance, bounds + b, tile_ahead<n>(A, b, X))) break;
-        if (info) __builtin_memset(info + b, 0, lanes<T> * sizeof(Status));
-    }
-    return b;
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -193,28 +193,7 @@ NEURALINV_INLINE bool certify_lanes(const Vector<double>* a, Vector<double>* x, 
     return false;
 }
 
-// Invert and certify one full tile that lies row by row. False: some matrix needs `invert_single`.
-template <class T, int n>
-__attribute__((noinline)) bool certified_tile(const T* source, T* target, double tolerance, double* bounds,
-                                              TileAhead<n> ahead) {
-    Vector<T> a[n * n], x[n * n];
-    if constexpr (interleaves<T, n>)
-        load_interleaved<T, n * n>(source, a);
-    else
-        load_unrolled<T, n, false>(source, n * n, a);
-    static_for<0, n * n>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = a[decltype(e)::value]; });
-    if (__builtin_expect(!invert_lanes<T, n>(x, ahead), 0)) return false;
-    certify_lanes<n>(a, x, n, tolerance, bounds);
-    if constexpr (interleaves<T, n>) {
-        store_interleaved<T, n * n>(x, target);
-        order_by_matrix<T, n * n>(bounds);
-    } else {
-        store_unrolled<T, n>(x, target, n * n);
-    }
-    return true;
-}
-
-// The same for inverses that are there.
+// One full tile of inverses that are there: A and X (lanes, n, n), bounds (lanes).
 template <class T>
 __attribute__((noinline)) void certify_tile(const T* A, T* X, int n, double tolerance, double* bounds) {
     Vector<T> a[largest_certified_in_lanes * largest_certified_in_lanes], x[largest_certified_in_lanes * largest_certified_in_lanes];
