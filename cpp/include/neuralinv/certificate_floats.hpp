@@ -55,22 +55,24 @@ NEURALINV_INLINE Vector<float> root_above(Vector<float> x) {
 #endif
 }
 
-// Rows and columns of R̂ formed at once: as many as registers hold.
+// Rows and columns of R̂ formed at once: as many as registers hold. The blocks share their code, as far as they are of one
+// shape: instructions that do not fit the processor's cache for them cost more than the arithmetic.
 template <int n>
-inline constexpr int block_rows = n == 8 ? 4 : n == 7 ? 4 : n == 6 ? 3 : n;
+inline constexpr int block_rows = n < 6 ? n : n < 7 ? 3 : 4;
 template <int n>
-inline constexpr int block_columns = n == 8 ? 4 : n;
+inline constexpr int block_columns = n < 8 ? n : 4;
 
-// Adds the squares of rows i.., columns j.. of R̂ to `squares`: (2).
-template <int n, int i, int j, int rows, int columns>
-NEURALINV_INLINE void residual_block_in_floats(const Vector<float>* a, const Vector<float>* x, Vector<float>* squares) {
+// Adds the squares of rows i.., columns j.. of R̂ to `squares`: (2). Rows of A from i on; columns of X from j on.
+template <int n, int rows, int columns>
+NEURALINV_INLINE void residual_block_in_floats(const Vector<float>* a, const Vector<float>* x, int i, int j,
+                                               Vector<float>* squares) {
     Vector<float> s[rows * columns];
     static_for<0, n>([&](auto k_) NEURALINV_LAMBDA {
         constexpr int k = decltype(k_)::value;
         static_for<0, rows * columns>([&](auto e_) NEURALINV_LAMBDA {
-            constexpr int e = decltype(e_)::value, row = i + e / columns, column = j + e % columns;
-            if constexpr (k == 0) s[e] = broadcast<float>(row == column ? 1 : 0);
-            s[e] = subtract_product(s[e], a[row * n + k], x[k * n + column]);
+            constexpr int e = decltype(e_)::value, row = e / columns, column = e % columns;
+            if constexpr (k == 0) s[e] = broadcast<float>(float(i + row == j + column));
+            s[e] = subtract_product(s[e], a[(i + row) * n + k], x[k * n + j + column]);
         });
     });
     static_for<0, rows * columns>([&](auto e_) NEURALINV_LAMBDA {
@@ -87,13 +89,11 @@ NEURALINV_INLINE Vector<float> bound_in_floats(const Vector<float>* a, const Vec
     const float root = float(__builtin_sqrt(double(n)));
     Vector<float> squares[2] = {}, weighted{};
     constexpr int rows = block_rows<n>, columns = block_columns<n>;
-    static_for<0, (n + rows - 1) / rows>([&](auto row_) NEURALINV_LAMBDA {
-        constexpr int i = decltype(row_)::value * rows, height = i + rows <= n ? rows : n - i;
-        static_for<0, n / columns>([&](auto column_) NEURALINV_LAMBDA {
-            constexpr int j = decltype(column_)::value * columns;
-            residual_block_in_floats<n, i, j, height, columns>(a, x, squares);
-        });
-    });
+    for (int i = 0; i + rows <= n; i += rows)
+        for (int j = 0; j < n; j += columns) residual_block_in_floats<n, rows, columns>(a, x, i, j, squares);
+    constexpr int left = n % rows;
+    if constexpr (left > 0)
+        for (int j = 0; j < n; j += columns) residual_block_in_floats<n, left, columns>(a, x, n - left, j, squares);
     static_for<0, n>([&](auto k_) NEURALINV_LAMBDA {
         constexpr int k = decltype(k_)::value, count = (k < p ? p - k : k - p) + (fuses ? 0 : 1);
         if constexpr (count > 0) {

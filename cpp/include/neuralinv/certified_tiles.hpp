@@ -47,62 +47,104 @@ __attribute__((noinline)) void settle(Doubtful<T, n>& waiting, T* X, double tole
     waiting.count = 0;
 }
 
-// Bounds of all lanes. Returns whether they are final; else those that are not at most `tolerance` are none.
+// A number for each lane, in the order of the matrices.
+template <class T, int entries, int... b>
+NEURALINV_INLINE Vector<T> in_order(Vector<T> x, std::integer_sequence<int, b...>) {
+    return __builtin_shufflevector(x, x, lane_of<T, entries>(b)...);
+}
+
+// A bit for each lane where it holds.
+NEURALINV_INLINE unsigned bits(Condition<float> c) {
+#if NEURALINV_VECTOR_BYTES == 64
+    return c;
+#elif NEURALINV_VECTOR_BYTES == 32
+    return unsigned(_mm256_movemask_ps(__m256(c)));
+#elif defined(__x86_64__)
+    return unsigned(_mm_movemask_ps(__m128(c)));
+#else
+    unsigned found = 0;
+    for (int lane = 0; lane < lanes<float>; ++lane) found |= unsigned(c[lane] & 1) << lane;
+    return found;
+#endif
+}
+
+// Bounds of all lanes, in the order of the matrices. Returns a bit for each of those that need doubles; their bounds are none.
 template <int n>
-NEURALINV_INLINE bool first_bounds(const Vector<float>* a, Vector<float>* x, double tolerance, double* bounds) {
-    // Rounded down.
-    const Vector<float> limit = broadcast(float(tolerance * (1 - 0x1p-23))), bound = bound_in_floats<n>(a, x);
+NEURALINV_INLINE unsigned first_bounds(const Vector<float>* a, Vector<float>* x, double tolerance, double* bounds) {
+    Vector<float> bound = bound_in_floats<n>(a, x);
+    if constexpr (interleaves<float, n>) bound = in_order<float, n * n>(bound, std::make_integer_sequence<int, lanes<float>>{});
     store_whole(widen_half<0>(bound), bounds);
     store_whole(widen_half<1>(bound), bounds + lanes<double>);
-    return !any<float>(~Mask<float>(bound <= limit));
+    constexpr unsigned all_lanes = (1u << lanes<float>) - 1;
+    return all_lanes & ~bits(greater(broadcast(float(tolerance * (1 - 0x1p-23))), bound));  // rounded down
 }
 
 template <int n>
-NEURALINV_INLINE bool first_bounds(const Vector<double>* a, Vector<double>* x, double tolerance, double* bounds) {
+NEURALINV_INLINE unsigned first_bounds(const Vector<double>* a, Vector<double>* x, double tolerance, double* bounds) {
     certify_lanes<n>(a, x, n, tolerance, bounds);
-    return true;
+    if constexpr (interleaves<double, n>) order_by_matrix<double, n * n>(bounds);
+    return 0;
 }
 
-// Invert and certify one full tile that lies row by row, from matrix b of A on. False: some matrix needs `invert_single`.
+// Tiles at a time: alone, the smallest matrices would wait for their divisions.
+template <int n>
+inline constexpr int tiles_together = n == 2 ? 2 : 1;
+
+// Invert and certify full tiles that lie row by row, from matrix b of A on. False: some matrix needs `invert_single`.
+// doubtful: (tiles_together), bits of `first_bounds`.
 template <class T, int n>
-__attribute__((noinline)) bool certified_tile(const MatrixBatch<T>& A, std::int64_t b, T* X, double tolerance, double* bounds,
-                                              Doubtful<T, n>& waiting) {
-    constexpr int entries = n * n;
+NEURALINV_INLINE bool certify_new_tiles(const MatrixBatch<T>& A, std::int64_t b, T* X, double tolerance, double* bounds,
+                                        unsigned* doubtful) {
+    constexpr int entries = n * n, tiles = tiles_together<n>;
     const T* source = A.data + b * entries;
     T* target = X + b * entries;
-    Vector<T> a[entries], x[entries];
-    if constexpr (interleaves<T, n>)
-        load_interleaved<T, entries>(source, a);
-    else
-        load_unrolled<T, n, false>(source, entries, a);
-    static_for<0, entries>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = a[decltype(e)::value]; });
-    if (__builtin_expect(!invert_lanes<T, n>(x, tile_ahead<n>(A, b, X)), 0)) return false;
-    const bool final = first_bounds<n>(a, x, tolerance, bounds + b);
-    if constexpr (interleaves<T, n>) {
-        store_interleaved<T, entries>(x, target);
-        order_by_matrix<T, entries>(bounds + b);
-    } else {
-        store_unrolled<T, n>(x, target, entries);
-    }
-    if (!final)
-        for (std::int64_t c = b; c < b + lanes<T>; ++c)
-            if (!(bounds[c] <= tolerance)) {
-                waiting.take(A.data, X, c);
-                if (waiting.count == lanes<T>) settle(waiting, X, tolerance, bounds);
-            }
+    Vector<T> a[tiles][entries], x[tiles][entries];
+    bool done = true;
+    static_for<0, tiles>([&](auto t_) NEURALINV_LAMBDA {
+        constexpr int t = decltype(t_)::value, at = t * lanes<T> * entries;
+        if constexpr (interleaves<T, n>)
+            load_interleaved<T, entries>(source + at, a[t]);
+        else
+            load_unrolled<T, n, false>(source + at, entries, a[t]);
+        static_for<0, entries>([&](auto e) NEURALINV_LAMBDA { x[t][decltype(e)::value] = a[t][decltype(e)::value]; });
+        done = invert_lanes<T, n>(x[t], tile_ahead<n>(A, b, X)) && done;
+    });
+    if (__builtin_expect(!done, 0)) return false;
+    static_for<0, tiles>([&](auto t_) NEURALINV_LAMBDA {
+        constexpr int t = decltype(t_)::value, at = t * lanes<T> * entries;
+        doubtful[t] = first_bounds<n>(a[t], x[t], tolerance, bounds + b + t * lanes<T>);
+        if constexpr (interleaves<T, n>)
+            store_interleaved<T, entries>(x[t], target + at);
+        else
+            store_unrolled<T, n>(x[t], target + at, entries);
+    });
     return true;
 }
 
 // Invert and certify full tiles of [begin, end), until one is met whose matrices need `invert_single`. Returns where it
 // stopped.
 template <class T, int n>
-inline std::int64_t certified_tiles(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info,
-                                    double tolerance, double* bounds) {
+__attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
+                                                       Status* info, double tolerance, double* bounds) {
+    constexpr int together = lanes<T> * tiles_together<n>;
+    // Doubtful inverses are looked at a little later, when they have reached the cache.
+    constexpr int later = 16384 / (lanes<T> * n * n * int(sizeof(T))) / tiles_together<n> * tiles_together<n>;
     Doubtful<T, n> waiting;
+    unsigned doubtful[later];
     std::int64_t b = begin;
-    for (; b + lanes<T> <= end; b += lanes<T>) {
-        if (!certified_tile<T, n>(A, b, X, tolerance, bounds, waiting)) break;
-        if (info) __builtin_memset(info + b, 0, lanes<T> * sizeof(Status));
+    for (bool more = true; more;) {
+        const std::int64_t from = b;
+        int tiles = 0;
+        for (; tiles < later; tiles += tiles_together<n>, b += together) {
+            more = b + together <= end && certify_new_tiles<T, n>(A, b, X, tolerance, bounds, doubtful + tiles);
+            if (!more) break;
+        }
+        if (info) __builtin_memset(info + from, 0, std::size_t(b - from) * sizeof(Status));
+        for (int t = 0; t < tiles; ++t)
+            for (unsigned left = doubtful[t]; left; left &= left - 1) {
+                waiting.take(A.data, X, from + t * lanes<T> + __builtin_ctz(left));
+                if (waiting.count == lanes<T>) settle(waiting, X, tolerance, bounds);
+            }
     }
     settle(waiting, X, tolerance, bounds);
     return b;
