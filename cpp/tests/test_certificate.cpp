@@ -19,7 +19,8 @@ void check_size(int n, double tolerance) {
     std::vector<double> bounds(std::size_t(count), -1);
     std::vector<Status> info(std::size_t(count), -1);
     const MatrixBatch<T> batch{A.data(), count, n, std::int64_t(entries), n, 1};
-    const FirstFailure first = certified_invert(batch, X.data(), info.data(), tolerance, bounds.data(), 2);
+    const auto [first, all] = certified_invert(batch, X.data(), info.data(), tolerance, bounds.data(), 2);
+    CHECK(!all, "n = %d: singular, and certified", n);
     CHECK(first.index == 5 && info[5] == 1, "n = %d: failed at %ld", n, long(first.index));
     for (std::size_t b = 0; b < std::size_t(count); ++b) {
         if (b == 5 || b == 7 || (b == 9 && out_of_range)) {

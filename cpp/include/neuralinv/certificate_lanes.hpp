@@ -1,54 +1,13 @@
-// error_bounds.hpp for n up to 16, a matrix in each lane, where inverses of n up to 8 are anyway.
+// error_bounds.hpp for n up to 8, a matrix in each lane, where their inverses are anyway.
 #pragma once
 
 #include "error_bounds.hpp"
 #include "tiles.hpp"
+#include "widen.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-inline constexpr int largest_certified_in_lanes = 16;
-
-// Half a vector of floats, and the same as doubles. By name: of generic conversions GCC makes five instructions.
-typedef float HalfFloats __attribute__((vector_size(NEURALINV_VECTOR_BYTES / 2)));
-
-NEURALINV_INLINE Vector<double> widen(HalfFloats x) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return _mm512_cvtps_pd(__m256(x));
-#elif NEURALINV_VECTOR_BYTES == 32
-    return Vector<double>(_mm256_cvtps_pd(__m128(x)));
-#else
-    return __builtin_convertvector(x, Vector<double>);
-#endif
-}
-
-NEURALINV_INLINE HalfFloats narrow(Vector<double> x) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return HalfFloats(_mm512_cvtpd_ps(x));
-#elif NEURALINV_VECTOR_BYTES == 32
-    return HalfFloats(_mm256_cvtpd_ps(__m256d(x)));
-#else
-    return __builtin_convertvector(x, HalfFloats);
-#endif
-}
-
-// Lanes half·lanes<double> and those that follow, as doubles.
-template <int half>
-NEURALINV_INLINE Vector<double> widen_half(const Vector<float>& x) {
-    HalfFloats part;
-    __builtin_memcpy(&part, reinterpret_cast<const char*>(&x) + half * sizeof(part), sizeof(part));
-    return widen(part);
-}
-
-template <int half>
-NEURALINV_INLINE Vector<double> widen_half(const Vector<double>& x) {
-    return x;
-}
-
-template <int half>
-NEURALINV_INLINE void narrow_half(Vector<double> x, Vector<float>& target) {
-    const HalfFloats part = narrow(x);
-    __builtin_memcpy(reinterpret_cast<char*>(&target) + half * sizeof(part), &part, sizeof(part));
-}
+inline constexpr int largest_certified_in_lanes = largest_unrolled;
 
 // Rows `row`: (rows, n) times columns j..j+width-1 of M: (n, n), added to sum: (rows, width).
 template <int rows, int width, class V>
@@ -80,7 +39,7 @@ struct Squares {
 };
 
 // 1 in the middle: entry (i, j) of the identity stands j − i beyond it.
-inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 // Rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n); r: (n, n), of which one half
 // of the lanes is written, or null where nobody asks.
