@@ -85,6 +85,21 @@ void check_residuals(int n) {
     CHECK(looked_at > count / 2, "n = %d: looked at %d", n, looked_at);
 }
 
+// A residual that is not below 1 proves nothing, whatever the tolerance.
+void check_limit(int n) {
+    const std::int64_t count = 4000;
+    std::vector<float> A = test::uniform<float>(count, n, unsigned(200 + n)), X(A.size());
+    const std::size_t entries = std::size_t(n * n), last = entries - std::size_t(n);
+    for (std::size_t b = 0; b < std::size_t(count); ++b)
+        for (std::size_t e = last; e < entries; ++e)
+            A[b * entries + e] = A[b * entries + e - last] + std::ldexp(A[b * entries + e], -int(14 + b % 10));
+    std::vector<double> bounds(std::size_t(count), -1);
+    const MatrixBatch<float> batch{A.data(), count, n, std::int64_t(entries), n, 1};
+    certified_invert(batch, X.data(), nullptr, 2.0, bounds.data(), 1);
+    for (std::size_t b = 0; b < std::size_t(count); ++b)
+        CHECK(bounds[b] < 1 || std::isinf(bounds[b]), "n = %d, matrix %zu: bound %g", n, b, bounds[b]);
+}
+
 }  // namespace
 
 int main() {
@@ -96,6 +111,7 @@ int main() {
         }
     check_size<double>(64, 1e-10);
     for (int n = 2; n <= 17; ++n) {
+        check_limit(n);
         check_residuals<float>(n);
         check_residuals<double>(n);
     }

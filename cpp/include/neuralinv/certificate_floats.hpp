@@ -10,17 +10,17 @@
 //
 //     ‖S_k‖_F ≤ √n + w_1 + … + w_k + e    and    ‖S_k‖_F ≤ ‖R̂‖_F + w_{k+1} + … + w_n + e
 //
-// hold: the former serves for k ≤ p = ⌊(n − 1)/2⌋, the latter for the others, w_k counts c_k = max(0, p − k + 1, k − p − 1)
-// times, and solved for e,
+// hold: the former serves for k ≤ p = ⌊(n − 1)/2⌋, the latter for the others, w_k counts c_k = |k − p − 1| times, and solved
+// for e,
 //
 //     ‖I − A X‖_F ≤ ρ = ((1 − p u) ‖R̂‖_F + u (Σ_k c_k w_k + p √n)) / (1 − n u) + 2⁻⁵⁰.
 //
 // It is far below γ_{n+2} ‖A‖_F ‖X‖_F: few roundings are as large as that. Without fused operations, every product is
 // rounded, too: by u w_k, so that c_k is one more.
 //
-// 2⁻⁵⁰ makes up for whatever underflows or is read as zero for being denormal. Norms that overflow make ρ infinite or no
-// number; where the squares in ‖a_k‖² or ‖x_k‖² underflow, 2⁻⁹⁰ takes their place, and loses less than 2⁻³⁰ of itself. Those below 2⁻⁶³ that
-// are missing from ‖R̂‖_F, denormal entries of A times ‖x_k‖ < 2⁶⁴, and of X times ‖a_k‖: n² 2⁻⁶² is far below 2⁻⁵⁰.
+// 2⁻⁵⁰ makes up for whatever underflows or is read as zero for being denormal: squares below 2⁻¹²⁶ missing from ‖R̂‖_F,
+// denormal entries of A times ‖x_k‖ < 2⁶⁴, and of X times ‖a_k‖, are n² 2⁻⁶² at most. Norms that overflow make ρ infinite or
+// no number; where the squares in ‖a_k‖² or ‖x_k‖² underflow, 2⁻⁹⁰ takes their place, and loses less than 2⁻³⁰ of itself.
 #pragma once
 
 #include "error_bounds.hpp"

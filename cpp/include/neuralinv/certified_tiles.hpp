@@ -76,7 +76,8 @@ NEURALINV_INLINE unsigned first_bounds(const Vector<float>* a, Vector<float>* x,
     store_whole(widen_half<0>(bound), bounds);
     store_whole(widen_half<1>(bound), bounds + lanes<double>);
     constexpr unsigned all_lanes = (1u << lanes<float>) - 1;
-    return all_lanes & ~bits(greater(broadcast(float(tolerance * (1 - 0x1p-23))), bound));  // rounded down
+    const double below_one = tolerance < 1 ? tolerance : 1;  // from where on a residual proves nothing
+    return all_lanes & ~bits(greater(broadcast(float(below_one * (1 - 0x1p-23))), bound));  // rounded down
 }
 
 template <int n>

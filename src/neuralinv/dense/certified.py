@@ -157,7 +157,7 @@ def certified_inv(
             else:
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
         return replace(result, inverse=cast(ArrayT, inverse))
-    return result.map(restore)
+    return result if isinstance(A, Tensor) else result.map(restore)
 
 
 def check_arguments(rtol: float, on_singular: str) -> None:
@@ -185,10 +185,10 @@ def _by_kernel(
         for chunk in A.split(max(1, _CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
-        inverse, error_bound = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+        inverse, error_bound = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         met = all(part[2] for part in parts)
     # Status.CERTIFIED, Source.EXACT
-    status, source = torch.zeros((2, len(A)), dtype=torch.int8, device=A.device).unbind()
+    status, source = (A.new_zeros(len(A), dtype=torch.int8) for _ in range(2))
     result = Outcome(inverse, error_bound, status, source)
     if not met:
         left = (error_bound > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
