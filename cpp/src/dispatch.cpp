@@ -142,13 +142,16 @@ FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, Real
 }
 
 template <class T>
-FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads) {
+Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads) {
     const CertifiedInvertRange<T> kernel = chosen().certified_invert<T>();
+    bool missed = false;
     const double n = double(A.n);
     ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
-    return share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
-        return kernel(A, begin, end, X, info, tolerance, bounds);
-    });
+    const FirstFailure first =
+        share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+            return kernel(A, begin, end, X, info, tolerance, bounds, &missed);
+        });
+    return {first, !missed};
 }
 
 #define NEURALINV_INSTANTIATE(S)                                                                              \
@@ -159,8 +162,8 @@ NEURALINV_INSTANTIATE(float)
 NEURALINV_INSTANTIATE(double)
 NEURALINV_INSTANTIATE(Complex<float>)
 NEURALINV_INSTANTIATE(Complex<double>)
-template FirstFailure certified_invert<float>(const MatrixBatch<float>&, float*, Status*, double, double*, int);
-template FirstFailure certified_invert<double>(const MatrixBatch<double>&, double*, Status*, double, double*, int);
+template Certified certified_invert<float>(const MatrixBatch<float>&, float*, Status*, double, double*, int);
+template Certified certified_invert<double>(const MatrixBatch<double>&, double*, Status*, double, double*, int);
 
 std::string instruction_set() { return chosen().name; }
 

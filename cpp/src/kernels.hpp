@@ -42,7 +42,7 @@ struct PositiveKernels {
 // Inverses with bounds of their errors, certificate.hpp. A lies row by row without gaps.
 template <class T>
 using CertifiedInvertRange = FirstFailure (*)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
-                                              Status* info, double tolerance, double* bounds);
+                                              Status* info, double tolerance, double* bounds, bool* missed);
 
 struct Kernels {
     const char* name;

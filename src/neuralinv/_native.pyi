@@ -16,7 +16,7 @@ class _Invert(Protocol):
 class _CertifiedInvert(Protocol):
     def __call__(
         self, source: int, count: int, n: int, target: int, info: int, tolerance: float, bounds: int, threads: int
-    ) -> int: ...
+    ) -> bool: ...
 
 class _Correct(Protocol):
     def __call__(

@@ -101,6 +101,27 @@ def test_exact_inverses_of_ill_conditioned_matrices_certify_to_the_last_digits(d
         assert exact_relative_error(A[i].numpy(), result.inverse[i].numpy()) <= result.error_bound[i]
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 8, 9, 12, 16])
+def test_float32_inverses_that_need_more_than_a_first_look_return_to_their_places(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    A = torch.rand(1000, n, n, generator=generator) * 2 - 1
+    A[::3, -1] = A[::3, 0] + 1e-4 * A[::3, -1]
+    A[17], A[500, 0, 0], A[900] = 1.0, torch.inf, A[900] * 1e-25
+    result = ni.certified_inv(A, on_singular="nan")
+    assert result.status.nonzero().squeeze(1).tolist() == [17, 500]
+    good = result.certified
+    wide = A[good].double()
+    X = torch.linalg.inv(wide)  # inexact, too: 1e-15 of the condition number
+    norm = torch.linalg.matrix_norm(X)
+    error = torch.linalg.matrix_norm(result.inverse[good] - X) / norm
+    assert (error <= result.error_bound[good] + 1e-15 * torch.linalg.matrix_norm(wide) * norm).all()
+    assert (result.error_bound[good] <= 1e-5).all()
+    # Those that had to be corrected are exact but for rounding.
+    hard = good.clone()
+    hard[1::3] = hard[2::3] = False
+    assert float(result.error_bound[hard].median()) < 1e-6
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-150, 1.0, 1e150, 1e300])
 def test_bounds_hold_at_every_scale(scale: float) -> None:
     A = scale * np.random.default_rng(0).normal(size=(50, 2, 2))

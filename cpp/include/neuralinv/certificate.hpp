@@ -3,9 +3,29 @@
 
 #include "certificate_lanes.hpp"
 #include "certificate_rows.hpp"
+#include "certified_tiles.hpp"
 #include "dispatch.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
+
+template <class T>
+using CertifyOne = double (*)(const T* a, T* x, int n, double tolerance, double* memory);
+
+// certify_one for its size: of those that the compiler knows, in half the time.
+template <class T>
+inline CertifyOne<T> certify_one_of(int n) {
+    switch (n) {
+        case 9: return &certify_one<9, T>;
+        case 10: return &certify_one<10, T>;
+        case 11: return &certify_one<11, T>;
+        case 12: return &certify_one<12, T>;
+        case 13: return &certify_one<13, T>;
+        case 14: return &certify_one<14, T>;
+        case 15: return &certify_one<15, T>;
+        case 16: return &certify_one<16, T>;
+        default: return &certify_one<0, T>;
+    }
+}
 
 // Bounds of matrices [begin, end): A and X (count, n, n), bounds (count); 1 ≤ n ≤ largest_certified. What misses the
 // tolerance is corrected first where that can help.
@@ -16,22 +36,9 @@ inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t en
     if (2 <= n && n <= largest_certified_in_lanes)
         for (; b + lanes<T> <= end; b += lanes<T>) certify_tile(A + b * entries, X + b * entries, n, tolerance, bounds + b);
     if (b == end) return;
-    alignas(64) double memory[3 * largest_certified * largest_certified];
-    for (; b < end; ++b) bounds[b] = certify_one(A + b * entries, X + b * entries, n, tolerance, memory);
-}
-
-// Invert and certify full tiles of [begin, end), n ≤ largest_unrolled, until one is met whose matrices need `invert_single`.
-// Returns where it stopped.
-template <class T, int n>
-inline std::int64_t certified_tiles(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info,
-                                    double tolerance, double* bounds) {
-    std::int64_t b = begin;
-    for (; b + lanes<T> <= end; b += lanes<T>) {
-        const std::int64_t at = b * n * n;
-        if (!certified_tile<T, n>(A.data + at, X + at, tolerance, bounds + b, tile_ahead<n>(A, b, X))) break;
-        if (info) __builtin_memset(info + b, 0, lanes<T> * sizeof(Status));
-    }
-    return b;
+    alignas(64) double memory[4 * largest_certified * largest_certified];
+    const CertifyOne<T> certify_next = certify_one_of<T>(n);
+    for (; b < end; ++b) bounds[b] = certify_next(A + b * entries, X + b * entries, n, tolerance, memory);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

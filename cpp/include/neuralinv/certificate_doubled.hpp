@@ -63,7 +63,7 @@ inline double certify_doubled(const double* A, const double* X, int n, int pitch
     if (!(rho < 1 && norm <= huge && inverse_norm <= huge && norm >= 1 / huge && inverse_norm >= 1 / huge)) return __builtin_inf();
     // The sum X R̂ first: added to X term by term, it would be rounded n times.
     for (int e = 0; e < n * pitch; ++e) V[e] = 0;
-    multiply(X, pitch, R, V, 1, n, pitch, V);
+    multiply<1>(X, pitch, R, V, n, V);
     for (int e = 0; e < n * pitch; ++e) V[e] += X[e];
     double lost = 0;
     for (int i = 0; i < n; ++i)

@@ -1,54 +1,13 @@
-// error_bounds.hpp for n up to 16, a matrix in each lane, where inverses of n up to 8 are anyway.
+// error_bounds.hpp for n up to 8, a matrix in each lane, where their inverses are anyway.
 #pragma once
 
 #include "error_bounds.hpp"
 #include "tiles.hpp"
+#include "widen.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-inline constexpr int largest_certified_in_lanes = 16;
-
-// Half a vector of floats, and the same as doubles. By name: of generic conversions GCC makes five instructions.
-typedef float HalfFloats __attribute__((vector_size(NEURALINV_VECTOR_BYTES / 2)));
-
-NEURALINV_INLINE Vector<double> widen(HalfFloats x) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return _mm512_cvtps_pd(__m256(x));
-#elif NEURALINV_VECTOR_BYTES == 32
-    return Vector<double>(_mm256_cvtps_pd(__m128(x)));
-#else
-    return __builtin_convertvector(x, Vector<double>);
-#endif
-}
-
-NEURALINV_INLINE HalfFloats narrow(Vector<double> x) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return HalfFloats(_mm512_cvtpd_ps(x));
-#elif NEURALINV_VECTOR_BYTES == 32
-    return HalfFloats(_mm256_cvtpd_ps(__m256d(x)));
-#else
-    return __builtin_convertvector(x, HalfFloats);
-#endif
-}
-
-// Lanes half·lanes<double> and those that follow, as doubles.
-template <int half>
-NEURALINV_INLINE Vector<double> widen_half(const Vector<float>& x) {
-    HalfFloats part;
-    __builtin_memcpy(&part, reinterpret_cast<const char*>(&x) + half * sizeof(part), sizeof(part));
-    return widen(part);
-}
-
-template <int half>
-NEURALINV_INLINE Vector<double> widen_half(const Vector<double>& x) {
-    return x;
-}
-
-template <int half>
-NEURALINV_INLINE void narrow_half(Vector<double> x, Vector<float>& target) {
-    const HalfFloats part = narrow(x);
-    __builtin_memcpy(reinterpret_cast<char*>(&target) + half * sizeof(part), &part, sizeof(part));
-}
+inline constexpr int largest_certified_in_lanes = largest_unrolled;
 
 // Rows `row`: (rows, n) times columns j..j+width-1 of M: (n, n), added to sum: (rows, width).
 template <int rows, int width, class V>
@@ -80,7 +39,7 @@ struct Squares {
 };
 
 // 1 in the middle: entry (i, j) of the identity stands j − i beyond it.
-inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 // Rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n); r: (n, n), of which one half
 // of the lanes is written, or null where nobody asks.
@@ -193,28 +152,7 @@ NEURALINV_INLINE bool certify_lanes(const Vector<double>* a, Vector<double>* x, 
     return false;
 }
 
-// Invert and certify one full tile that lies row by row. False: some matrix needs `invert_single`.
-template <class T, int n>
-__attribute__((noinline)) bool certified_tile(const T* source, T* target, double tolerance, double* bounds,
-                                              TileAhead<n> ahead) {
-    Vector<T> a[n * n], x[n * n];
-    if constexpr (interleaves<T, n>)
-        load_interleaved<T, n * n>(source, a);
-    else
-        load_unrolled<T, n, false>(source, n * n, a);
-    static_for<0, n * n>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = a[decltype(e)::value]; });
-    if (__builtin_expect(!invert_lanes<T, n>(x, ahead), 0)) return false;
-    certify_lanes<n>(a, x, n, tolerance, bounds);
-    if constexpr (interleaves<T, n>) {
-        store_interleaved<T, n * n>(x, target);
-        order_by_matrix<T, n * n>(bounds);
-    } else {
-        store_unrolled<T, n>(x, target, n * n);
-    }
-    return true;
-}
-
-// The same for inverses that are there.
+// One full tile of inverses that are there: A and X (lanes, n, n), bounds (lanes).
 template <class T>
 __attribute__((noinline)) void certify_tile(const T* A, T* X, int n, double tolerance, double* bounds) {
     Vector<T> a[largest_certified_in_lanes * largest_certified_in_lanes], x[largest_certified_in_lanes * largest_certified_in_lanes];

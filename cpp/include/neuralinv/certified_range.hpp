@@ -31,10 +31,11 @@ __attribute__((noinline, cold)) void certify_again(const T* A, T* X, int n, doub
     for (int e = 0; e < entries; ++e) X[e] = target[e];
 }
 
-// certify_again for those of [begin, end) that need it.
+// certify_again for those of [begin, end) that need it. Returns whether all bounds are at most the tolerance then.
 template <class T>
-NEURALINV_INLINE void improve_bounds(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
+NEURALINV_INLINE bool improve_bounds(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
     const std::int64_t entries = std::int64_t(n) * n;
+    bool met = true;
     for (std::int64_t b = begin; b < end; b += lanes<double>) {
         Vector<double> next;
         if (b + lanes<double> <= end) {
@@ -42,14 +43,19 @@ NEURALINV_INLINE void improve_bounds(const T* A, T* X, int n, std::int64_t begin
             if (__builtin_expect(!any<double>(~Mask<double>(next <= broadcast(tolerance))), 1)) continue;
         }
         for (std::int64_t c = b; c < end && c < b + lanes<double>; ++c)
-            if (!(bounds[c] <= tolerance)) certify_again(A + c * entries, X + c * entries, n, bounds + c);
+            if (!(bounds[c] <= tolerance)) {
+                certify_again(A + c * entries, X + c * entries, n, bounds + c);
+                met = met && bounds[c] <= tolerance;
+            }
     }
+    return met;
 }
 
 // Invert matrices [begin, end) of A, row by row without gaps, and bound the errors, while they are in the first-level cache.
+// missed: set where a bound is above the tolerance, by any of several threads.
 template <class T>
 FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info,
-                              double tolerance, double* bounds) {
+                              double tolerance, double* bounds, bool* missed) {
     const std::int64_t fits = 16384 / (A.n * A.n * std::int64_t(sizeof(T))) / lanes<T> * lanes<T>;
     const std::int64_t length = A.n > largest_unrolled && fits > lanes<T> ? fits : lanes<T>;
     FirstFailure first{-1, success};
@@ -68,7 +74,7 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::
         const FirstFailure failure = invert(A, b, next, X, info);
         if (first.index < 0) first = failure;
         certify(A.data, X, int(A.n), b, next, tolerance, bounds);
-        improve_bounds(A.data, X, int(A.n), start, next, tolerance, bounds);
+        if (!improve_bounds(A.data, X, int(A.n), start, next, tolerance, bounds)) __atomic_store_n(missed, true, __ATOMIC_RELAXED);
         b = next;
     }
     return first;

@@ -33,8 +33,14 @@ FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, Real
 // An inverse with a proof, real matrices only: bounds[b] ≥ ‖A⁻¹ − X‖_F / ‖A⁻¹‖_F, or ∞ (certificate.hpp says how), computed
 // while the matrices are in the cache; floats that miss the tolerance are corrected. A without gaps, row by row.
 inline constexpr std::int64_t largest_certified = 64;
+
+struct Certified {
+    FirstFailure first;
+    bool all;  // every bound is at most the tolerance
+};
+
 template <class T>
-FirstFailure certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads);
+Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads);
 
 // The instruction set in use: the best that this machine has, or the one that NEURALINV_ISA names.
 std::string instruction_set();

@@ -139,14 +139,14 @@ def certified_inv(
     if tensor.ndim != 3:
         flat = flat.reshape(batch.numel(), n, n)
     if odds is None and proposer is None and native.certifies(flat):
-        outcome = _by_kernel(flat, rtol, on_singular, progress)
+        outcome, met = _by_kernel(flat, rtol, on_singular, progress)
     else:
-        outcome = _by_chunks(flat, proposer, rtol, on_singular, progress, odds)
+        outcome, met = _by_chunks(flat, proposer, rtol, on_singular, progress, odds), False
 
     result: InverseResult[Any] = InverseResult(*outcome, rtol, 0.0 if odds is None else odds.failure_probability)
     if tensor.ndim != 3:
         result = result.map(lambda field: field.reshape(tensor.shape if field.ndim == 3 else batch))
-    if on_singular == "raise":
+    if on_singular == "raise" and not met:
         raise_if_singular(result, A)
     if tensor.requires_grad:
         inverse = cast(Tensor, ImplicitInverse.apply(tensor, result.inverse))
@@ -157,7 +157,7 @@ def certified_inv(
             else:
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
         return replace(result, inverse=cast(ArrayT, inverse))
-    return result.map(restore)
+    return result if isinstance(A, Tensor) else result.map(restore)
 
 
 def check_arguments(rtol: float, on_singular: str) -> None:
@@ -174,25 +174,27 @@ def check_arguments(rtol: float, on_singular: str) -> None:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
 
-@torch.no_grad()
-def _by_kernel(A: Tensor, rtol: float, on_singular: str, progress: Callable[[int], object] | None) -> Outcome:
-    """Invert and certify in one go; what the kernel cannot certify takes the long way."""
+def _by_kernel(
+    A: Tensor, rtol: float, on_singular: str, progress: Callable[[int], object] | None
+) -> tuple[Outcome, bool]:
+    """Invert and certify in one go; what the kernel cannot certify takes the long way. Also tells if nothing did."""
     if progress is None:
-        parts = [native.certified_invert(A, rtol)]
+        inverse, error_bound, met = native.certified_invert(A, rtol)
     else:
         parts = []
         for chunk in A.split(max(1, _CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
-    inverse, error_bound = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        inverse, error_bound = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        met = all(part[2] for part in parts)
     # Status.CERTIFIED, Source.EXACT
-    status, source = (torch.zeros(len(A), dtype=torch.int8, device=A.device) for _ in range(2))
+    status, source = (A.new_zeros(len(A), dtype=torch.int8) for _ in range(2))
     result = Outcome(inverse, error_bound, status, source)
-    if float(error_bound.max()) > rtol:  # what is mostly true costs one pass; no bound of the kernels is NaN
-        left = (error_bound > rtol).nonzero().squeeze(1)
+    if not met:
+        left = (error_bound > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
         for whole, piece in zip(result, _by_chunks(A[left], None, rtol, on_singular, None), strict=True):
             whole[left] = piece
-    return result
+    return result, met
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ _INVERT, _SOLVE, _SLOGDET, _CORRECT, _ROW_SUMS, _PROBE = (
     _load(name) for name in ("invert", "solve", "slogdet", "correct", "row_sums", "probe")
 )
 
-_CERTIFIED_INVERT: dict[torch.dtype, Callable[..., int]] = (
+_CERTIFIED_INVERT: dict[torch.dtype, Callable[..., bool]] = (
     {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
 )
 
@@ -122,22 +122,23 @@ def certifies(A: Tensor) -> bool:
     return AVAILABLE and A.numel() > 0 and A.shape[-1] <= _native.LARGEST_CERTIFIED
 
 
-def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
+def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor, bool]:
     """Invert ``A`` of shape ``(batch, n, n)`` and bound the errors while the matrices are in the cache.
 
     Returns
     -------
-    The inverses, those of float32 corrected where they would miss ``rtol``, and float64 bounds of
-    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(batch,)``, infinite where nothing is proved. The derivation stands in
-    ``cpp/include/neuralinv/certificate.hpp``.
+    The inverses, those of float32 corrected where they would miss ``rtol``; float64 bounds of
+    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(batch,)``, infinite where nothing is proved; and whether all of them are at most
+    ``rtol``. The derivation stands in ``cpp/include/neuralinv/error_bounds.hpp``.
     """
     A = _plain(A)
     if gpu.holds(A):
-        return gpu.certified_invert(A, rtol)
+        X, bounds = gpu.certified_invert(A, rtol)
+        return X, bounds, float(bounds.max()) <= rtol
     X, bounds = _new_like(A), A.new_empty(A.shape[0], dtype=torch.float64)
     kernel = _CERTIFIED_INVERT[A.dtype]
-    kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
-    return X, bounds
+    met = kernel(A.data_ptr(), *A.shape[:2], X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
+    return X, bounds, met
 
 
 def corrects(A: Tensor) -> bool:
