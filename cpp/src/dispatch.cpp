@@ -7,12 +7,9 @@
 #include <stdexcept>
 
 #include "kernels.hpp"
+#include "scratch.hpp"
 #include "targets.hpp"
 #include "thread_pool.hpp"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace neuralinv {
 
@@ -58,17 +55,6 @@ const Kernels& chosen() {
 // Waking a thread takes some microseconds: below this many multiplications one thread does the work.
 constexpr double work_for_threads = 1 << 16;
 
-// A large result lies in fresh memory, whose first touch costs more for each 4 KiB page than the inverses in it. Huge
-// pages make that five hundred times rarer, where the system grants them to those who ask.
-void ask_for_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
-    const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) & ~(page - 1);
-    const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data) + bytes) & ~(page - 1);
-    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: failure is fine
-#endif
-}
-
 // Share matrices 0..count-1 among threads. range(begin, end) returns its first failure; entries: touched for each matrix,
 // multiplications: done for each.
 template <class Range>
@@ -112,7 +98,7 @@ FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* 
     if constexpr (effort<S> == 1)
         if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
     const double n = double(A.n);
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(S));
+    prefer_large_pages(X, A.count * A.n * A.n);
     return share(A.count, n * n, effort<S> * n * n * n, tile<S>(), threads,
                  [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
 }
@@ -123,7 +109,7 @@ FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure st
     if constexpr (effort<S> == 1)
         if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
     const double n = double(A.n), k = double(B.columns);
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * B.columns) * sizeof(S));
+    prefer_large_pages(X, A.count * A.n * B.columns);
     return share(A.count, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), threads,
                  [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
 }
@@ -146,7 +132,7 @@ Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double t
     const CertifiedInvertRange<T> kernel = chosen().certified_invert<T>();
     bool missed = false;
     const double n = double(A.n);
-    ask_for_huge_pages(X, std::size_t(A.count) * std::size_t(A.n * A.n) * sizeof(T));
+    prefer_large_pages(X, A.count * A.n * A.n);
     const FirstFailure first =
         share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
             return kernel(A, begin, end, X, info, tolerance, bounds, &missed);

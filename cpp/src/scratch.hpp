@@ -26,7 +26,7 @@ void prefer_large_pages(const T* memory, std::int64_t entries) {
     constexpr std::uintptr_t page = std::uintptr_t(1) << 21;
     const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
     const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(memory + entries) / page * page;
-    if (memory && end > begin + page) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+    if (memory && end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 

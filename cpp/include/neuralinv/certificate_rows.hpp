@@ -9,17 +9,17 @@ namespace neuralinv::NEURALINV_TARGET {
 // The least multiple of lanes<double> that is not below n.
 constexpr int whole_vectors(int n) { return (n + lanes<double> - 1) / lanes<double> * lanes<double>; }
 
-struct UnitRow {
+struct IdentityRow {
     double entries[2 * lanes<double>] = {};
-    constexpr UnitRow() { entries[lanes<double>] = 1; }
+    constexpr IdentityRow() { entries[lanes<double>] = 1; }
 };
 
 // Entries column.. of row `row` of the identity. By loading: a lane written by number would go through memory, and wait there.
 NEURALINV_INLINE Vector<double> identity_part(int row, int column) {
     constexpr int wide = lanes<double>;
-    static constexpr UnitRow unit;
+    static constexpr IdentityRow unit;
     const int lane = row - column;
-    return load_whole(unit.entries + wide - (unsigned(lane) < unsigned(wide) ? lane : wide));
+    return load_vector(unit.entries + wide - (unsigned(lane) < unsigned(wide) ? lane : wide));
 }
 
 // Rows i..i+rows-1, columns j..j+vectors·lanes-1 of C ± L M, where C is the identity or, if given, the matrix `start`.
@@ -32,13 +32,13 @@ NEURALINV_INLINE void multiply_block(const double* L, int l_pitch, const double*
     static_for<0, rows * vectors>([&](auto e_) NEURALINV_LAMBDA {
         constexpr int e = decltype(e_)::value;
         const int row = i + e / vectors, column = j + e % vectors * wide;
-        c[e] = start ? load_whole(start + row * pitch + column) : identity_part(row, column);
+        c[e] = start ? load_vector(start + row * pitch + column) : identity_part(row, column);
     });
     const double *left = L + i * l_pitch, *right = M + j;
     const auto step = [&](int k) NEURALINV_LAMBDA {
         Vector<double> m[vectors];
         static_for<0, vectors>([&](auto v) NEURALINV_LAMBDA {
-            m[decltype(v)::value] = load_whole(right + k * pitch + decltype(v)::value * wide);
+            m[decltype(v)::value] = load_vector(right + k * pitch + decltype(v)::value * wide);
         });
         static_for<0, rows>([&](auto p_) NEURALINV_LAMBDA {
             constexpr int p = decltype(p_)::value;
@@ -55,7 +55,7 @@ NEURALINV_INLINE void multiply_block(const double* L, int l_pitch, const double*
         for (int k = 0; k < n; ++k) step(k);
     static_for<0, rows * vectors>([&](auto e_) NEURALINV_LAMBDA {
         constexpr int e = decltype(e_)::value;
-        store_whole(c[e], target + (i + e / vectors) * pitch + j + e % vectors * wide);
+        store_vector(c[e], target + (i + e / vectors) * pitch + j + e % vectors * wide);
     });
 }
 
@@ -109,11 +109,11 @@ NEURALINV_INLINE double sum_of_squares(const double* x, int count) {
     int e = 0;
     for (; e + 4 * wide <= count; e += 4 * wide)
         static_for<0, 4>([&](auto q) NEURALINV_LAMBDA {
-            const Vector<double> v = load_whole(x + e + decltype(q)::value * wide);
+            const Vector<double> v = load_vector(x + e + decltype(q)::value * wide);
             part[decltype(q)::value] += v * v;
         });
     for (; e + wide <= count; e += wide) {
-        const Vector<double> v = load_whole(x + e);
+        const Vector<double> v = load_vector(x + e);
         part[0] += v * v;
     }
     double total = sum_lanes((part[0] + part[1]) + (part[2] + part[3]));

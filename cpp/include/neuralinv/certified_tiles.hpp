@@ -73,8 +73,8 @@ template <int n>
 NEURALINV_INLINE unsigned first_bounds(const Vector<float>* a, Vector<float>* x, double tolerance, double* bounds) {
     Vector<float> bound = bound_in_floats<n>(a, x);
     if constexpr (interleaves<float, n>) bound = in_order<float, n * n>(bound, std::make_integer_sequence<int, lanes<float>>{});
-    store_whole(widen_half<0>(bound), bounds);
-    store_whole(widen_half<1>(bound), bounds + lanes<double>);
+    store_vector(widen_half<0>(bound), bounds);
+    store_vector(widen_half<1>(bound), bounds + lanes<double>);
     constexpr unsigned all_lanes = (1u << lanes<float>) - 1;
     const double below_one = tolerance < 1 ? tolerance : 1;  // from where on a residual proves nothing
     return all_lanes & ~bits(greater(broadcast(float(below_one * (1 - 0x1p-23))), bound));  // rounded down

@@ -54,7 +54,7 @@ NEURALINV_INLINE Vector<double> load_wide(const float* source) {
     return widen(part);
 }
 
-NEURALINV_INLINE Vector<double> load_wide(const double* source) { return load_whole(source); }
+NEURALINV_INLINE Vector<double> load_wide(const double* source) { return load_vector(source); }
 
 // The same of `count` numbers, fewer than lanes<double>, and zeros.
 template <class T>
@@ -77,8 +77,8 @@ template <class T>
 NEURALINV_INLINE void widen_entries(const T* source, int count, double* target) {
     constexpr int step = lanes<double>;
     int e = 0;
-    for (; e + step <= count; e += step) store_whole(load_wide(source + e), target + e);
-    if (e < count) store_whole(load_wide_part(source + e, count - e), target + e);
+    for (; e + step <= count; e += step) store_vector(load_wide(source + e), target + e);
+    if (e < count) store_vector(load_wide_part(source + e, count - e), target + e);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET
