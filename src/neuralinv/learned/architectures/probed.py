@@ -44,7 +44,7 @@ class Modes(Protocol):
     @property
     def combination(self) -> Combination: ...
 
-    def coefficients(self, unit: Tensor, A: Tensor | None = None, /) -> Tensor: ...
+    def coefficients(self, unit: Tensor, A: Tensor | None = None, features: Tensor | None = None, /) -> Tensor: ...
 
 
 @torch.no_grad()
@@ -54,6 +54,7 @@ def certify_with_probes(
     unit: Tensor,
     odds: Odds,
     work: Workspace,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Propose inverses of ``A``, ``(batch, n, n)``, at positions ``unit``, ``(batch, p)``, NaN where there is no
     proposal; return them, and bounds of their relative errors, float64 ``(batch,)``, infinity where nothing is proved.
@@ -63,7 +64,7 @@ def certify_with_probes(
     ``2 n² (r + 4k)`` operations for each matrix, those with the k vectors in float64, and ``2 k r n²`` once.
     """
     combination, n = model.combination, model.size
-    c = model.coefficients(unit, A)
+    c = model.coefficients(unit, A, features)
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
     flat = torch.view_as_real(X).flatten(1) if X.is_complex() else X.flatten(1)
     combination.combine(model.basis, c.to(model.basis.dtype), flat)

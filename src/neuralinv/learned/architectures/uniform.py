@@ -198,7 +198,9 @@ def _norms(basis: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Workspace) -> Corrected:
+def certify_uniformly(
+    model: PolynomialModes, A: Tensor, unit: Tensor, work: Workspace, features: Tensor | None = None
+) -> Corrected:
     """Propose and certify ``A`` of shape ``(batch, n, n)`` for positions ``unit`` ``(batch, p)``, NaN where there is no
     proposal. Order 1: as proposed; order 2: with the correction for what is not of the family.
 
@@ -209,7 +211,7 @@ def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Wor
     uniform = model.uniform
     if uniform is None:
         raise ValueError("this parametric inverse has no uniform certificate")
-    features = model.features(unit)
+    features = model.features(unit) if features is None else features
     c, a = features @ model.weight, features @ uniform.weight
     bounds = _Bounds(model, uniform, c, a)
     narrow = c.to(model.basis.dtype)
