@@ -19,7 +19,7 @@ from neuralinv.learned.architectures.parametric import ParametricInverse, featur
 from neuralinv.learned.coefficient_training import train_coefficients
 from neuralinv.learned.probed_fit import RANKS, fit_probed, probes_of
 from neuralinv.learned.snapshots import Snapshots
-from neuralinv.learned.uniform_fit import as_rows, certified_at_once, fit_uniform, principal_modes
+from neuralinv.learned.uniform_fit import as_rows, certified_at_once, covered, fit_uniform, principal_modes
 
 _MOST_FEATURES = 1000
 _OVERSAMPLING = 2  # snapshots for each polynomial
@@ -157,7 +157,9 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
             chosen, cost = probed[0], probed[1] / n
             overhead = parametric_cost.cell(chosen.rank, n, vectors=probes_of(chosen))
     elif last and goal.rank == "auto" and kind == "polynomial" and p <= _MOST_PARAMETERS_PROVED:
-        uniform = fit_uniform(train, modes, weight, test, features, ranges, degree, dtype=dtype, rtol=rtol)
+        uniform = None
+        if parametric_cost.proved(2, 1, n, 1 - covered(test, seen.A, rtol)) < cost:
+            uniform = fit_uniform(train, modes, weight, test, features, ranges, degree, dtype=dtype, rtol=rtol)
         if uniform is not None and uniform.uniform is not None:
             missing = 1 - certified_at_once(uniform, narrow, test.theta)
             found = parametric_cost.proved(uniform.rank, uniform.uniform.rank, n, missing)

@@ -1,14 +1,17 @@
-"""Choosing a partition of the box of parameters: the cell that costs most is cut in two, as long as that pays."""
+"""Choosing a partition of the box of parameters: the tree of cells grows where inverses cost most, and is pruned to what
+pays (as trees of decisions are: Breiman, Friedman, Olshen & Stone 1984, chapter 3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import Range
+from neuralinv.learned import parametric_cost
 from neuralinv.learned.architectures.parametric import ParametricInverse
 from neuralinv.learned.architectures.partitioned import Split
 from neuralinv.learned.parametric_choice import Chosen, Goal, choose, fewest_snapshots, residuals
@@ -16,9 +19,10 @@ from neuralinv.learned.snapshots import Snapshots, Source
 
 MOST_CELLS = 64
 _MOST_BYTES = 512 << 20
-_SNAPSHOTS_SHARE = 4  # of the snapshots of a box, each cell gets one part
+_MOST_GROWN = 16  # leaves, before the tree is pruned: what training may take
+_SHARE = 2  # a cell gets one part in so many of the snapshots of the box
 _FEWEST, _HELD_OUT = 32, 32
-_LEAST_GAIN = 0.005  # of the cost of the box: what a cut has to save
+_LEAST_GAIN = 0.02  # of the cost of a cell: what a cut has to save if its halves are to be cut without a second thought
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Held:
     residual: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cell:
     """A cell of the partition: its share of the box, the inverse chosen for it, and how many snapshots that took."""
 
@@ -40,12 +44,38 @@ class Cell:
     chosen: Chosen
     held: Held
     snapshots: int
-    closed: bool = field(default=False)
 
     @property
     def cost(self) -> float:
         """Of the cell for each matrix of the box."""
         return self.share * self.chosen.cost + self.chosen.overhead
+
+
+class _Node:
+    """A cell, and what became of it."""
+
+    def __init__(self, cell: Cell, *, doubtful: bool = False) -> None:
+        self.cell = cell
+        self.doubtful = doubtful  # whether the cut that made it saved little
+        self.closed = False
+        self.cut: tuple[str, float] | None = None
+        self.halves: list[_Node] = []
+
+    def leaves(self) -> Iterator[_Node]:
+        """Of the tree below."""
+        if not self.halves:
+            yield self
+        for half in self.halves:
+            yield from half.leaves()
+
+    def prune(self) -> float:
+        """Undo cuts that do not pay; return the cost of what is left."""
+        if self.halves:
+            below = sum(half.prune() for half in self.halves)
+            if below < self.cell.cost:
+                return below
+            self.halves = []
+        return self.cell.cost
 
 
 def examine(model: ParametricInverse, test: Snapshots, goal: Goal) -> Held:
@@ -59,7 +89,7 @@ def examine(model: ParametricInverse, test: Snapshots, goal: Goal) -> Held:
 def partition(
     first: Cell, source: Source, goal: Goal, snapshots: int, wanted: int | None
 ) -> tuple[list[Cell], list[Split]]:
-    """Cut the box until there are ``wanted`` cells or, without that, until no cut saves enough.
+    """Cut the box into ``wanted`` cells or, without that, into as many as pay.
 
     Parameters
     ----------
@@ -72,33 +102,56 @@ def partition(
     wanted
         Number of cells; less where there are too few snapshots to cut further.
     """
-    cells, splits = [first], list[Split]()
-    limit = MOST_CELLS if wanted is None else wanted
-    train = max(_FEWEST, snapshots // _SNAPSHOTS_SHARE, fewest_snapshots(len(first.ranges)))
-    while len(cells) < limit and sum(_bytes(cell.chosen.model) for cell in cells) < _MOST_BYTES:
-        total = sum(cell.cost for cell in cells)
-        order = sorted((k for k in range(len(cells)) if not cells[k].closed), key=lambda k: -cells[k].cost)
-        if not order:
+    root = _Node(first)
+    train = max(_FEWEST, snapshots // _SHARE, fewest_snapshots(len(first.ranges)))
+    limit = _MOST_GROWN if wanted is None else wanted
+    while True:
+        leaves = list(root.leaves())
+        open_leaves = [node for node in leaves if not node.closed]
+        if len(leaves) >= limit or not open_leaves or _bytes(leaves) >= _MOST_BYTES:
             break
-        number = order[0]
-        cell = cells[number]
-        best: tuple[float, Split, list[Cell]] | None = None
-        for name in _by_variation(cell):
-            halves = _halves(cell, name, source, goal, train)
-            if halves is None:
-                continue
-            cost = sum(half.cost for half in halves)
-            if best is None or cost < best[0]:
-                best = cost, Split(number, name, halves[1].ranges[name].low), halves
-            if wanted is None and cell.cost - best[0] >= _LEAST_GAIN * total:
-                break
-        if best is None or (wanted is None and cell.cost - best[0] < _LEAST_GAIN * total):
-            cell.closed = True
+        _grow(max(open_leaves, key=lambda node: node.cell.cost), source, goal, train, by_cost=wanted is None)
+    if wanted is None:
+        cost = root.prune() + parametric_cost.sorting(first.chosen.model.size)
+        if cost >= first.cost:
+            root.halves = []
+    return _numbered(root)
+
+
+def _grow(node: _Node, source: Source, goal: Goal, train: int, *, by_cost: bool) -> None:
+    """Cut a cell along the parameter that leaves the least cost, or the first one that saves enough."""
+    cell, best = node.cell, None
+    for name in _by_variation(cell):
+        halves = _halves(cell, name, source, goal, train)
+        if halves is None:
             continue
-        splits.append(best[1])
-        cells[number] = best[2][0]
-        cells.append(best[2][1])
-    return cells, splits
+        cost = sum(half.cost for half in halves)
+        if best is None or cost < best[0]:
+            best = cost, name, halves
+        if by_cost and cell.cost - best[0] >= _LEAST_GAIN * cell.cost:
+            break
+    # A cut may pay only together with those below it; two in a row that do not are not followed.
+    doubtful = best is None or cell.cost - best[0] < _LEAST_GAIN * cell.cost
+    if best is None or (by_cost and doubtful and node.doubtful):
+        node.closed = True
+        return
+    _, name, halves = best
+    node.cut = name, halves[0].ranges[name].high
+    node.halves = [_Node(half, doubtful=doubtful) for half in halves]
+
+
+def _numbered(root: _Node) -> tuple[list[Cell], list[Split]]:
+    """Return the cells, and the splits that make and number them."""
+    leaves, splits, waiting = [root], list[Split](), [0]
+    while waiting:
+        number = waiting.pop()
+        node = leaves[number]
+        if node.halves and node.cut is not None:
+            splits.append(Split(number, *node.cut))
+            waiting += [number, len(leaves)]
+            leaves[number] = node.halves[0]
+            leaves.append(node.halves[1])
+    return [node.cell for node in leaves], splits
 
 
 def _by_variation(cell: Cell) -> list[str]:
@@ -108,6 +161,7 @@ def _by_variation(cell: Cell) -> list[str]:
 
 
 def _halves(cell: Cell, name: str, source: Source, goal: Goal, train: int) -> list[Cell] | None:
+    """Return both halves, fitted; None where there are too few snapshots, or no number between the ends."""
     whole = cell.ranges[name]
     at = float(whole.at(torch.tensor(0.5, dtype=torch.float64)))
     if not whole.low < at < whole.high:
@@ -123,5 +177,6 @@ def _halves(cell: Cell, name: str, source: Source, goal: Goal, train: int) -> li
     return halves
 
 
-def _bytes(model: ParametricInverse) -> int:
-    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+def _bytes(leaves: list[_Node]) -> int:
+    tensors = (value for node in leaves for value in node.cell.chosen.model.state_dict().values())
+    return sum(value.numel() * value.element_size() for value in tensors)

@@ -52,22 +52,23 @@ class FunctionSource:
     function: Callable[[Tensor], Tensor]
     seed: int
 
-    def sampler(self, ranges: Mapping[str, Range]) -> Callable[[int], Snapshots]:
-        """Return what draws snapshots of a box, others with each call."""
+    def sampler(self, ranges: Mapping[str, Range]) -> Callable[..., Snapshots]:
+        """Return what draws so many snapshots of a box, others with each call; ``evenly=True`` for averages."""
         draw = torch.quasirandom.SobolEngine(len(ranges), scramble=True, seed=self.seed)
 
-        def fresh(count: int) -> Snapshots:
+        def fresh(count: int, *, evenly: bool = False) -> Snapshots:
+            unit = draw.draw(count, dtype=torch.float64)
             # Chebyshev spacing: as many points near the ends as polynomials need there.
-            unit = (1 - torch.cos(math.pi * draw.draw(count, dtype=torch.float64))) / 2
+            unit = unit if evenly else (1 - torch.cos(math.pi * unit)) / 2
             theta = torch.stack([range_.at(unit[:, k]) for k, range_ in enumerate(ranges.values())], -1)
             return with_inverses(theta, self.function(theta))
 
         return fresh
 
     def within(self, ranges: Mapping[str, Range], train: int, held_out: int) -> tuple[Snapshots, Snapshots]:
-        """Return fresh snapshots of a box."""
+        """Return fresh snapshots of a box; those held out are spread evenly."""
         fresh = self.sampler(ranges)
-        return fresh(train), fresh(held_out)
+        return fresh(train), fresh(held_out, evenly=True)
 
 
 @dataclass(frozen=True)

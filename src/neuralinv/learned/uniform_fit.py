@@ -120,6 +120,13 @@ def fit_uniform(
     return None
 
 
+def covered(test: Snapshots, rounded: Tensor, rtol: float) -> float:
+    """Return for what share of matrices held out a proof for all parameters can be enough, once they are rounded."""
+    X = test.X.abs()
+    size = (X.sum(-1).amax(-1) * X.sum(-2).amax(-1)).sqrt()
+    return float((torch.linalg.matrix_norm(rounded - test.A) * size <= rtol).double().mean())
+
+
 def certified_at_once(model: ParametricInverse, A: Tensor, theta: Tensor) -> float:
     """Return the share of matrices ``(batch, n, n)`` that certify without any product."""
     result = model.propose_and_correct(A, theta)

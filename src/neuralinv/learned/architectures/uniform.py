@@ -38,6 +38,7 @@ from neuralinv.learned.architectures.combination import Combination
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _MOST_POINTS = 40_000
+_CHUNK_ELEMENTS = 1 << 18  # matrix elements worked on at once: both models are read from memory for each chunk
 _TAIL = 1e-2  # of the residual found on the grid: what may be split off
 
 
@@ -217,7 +218,7 @@ def certify_uniformly(
     narrow = c.to(model.basis.dtype)
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
     norm_E, size_X = (torch.empty(len(A), dtype=torch.float64, device=A.device) for _ in range(2))
-    step = max(1, CHUNK_ELEMENTS // model.size**2)
+    step = max(1, _CHUNK_ELEMENTS // model.size**2)
     for start in range(0, len(A), step):
         part = slice(start, start + step)
         x = X[part]
