@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralinv.families import Range
 from neuralinv.learned.architectures.coefficients import KINDS, Kind
 from neuralinv.learned.architectures.family_inverse import LARGEST_FALLBACK_SHARE, FamilyInverse, FitReport
-from neuralinv.learned.architectures.partitioned import PartitionedInverse
+from neuralinv.learned.architectures.partitioned import PartitionedInverse, Split
 from neuralinv.learned.parametric_choice import Chosen, Goal, choose, residuals
 from neuralinv.learned.partition_fit import MOST_CELLS, Cell, examine, partition
 from neuralinv.learned.snapshots import FunctionSource, Snapshots, Source, given
@@ -40,7 +40,7 @@ def fit_parametric(
 
     Snapshots start as a low-discrepancy set; where the matrices are a function, rounds of fresh parameters are added
     where the residual of the last fit is worst. Of all ranks, the one is taken whose predicted cost (combination,
-    float64 residual, and the products of the correction that its largest held-out residual asks for) is least.
+    float64 residual, and the products of the correction that held-out residuals ask for on average) is least.
 
     Parameters
     ----------
@@ -64,6 +64,11 @@ def fit_parametric(
     certificate
         ``"probabilistic"`` looks for modes enough that ``inv(…, certificate="probabilistic")`` needs no correction, and
         warns where no number of them suffices.
+    cells
+        Into how many cells to partition the box of parameters, 1 to 64, each with modes and polynomials of its own
+        (:mod:`~neuralinv.learned.architectures.partitioned`); ``"auto"``: as many as are predicted to pay, 1 included.
+        A cell of a function gets half as many snapshots as the box; given arrays are cut only as far as enough of them
+        lie in each cell.
     seed
         Of the choice of parameters, of sketches and of networks.
 
@@ -114,7 +119,8 @@ def fit_parametric(
             chosen = choose(train, test, ranges, goal)
             snapshots = len(train)
         first = Cell(ranges, 1.0, chosen, examine(chosen.model, test, goal), len(train))
-        found, splits = [first], []
+        found: list[Cell] = [first]
+        splits: list[Split] = []
         if cells != 1:
             found, splits = partition(first, source_, goal, snapshots, None if cells == "auto" else cells)
     model: FamilyInverse = first.chosen.model

@@ -1,5 +1,5 @@
-"""Choosing a partition of the box of parameters: the tree of cells grows where inverses cost most, and is pruned to what
-pays (as trees of decisions are: Breiman, Friedman, Olshen & Stone 1984, chapter 3).
+"""Choosing a partition of the box of parameters: a tree of cells grows where inverses cost most, and is pruned to what
+pays (as decision trees are: Breiman, Friedman, Olshen & Stone 1984, chapter 3).
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ class FamilyInverse(nn.Module, ABC):
                 warnings.warn(
                     f"{len(failed):,} of {len(A):,} matrices were inverted exactly: their parameters lie outside the "
                     "fitted ranges, they are not of the fitted family, or the fit is too coarse; fit again",
-                    stacklevel=3,
+                    stacklevel=4,  # past no_grad and inv, to the caller
                 )
         return result
 
