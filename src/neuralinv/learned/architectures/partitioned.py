@@ -113,7 +113,8 @@ class PartitionedInverse(FamilyInverse):
         )
         self.register_buffer("middle", (low + high) / 2, persistent=False)
         self.register_buffer("half_width", (high - low) / 2, persistent=False)
-        self._largest = max(self.cells, key=lambda cell: cell.degree)
+        degrees = [cell.degree for cell in cells]
+        self._of_highest_degree = degrees.index(max(degrees))
 
     def _grow_tree(self) -> None:
         """Store the tree: for each node axis and value of its cut and its two children; a leaf is its own child."""
@@ -160,7 +161,7 @@ class PartitionedInverse(FamilyInverse):
         cell = torch.repeat_interleave(torch.tensor(counts, device=order.device))
         unit = only_inside((self.positions(theta)[order] - self.middle[cell]) / self.half_width[cell])
         # At the highest degree of all cells; lower ones come first.
-        features = chebyshev_features(unit, self._largest.exponents)
+        features = chebyshev_features(unit, self.cells[self._of_highest_degree].exponents)
         X = torch.empty_like(A, memory_format=torch.contiguous_format)
         bounds = torch.empty(len(A), dtype=torch.float64, device=A.device)
         orders = torch.empty(len(A), dtype=torch.int8, device=A.device)
