@@ -14,12 +14,12 @@ from neuralinv.dense.correction import HIGHEST_ORDER
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
 _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a vector
 # Over a matrix: of the correction by torch and by the kernel, and of what is proved for all parameters.
-_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 7
+_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 9
 _DEVIATION = 4.0  # products where a proof for all parameters does not cover a matrix as it is
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
-_CALL, _CALL_PROVED = 1.0, 6.0  # of a cell, in products of a matrix with a vector for each matrix of the batch
-_SORTING = 70.0  # cost of sorting matrices by cells, in the same
+_CALL, _CALL_PROVED = 2.0, 8.0  # of a cell, in products of a matrix with a vector for each matrix of the batch
+_SORTING = 75.0  # cost of sorting matrices by cells, in the same
 _READ = 10.0  # cost of reading a mode from memory, in the same
 
 
