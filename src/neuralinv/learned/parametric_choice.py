@@ -116,8 +116,8 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
             model.sketch.copy_(torch.view_as_real(sketch) if sketch.is_complex() else sketch)
         elif model.network is not None:
             equations = normal_equations(A, probe.as_matrices(modes[:r]) @ sketch, sketch)
-            size = float(sketch.abs().square().sum())
-            trained = train_coefficients(probe.positions(train.theta), targets[:, :r], equations, size, seed=goal.seed)
+            total = float(sketch.abs().square().sum())
+            trained = train_coefficients(probe.positions(train.theta), targets[:, :r], equations, total, seed=goal.seed)
             model.network.load_state_dict(trained.state_dict())
         return model
 
@@ -125,25 +125,26 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
     # The residuals that are met are those of matrices in working precision.
     seen = Snapshots(test.theta, narrow.to(A.dtype), test.X)
     by_kernel = native.corrects(narrow)
+    size = parametric_cost.work_size(n, dtype)
 
     def cost_of(model: ParametricInverse) -> float:
         found = residuals(model, seen).tolist()
         orders = [order_for(_MARGIN * r, rtol, n, dtype) for r in found]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
-        return parametric_cost.corrected(model.rank, n, orders, native=by_kernel) + 100 * hopeless / len(found)
+        return parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
 
     every = RANKS if goal.probabilistic else _RANKS
     ranks = sorted({min(r, len(modes)) for r in (every if goal.rank == "auto" else [goal.rank])})
     tried: Kind = "projection" if kind == "projection" else "polynomial"
     chosen, cost = build(ranks[0], tried), math.inf
     for r in ranks:
-        if parametric_cost.least(r, n) >= cost:
+        if parametric_cost.least(r, size) >= cost:
             break
         model = build(r, tried)
         if (found := cost_of(model)) < cost:
             chosen, cost = model, found
-    overhead = parametric_cost.cell(chosen.rank, n)
+    overhead = parametric_cost.cell(chosen.rank, size)
     if kind == "network":
         # A network is less exact than polynomials: what that costs in orders is paid for in modes.
         wanted = 2 * chosen.rank if goal.rank == "auto" else chosen.rank
@@ -153,19 +154,19 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         probed = fit_probed(
             lambda r: build(r, tried, precise=True), (test.theta, narrow), ranks, rtol=rtol, seed=goal.seed
         )
-        if probed is not None and probed[1] / n < cost:
-            chosen, cost = probed[0], probed[1] / n
-            overhead = parametric_cost.cell(chosen.rank, n, vectors=probes_of(chosen))
+        if probed is not None and probed[1] / size < cost:
+            chosen, cost = probed[0], probed[1] / size
+            overhead = parametric_cost.cell(chosen.rank, size, vectors=probes_of(chosen))
     elif last and goal.rank == "auto" and kind == "polynomial" and p <= _MOST_PARAMETERS_PROVED:
         uniform = None
-        if parametric_cost.proved(2, 1, n, 1 - covered(test, seen.A, rtol)) < cost:
+        if parametric_cost.proved(2, 1, size, 1 - covered(test, seen.A, rtol)) < cost:
             uniform = fit_uniform(train, modes, weight, test, features, ranges, degree, dtype=dtype, rtol=rtol)
         if uniform is not None and uniform.uniform is not None:
             missing = 1 - certified_at_once(uniform, narrow, test.theta)
-            found = parametric_cost.proved(uniform.rank, uniform.uniform.rank, n, missing)
+            found = parametric_cost.proved(uniform.rank, uniform.uniform.rank, size, missing)
             if found < cost:
                 chosen, cost = uniform, found
-                overhead = parametric_cost.cell(chosen.rank, n, matrix_rank=uniform.uniform.rank)
+                overhead = parametric_cost.cell(chosen.rank, size, matrix_rank=uniform.uniform.rank)
     return Chosen(chosen, cost, overhead, _variation(weight, probe.exponents))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+
 from neuralinv.dense.correction import HIGHEST_ORDER
 
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
@@ -21,6 +23,13 @@ _BATCH_ELEMENTS = 1 << 22
 _CALL, _CALL_PROVED = 2.0, 8.0  # of a cell, in products of a matrix with a vector for each matrix of the batch
 _SORTING = 75.0  # cost of sorting matrices by cells, in the same
 _READ = 10.0  # cost of reading a mode from memory, in the same
+
+
+def work_size(n: int, dtype: torch.dtype) -> int:
+    """Return the n of all other functions here: a product of complex matrices takes four times as many operations, and
+    they have twice as many numbers.
+    """
+    return 2 * n if dtype.is_complex else n
 
 
 def corrected(rank: int, n: int, orders: Iterable[int | None], *, native: bool) -> float:

@@ -112,7 +112,9 @@ def partition(
             break
         _grow(max(open_leaves, key=lambda node: node.cell.cost), source, goal, train, by_cost=wanted is None)
     if wanted is None:
-        cost = root.prune() + parametric_cost.sorting(first.chosen.model.size)
+        cost = root.prune() + parametric_cost.sorting(
+            parametric_cost.work_size(first.chosen.model.size, first.chosen.model.dtype)
+        )
         if cost >= first.cost:
             root.halves = []
     return _numbered(root)

@@ -160,14 +160,13 @@ class ParametricInverse(FamilyInverse):
 
     def _correct(self, A: Tensor, unit: Tensor, features: Tensor | None) -> Corrected:
         """Certify through float64 residuals."""
-        coefficients = self.coefficients(unit, A, features).to(self.basis.dtype)
+        coefficients = self.coefficients(unit, A, features)
+        return correct(A, lambda part: self.combine(coefficients[part]), self.rtol, work=self.work)
 
-        def combined(part: slice | Tensor) -> Tensor:
-            here = coefficients[part]
-            memory = self.work.take("guess", self.basis[:1].expand(len(here), -1), here.dtype)
-            return self.as_matrices(native.combine(here, self.basis, memory))
-
-        return correct(A, combined, self.rtol, work=self.work)
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """Return ``Σ_r c_r B_r``, ``(batch, r)`` to ``(batch, n, n)``, in memory that the next call uses again."""
+        memory = self.work.take("guess", self.basis[:1].expand(len(coefficients), -1), self.basis.dtype)
+        return self.as_matrices(native.combine(coefficients.to(self.basis.dtype), self.basis, memory))
 
     def as_matrices(self, flat: Tensor) -> Tensor:
         """View rows of real numbers as matrices ``(batch, n, n)``."""

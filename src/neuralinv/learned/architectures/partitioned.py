@@ -10,13 +10,14 @@ Online, a batch is sorted by cells, and the modes of each cell are read once for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from neuralinv.dense.correction import Corrected, Workspace
+from neuralinv.dense import native
+from neuralinv.dense.correction import Corrected, Workspace, correct
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import Range
 from neuralinv.learned.architectures.family_inverse import FamilyInverse, FitReport, only_inside
@@ -24,6 +25,7 @@ from neuralinv.learned.architectures.parametric import ParametricInverse, chebys
 
 # Matrix elements gathered at once: for the cache; with random vectors, each call forms the images of all modes anew.
 _CHUNK_ELEMENTS, _CHUNK_ELEMENTS_PROBED = 1 << 18, 1 << 22
+_WINDOW_ELEMENTS = 1 << 23  # of guesses: the more at once, the more seldom modes are read
 
 
 class Split(NamedTuple):
@@ -157,29 +159,70 @@ class PartitionedInverse(FamilyInverse):
 
     def certify(self, A: Tensor, theta: Tensor, odds: Odds | None) -> Corrected:
         """Propose, certify and correct; see :meth:`FamilyInverse.certify`."""
+        plain = odds is None and all(cell.uniform is None and cell.sketch is None for cell in self.cells)
+        if plain and native.corrects(A):
+            return self._correct_in_place(A, theta)
+        return self._certify_by_cells(A, theta, odds)
+
+    def _correct_in_place(self, A: Tensor, theta: Tensor) -> Corrected:
+        """Sort nothing but the guesses: the kernel gives each matrix the order that it needs, wherever it lies."""
+        rows = max(1, _WINDOW_ELEMENTS // self.size**2)
+        start, guesses = 0, A[:0]
+
+        def guess(part: slice | Tensor) -> Tensor:
+            nonlocal start, guesses
+            if isinstance(part, Tensor):
+                return self._guesses(theta[part])
+            first, last, _ = part.indices(len(A))
+            if not start <= first <= last <= start + len(guesses):
+                start, guesses = first, self._guesses(theta[first : max(last, first + rows)])
+            return guesses[first - start : last - start]
+
+        return correct(A, guess, self.rtol, work=self.work)
+
+    def _guesses(self, theta: Tensor) -> Tensor:
+        """Return the candidates in working precision, in memory that is used again; NaN outside of the box."""
+        order, counts, unit, features = self._located(theta)
+        like = self.cells[0].as_matrices(self.cells[0].basis[:1]).expand(len(theta), -1, -1)
+        out = self.work.take("guesses", like, self.dtype)
+        for model, part in self._parts(counts, _CHUNK_ELEMENTS):
+            c = model.coefficients(unit[part], None, features[part, : len(model.exponents)])
+            _scatter(model.combine(c), order[part], out)
+        return out
+
+    def _certify_by_cells(self, A: Tensor, theta: Tensor, odds: Odds | None) -> Corrected:
+        """Gather the matrices of each cell, certify them as it does, and put the inverses back to their places."""
+        order, counts, unit, features = self._located(theta)
+        X = torch.empty_like(A, memory_format=torch.contiguous_format)
+        bounds = torch.empty(len(A), dtype=torch.float64, device=A.device)
+        orders = torch.empty(len(A), dtype=torch.int8, device=A.device)
+        for model, part in self._parts(counts, _CHUNK_ELEMENTS if odds is None else _CHUNK_ELEMENTS_PROBED):
+            index = order[part]
+            gathered = self.work.take("gathered", A[:1].expand(len(index), -1, -1), A.dtype)
+            torch.index_select(A, 0, index, out=gathered)
+            found = model.certify_at(gathered, unit[part], odds, features[part, : len(model.exponents)])
+            _scatter(found.inverse, index, X)
+            bounds[part], orders[part] = found.error_bound, found.order
+        back = order.argsort()
+        return Corrected(X, bounds[back], orders[back])
+
+    def _located(self, theta: Tensor) -> tuple[Tensor, list[int], Tensor, Tensor]:
+        """Return the order that sorts parameters by cells, how many are in each and, sorted, positions in the cell and
+        polynomials there.
+        """
         order, counts = self._sorted(theta)
         cell = torch.repeat_interleave(torch.tensor(counts, device=order.device))
         unit = only_inside((self.positions(theta)[order] - self.middle[cell]) / self.half_width[cell])
         # At the highest degree of all cells; lower ones come first.
-        features = chebyshev_features(unit, self.cells[self._of_highest_degree].exponents)
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        bounds = torch.empty(len(A), dtype=torch.float64, device=A.device)
-        orders = torch.empty(len(A), dtype=torch.int8, device=A.device)
-        elements = _CHUNK_ELEMENTS if odds is None else _CHUNK_ELEMENTS_PROBED
+        return order, counts, unit, chebyshev_features(unit, self.cells[self._of_highest_degree].exponents)
+
+    def _parts(self, counts: list[int], elements: int) -> Iterator[tuple[ParametricInverse, slice]]:
+        """Yield the cells, and which of the sorted matrices are theirs, at most so many elements at once."""
         step, end = max(1, elements // self.size**2), 0
         for model, count in zip(self.cells, counts, strict=True):
             start, end = end, end + count
             for first in range(start, end, step):
-                part = slice(first, min(first + step, end))
-                index = order[part]
-                here = features[part, : len(model.exponents)]
-                gathered = self.work.take("gathered", A[:1].expand(len(index), -1, -1), A.dtype)
-                torch.index_select(A, 0, index, out=gathered)
-                found = model.certify_at(gathered, unit[part], odds, here)
-                _scatter(found.inverse, index, X)
-                bounds[part], orders[part] = found.error_bound, found.order
-        back = order.argsort()
-        return Corrected(X, bounds[back], orders[back])
+                yield model, slice(first, min(first + step, end))
 
     def _sorted(self, theta: Tensor) -> tuple[Tensor, list[int]]:
         """Return the order that sorts parameters by cells, and how many are in each."""
