@@ -1,4 +1,5 @@
 import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from neuralinv.dense import native
 from neuralinv.families import Range, get_family
 from neuralinv.io import FileError
 from neuralinv.learned import PartitionedInverse, fit_parametric, load_parametric, save_parametric
+from neuralinv.learned.architectures import parametric
 from neuralinv.learned.architectures.partitioned import Split, split_ranges
+from neuralinv.learned.architectures.probed import certify_with_probes
 from neuralinv.testing import relative_error
 
 N = 10
@@ -173,6 +176,29 @@ def test_complex_matrices_and_random_vectors():
     assert torch.equal(again.error_bound, result.error_bound)
 
 
+def test_random_vectors_are_not_asked_where_the_fit_found_them_useless():
+    def function(theta: torch.Tensor) -> torch.Tensor:
+        # Condition 1 to 1e3: the rounding of float32 matrices is too much for random vectors in the upper half.
+        spread = torch.cat([torch.ones(len(theta), 5, dtype=torch.float64), 1e-3 ** theta.double()], 1)
+        Q = torch.linalg.qr(torch.randn(6, 6, generator=generator(), dtype=torch.float64))[0]
+        return (Q * spread[:, None]) @ Q.mT
+
+    with pytest.warns(UserWarning, match="no number of modes lets random vectors certify"):
+        made = fit_parametric(
+            function, ranges={"t": Range(0.0, 1.0)}, rtol=1e-5, snapshots=128, cells=2, certificate="probabilistic"
+        )
+    easy, hard = made.cells
+    assert easy.precise_basis is not None
+    assert hard.precise_basis is None
+    theta = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    A = function(theta).float()
+    with mock.patch.object(parametric, "certify_with_probes", wraps=certify_with_probes) as asked:
+        result = made.inv(A, theta, certificate="probabilistic")
+    assert [call.args[0] for call in asked.call_args_list] == [easy]
+    assert bool(result.certified.all())
+    assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+
+
 def test_cells_that_are_proved_for_all_parameters(tmp_path, monkeypatch):
     monkeypatch.setattr(native, "corrects", lambda A: False)  # beside the kernel, proofs are dearer at this size
     random = torch.randn(2, 24, 24, generator=generator(3), dtype=torch.float64) / 24
@@ -225,7 +251,7 @@ def test_the_number_of_cells_is_chosen_by_cost(monkeypatch):
     from neuralinv.learned import parametric_cost
 
     monkeypatch.setattr(parametric_cost, "cell", lambda *_, **__: 0.0)
-    monkeypatch.setattr(parametric_cost, "sorting", lambda _: 0.0)
+    monkeypatch.setattr(parametric_cost, "sorting", lambda *_, **__: 0.0)
     function = RBF.matrix_function(N, generator=generator())
     made = fit_parametric(function, ranges=RBF.ranges, rtol=1e-5, snapshots=128, cells="auto")
     assert 2 <= made.report.cells <= 16

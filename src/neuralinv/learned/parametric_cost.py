@@ -21,7 +21,8 @@ _DEVIATION = 4.0  # products where a proof for all parameters does not cover a m
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
 _CALL, _CALL_PROVED = 2.0, 8.0  # of a cell, in products of a matrix with a vector for each matrix of the batch
-_SORTING = 75.0  # cost of sorting matrices by cells, in the same
+# Cost of sorting guesses by cells, and of gathering matrices by cells and putting inverses back, in the same.
+_SORTING, _GATHERING = 45.0, 90.0
 _READ = 10.0  # cost of reading a mode from memory, in the same
 
 
@@ -54,9 +55,9 @@ def proved(rank: int, matrix_rank: int, n: int, missing: float) -> float:
     return (rank + _DOUBLE * matrix_rank + _PASS * _PASSES_PROVED) / n + missing * (_DEVIATION + 2 * _PASS / n)
 
 
-def sorting(n: int) -> float:
-    """Return what it costs to sort matrices by cells, and inverses back."""
-    return _SORTING / n
+def sorting(n: int, *, in_place: bool) -> float:
+    """Return what it costs to sort guesses by cells and, if not corrected ``in_place``, matrices and inverses."""
+    return (_SORTING if in_place else _GATHERING) / n
 
 
 def cell(rank: int, n: int, *, matrix_rank: int = 0, vectors: int = 0) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from neuralinv.dense import native
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.families import Range
 from neuralinv.learned import parametric_cost
@@ -112,9 +113,7 @@ def partition(
             break
         _grow(max(open_leaves, key=lambda node: node.cell.cost), source, goal, train, by_cost=wanted is None)
     if wanted is None:
-        cost = root.prune() + parametric_cost.sorting(
-            parametric_cost.work_size(first.chosen.model.size, first.chosen.model.dtype)
-        )
+        cost = root.prune() + _sorting([node.cell.chosen.model for node in root.leaves()], goal)
         if cost >= first.cost:
             root.halves = []
     return _numbered(root)
@@ -177,6 +176,13 @@ def _halves(cell: Cell, name: str, source: Source, goal: Goal, train: int) -> li
         chosen = choose(seen, test, ranges, goal)
         halves.append(Cell(ranges, cell.share / 2, chosen, examine(chosen.model, test, goal), len(seen)))
     return halves
+
+
+def _sorting(models: list[ParametricInverse], goal: Goal) -> float:
+    n, dtype = models[0].size, models[0].dtype
+    plain = not goal.probabilistic and all(model.uniform is None for model in models)
+    in_place = plain and native.corrects(torch.empty(1, 1, 1, dtype=dtype).expand(_HELD_OUT, n, n))
+    return parametric_cost.sorting(parametric_cost.work_size(n, dtype), in_place=in_place)
 
 
 def _bytes(leaves: list[_Node]) -> int:

@@ -196,11 +196,16 @@ class PartitionedInverse(FamilyInverse):
         X = torch.empty_like(A, memory_format=torch.contiguous_format)
         bounds = torch.empty(len(A), dtype=torch.float64, device=A.device)
         orders = torch.empty(len(A), dtype=torch.int8, device=A.device)
+        # Where a fit for random vectors found that they cannot certify a cell, they are not asked.
+        made = any(cell.precise_basis is not None for cell in self.cells)
+        probed = {cell: cell.precise_basis is not None or not made for cell in self.cells}
         for model, part in self._parts(counts, _CHUNK_ELEMENTS if odds is None else _CHUNK_ELEMENTS_PROBED):
             index = order[part]
             gathered = self.work.take("gathered", A[:1].expand(len(index), -1, -1), A.dtype)
             torch.index_select(A, 0, index, out=gathered)
-            found = model.certify_at(gathered, unit[part], odds, features[part, : len(model.exponents)])
+            found = model.certify_at(
+                gathered, unit[part], odds if probed[model] else None, features[part, : len(model.exponents)]
+            )
             _scatter(found.inverse, index, X)
             bounds[part], orders[part] = found.error_bound, found.order
         back = order.argsort()
