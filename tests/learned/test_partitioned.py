@@ -178,8 +178,8 @@ def test_complex_matrices_and_random_vectors():
 
 def test_random_vectors_are_not_asked_where_the_fit_found_them_useless():
     def function(theta: torch.Tensor) -> torch.Tensor:
-        # Condition 1 to 1e3: the rounding of float32 matrices is too much for random vectors in the upper half.
-        spread = torch.cat([torch.ones(len(theta), 5, dtype=torch.float64), 1e-3 ** theta.double()], 1)
+        # Condition 1 to 300: the rounding of float32 matrices is too much for random vectors in the upper half.
+        spread = torch.cat([torch.ones(len(theta), 5, dtype=torch.float64), 10 ** (-2.5 * theta.double())], 1)
         Q = torch.linalg.qr(torch.randn(6, 6, generator=generator(), dtype=torch.float64))[0]
         return (Q * spread[:, None]) @ Q.mT
 
