@@ -16,7 +16,7 @@ from neuralinv.dense.correction import HIGHEST_ORDER
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
 _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a vector
 # Over a matrix: of the correction by torch and by the kernel, and of what is proved for all parameters.
-_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 9
+_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 7
 _DEVIATION = 4.0  # products where a proof for all parameters does not cover a matrix as it is
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
@@ -52,7 +52,9 @@ def least(rank: int, n: int) -> float:
 
 def proved(rank: int, matrix_rank: int, n: int, missing: float) -> float:
     """Return the cost with a proof for all parameters, which does not cover the share ``missing`` of the matrices."""
-    return (rank + _DOUBLE * matrix_rank + _PASS * _PASSES_PROVED) / n + missing * (_DEVIATION + 2 * _PASS / n)
+    # Larger matrices leave the caches between the passes, of which some are in double precision.
+    passes = _PASSES_PROVED * max(1.0, n / 64) ** 0.5
+    return (rank + _DOUBLE * matrix_rank + _PASS * passes) / n + missing * (_DEVIATION + 2 * _PASS / n)
 
 
 def sorting(n: int, *, in_place: bool) -> float:
