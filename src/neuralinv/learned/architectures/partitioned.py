@@ -23,8 +23,9 @@ from neuralinv.families import Range
 from neuralinv.learned.architectures.family_inverse import FamilyInverse, FitReport, only_inside
 from neuralinv.learned.architectures.parametric import ParametricInverse, chebyshev_features
 
-# Matrix elements gathered at once: for the cache; with random vectors, each call forms the images of all modes anew.
-_CHUNK_ELEMENTS, _CHUNK_ELEMENTS_PROBED = 1 << 18, 1 << 22
+# Matrix elements worked on at once: gathered for the cache; guessed, and with random vectors, where each call reads all
+# modes anew, as many as a cell has if that is not too much memory.
+_CHUNK_ELEMENTS, _CHUNK_ELEMENTS_GUESSED, _CHUNK_ELEMENTS_PROBED = 1 << 19, 1 << 21, 1 << 22
 _WINDOW_ELEMENTS = 1 << 23  # of guesses: the more at once, the more seldom modes are read
 
 
@@ -185,7 +186,7 @@ class PartitionedInverse(FamilyInverse):
         order, counts, unit, features = self._located(theta)
         like = self.cells[0].as_matrices(self.cells[0].basis[:1]).expand(len(theta), -1, -1)
         out = self.work.take("guesses", like, self.dtype)
-        for model, part in self._parts(counts, _CHUNK_ELEMENTS):
+        for model, part in self._parts(counts, _CHUNK_ELEMENTS_GUESSED):
             c = model.coefficients(unit[part], None, features[part, : len(model.exponents)])
             _scatter(model.combine(c), order[part], out)
         return out
