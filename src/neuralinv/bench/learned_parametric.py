@@ -13,7 +13,7 @@ from torch import Tensor
 import neuralinv as ni
 from neuralinv.bench.learned_rows import OURS, RESIDUAL, RTOL, Row, Settings, bind, exact_routines, median_times
 from neuralinv.families import Family, get_family
-from neuralinv.learned import ParametricInverse
+from neuralinv.learned import FamilyInverse
 from neuralinv.learned.architectures.coefficients import KINDS
 
 _SNAPSHOTS = 512
@@ -89,15 +89,15 @@ def _precisions(family: Family) -> tuple[torch.dtype, ...]:
     return (torch.complex64, torch.complex128) if family.complex else (torch.float32, torch.float64)
 
 
-def _fit(function: Callable[[Tensor], Tensor], **keywords: Any) -> ParametricInverse:
+def _fit(function: Callable[[Tensor], Tensor], **keywords: Any) -> FamilyInverse:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the row says what was reached
         return ni.learned.fit_parametric(function, rtol=RTOL, snapshots=_SNAPSHOTS, **keywords)
 
 
-def _residual(model: ParametricInverse) -> float:
+def _residual(model: FamilyInverse) -> float:
     return math.nan if model.report is None else model.report.residual
 
 
-def _seconds(model: ParametricInverse) -> float:
+def _seconds(model: FamilyInverse) -> float:
     return math.nan if model.report is None else model.report.seconds

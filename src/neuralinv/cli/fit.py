@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from neuralinv.cli.generate import parse_settings
 from neuralinv.cli.invert import Certificate
 from neuralinv.families import FAMILIES, get_family
 from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
-from neuralinv.learned import ParametricInverse, fit_parametric, save_parametric
+from neuralinv.learned import FamilyInverse, fit_parametric, save_parametric
 
 _PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
@@ -49,6 +49,9 @@ def fit(
     certificate: Annotated[
         Certificate, typer.Option(help="probabilistic: modes enough that random vectors certify without a correction.")
     ] = Certificate.deterministic,
+    cells: Annotated[
+        str, typer.Option(help="Cells to partition the box of parameters into; auto: as many as pay.")
+    ] = "1",
     samples: Annotated[
         int, typer.Option(min=0, help="With --family: also write this many fresh matrices and their parameters.")
     ] = 0,
@@ -70,6 +73,7 @@ def fit(
         "dtype": wanted,
         "coefficients": coefficients.value,
         "certificate": certificate.value,
+        "cells": _parse_cells(cells),
         "seed": seed,
     }
     with warnings.catch_warnings(record=True) as caught:
@@ -100,13 +104,24 @@ def fit(
         )
 
 
-def _describe(model: ParametricInverse) -> None:
+def _parse_cells(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise typer.BadParameter(f"--cells {text}: expected auto or a whole number")
+    return int(text)
+
+
+def _describe(model: FamilyInverse) -> None:
     report = model.report
     if report is not None:
+        modes, cells = f"rank {report.rank}", ""
+        if report.cells > 1:
+            modes, cells = f"rank {report.mean_rank:.4g} on average, at most {report.rank}", f", {report.cells} cells"
         console.print(
-            f"{model.size}×{model.size}, {len(model.ranges)} parameters: rank {report.rank}, degree {report.degree}, "
-            f"correction of order {report.order}\n{100 * report.certified_share:.5g} % of {report.held_out} unseen "
-            f"matrices certify at {model.rtol:.0e} without fallback; {report.snapshots} exact inverses, "
-            f"{report.seconds:.1f} s",
+            f"{model.size}×{model.size}, {len(model.ranges)} parameters{cells}: {modes}, degree {report.degree}, "
+            f"correction of order {report.order:.3g} on average\n{100 * report.certified_share:.5g} % of "
+            f"{report.held_out} unseen matrices certify at {model.rtol:.0e} without fallback; {report.snapshots} exact "
+            f"inverses, {report.seconds:.1f} s",
             markup=False,
         )

@@ -2,7 +2,9 @@
 models.
 """
 
+from neuralinv.learned.architectures.family_inverse import FamilyInverse
 from neuralinv.learned.architectures.parametric import ParametricInverse
+from neuralinv.learned.architectures.partitioned import PartitionedInverse
 from neuralinv.learned.architectures.schulz import SchulzIteration, schulz
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
 from neuralinv.learned.hub import load, packaged
@@ -14,9 +16,11 @@ from neuralinv.learned.spectral_training import train_schulz
 
 __all__ = [
     "ConfigError",
+    "FamilyInverse",
     "InverseNetwork",
     "ModelConfig",
     "ParametricInverse",
+    "PartitionedInverse",
     "RootResult",
     "SchulzIteration",
     "TrainingConfig",

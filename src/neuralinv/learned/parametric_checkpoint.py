@@ -1,8 +1,12 @@
-"""A parametric inverse on disk: a folder with `config.toml` and one safetensors file. Nothing in it is trusted."""
+"""A parametric inverse on disk: a folder with `config.toml` and one safetensors file. Nothing in it is trusted.
+
+Of a partition, `config.toml` holds the cuts in order and a table for each cell; tensors are named by cell.
+"""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ from neuralinv.dense.probabilistic import MOST_OVERESTIMATED
 from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
 from neuralinv.learned.architectures.coefficients import HIDDEN, KINDS
+from neuralinv.learned.architectures.family_inverse import FamilyInverse
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
+from neuralinv.learned.architectures.partitioned import PartitionedInverse, Split, split_ranges
 from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.checkpoints import CONFIG_FILE
 
@@ -23,13 +29,14 @@ WEIGHTS_FILE = "parametric.safetensors"
 _LARGEST_CONFIG = 1 << 20
 _LARGEST_SIZE = 4096
 _MOST_WEIGHTS = 1 << 28
+_MOST_CELLS = 1024
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)
 }
 
 
-def save_parametric(model: ParametricInverse, folder: Path) -> None:
+def save_parametric(model: FamilyInverse, folder: Path) -> None:
     """Write a parametric inverse into ``folder``; each file appears whole or not at all.
 
     Raises
@@ -40,11 +47,6 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
     table: dict[str, Any] = {
         "parametric": {
             "size": model.size,
-            "rank": model.rank,
-            "degree": model.degree,
-            "coefficients": model.kind,
-            "most_overestimated": model.most_overestimated,
-            "matrix_rank": 0 if model.uniform is None else model.uniform.rank,
             "dtype": str(model.dtype).removeprefix("torch."),
             "rtol": model.rtol,
         },
@@ -52,6 +54,11 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
             {"name": name, "low": float(r.low), "high": float(r.high), "log": r.log} for name, r in model.ranges.items()
         ],
     }
+    if isinstance(model, PartitionedInverse):
+        table["splits"] = [split._asdict() for split in model.splits]
+        table["cells"] = [_settings(cell) for cell in model.cells]
+    elif isinstance(model, ParametricInverse):
+        table["parametric"] |= _settings(model)
     if model.report is not None:
         table["measured"] = model.report.to_table()
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -61,7 +68,18 @@ def save_parametric(model: ParametricInverse, folder: Path) -> None:
         temporary.write_text(tomli_w.dumps(table), encoding="utf-8")
 
 
-def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -> ParametricInverse:
+def _settings(model: ParametricInverse) -> dict[str, Any]:
+    return {
+        "rank": model.rank,
+        "degree": model.degree,
+        "coefficients": model.kind,
+        "probed": model.probed,
+        "most_overestimated": model.most_overestimated,
+        "matrix_rank": 0 if model.uniform is None else model.uniform.rank,
+    }
+
+
+def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -> FamilyInverse:
     """Read a parametric inverse that :func:`save_parametric` wrote; a proof for all parameters is made anew.
 
     Raises
@@ -90,51 +108,80 @@ def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -
         if value.dtype != expected[name].dtype or not bool(torch.isfinite(value).all()):
             raise FileError(f"{path}: tensor {name!r} is {value.dtype}, or holds NaN or infinity; fit again")
     model.load_state_dict(weights)
+    for cell in model.cells if isinstance(model, PartitionedInverse) else [model]:
+        _restore(cell)
+    return model.to(device).eval()
+
+
+def _restore(model: ParametricInverse) -> None:
     if model.uniform is not None:
         # A bound that a file claims is no proof: it is proved again.
         model.basis.copy_(model.uniform.inverse_basis)
         model.uniform.residual.fill_(prove(model))
-    return model.to(device).eval()
 
 
-def _read_config(path: Path) -> ParametricInverse:
+def _read_config(path: Path) -> ParametricInverse | PartitionedInverse:
     if not path.is_file():
         raise FileError(f"{path}: no such file; expected a folder that `neuralinv fit --out` wrote")
     if path.stat().st_size > _LARGEST_CONFIG:
         raise FileError(f"{path}: larger than 1 MiB; this is no configuration")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        settings, rows = table["parametric"], table["ranges"]
-        size, rank, degree = (settings[key] for key in ("size", "rank", "degree"))
-        terms, kind = settings.get("matrix_rank", 0), settings.get("coefficients", "polynomial")
-        most = settings.get("most_overestimated", MOST_OVERESTIMATED)
-        if not all(type(value) is int and value >= 0 for value in (size, rank, degree, terms)) or not isinstance(
-            rows, list
-        ):
-            raise ValueError("size, rank, degree and matrix_rank are whole numbers, and ranges a list")
-        if kind not in KINDS or type(most) is not float or not 1 < most <= 1e3:
-            raise ValueError(f"coefficients are {', '.join(KINDS)}, and most_overestimated > 1")
-        if not (1 <= size <= _LARGEST_SIZE and 1 <= len(rows) <= 8 and rank >= 1):
-            raise ValueError(f"size = {size}, rank = {rank}, {len(rows)} parameters: out of range")
-        if (
-            degree > _LARGEST_SIZE
-            or (3 * rank + terms) * (2 * size * size + HIDDEN + feature_count(len(rows), degree)) > _MOST_WEIGHTS
-        ):
-            raise ValueError("asks for more than 2^28 weights")
-        ranges = {str(row["name"]): Range(float(row["low"]), float(row["high"]), log=bool(row["log"])) for row in rows}
-        dtype, rtol = _DTYPES[settings["dtype"]], float(settings["rtol"])
-        if not 0 < rtol < 1 or len(ranges) != len(rows):
-            raise ValueError("rtol lies between 0 and 1, and names differ")
+        return _build(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: not the configuration of a parametric inverse ({error}); fit again") from error
-    return ParametricInverse(
-        ranges,
-        size,
-        rank,
-        degree,
-        dtype=dtype,
-        rtol=rtol,
-        matrix_rank=terms,
-        coefficients=kind,
-        most_overestimated=most,
-    )
+
+
+def _build(table: Mapping[str, Any]) -> ParametricInverse | PartitionedInverse:
+    settings, rows = table["parametric"], table["ranges"]
+    size, dtype, rtol = settings["size"], _DTYPES[settings["dtype"]], float(settings["rtol"])
+    if type(size) is not int or not isinstance(rows, list):
+        raise ValueError("size is a whole number, and ranges a list")
+    if not (1 <= size <= _LARGEST_SIZE and 1 <= len(rows) <= 8):
+        raise ValueError(f"size = {size}, {len(rows)} parameters: out of range")
+    ranges = {str(row["name"]): Range(float(row["low"]), float(row["high"]), log=bool(row["log"])) for row in rows}
+    if not 0 < rtol < 1 or len(ranges) != len(rows):
+        raise ValueError("rtol lies between 0 and 1, and names differ")
+    cuts, cells = table.get("splits", []), table.get("cells", [settings])
+    if not isinstance(cuts, list) or not isinstance(cells, list) or not len(cells) == len(cuts) + 1 <= _MOST_CELLS:
+        raise ValueError(f"cells are one more than splits, and at most {_MOST_CELLS}")
+    splits = [_read_split(cut) for cut in cuts]
+    boxes = split_ranges(ranges, splits)
+    # Before anything is allocated: what all cells ask for together.
+    if sum(_weights(cell, size, len(rows)) for cell in cells) > _MOST_WEIGHTS:
+        raise ValueError("asks for more than 2^28 weights")
+    models = [
+        ParametricInverse(
+            box,
+            size,
+            cell["rank"],
+            cell["degree"],
+            dtype=dtype,
+            rtol=rtol,
+            matrix_rank=cell.get("matrix_rank", 0),
+            coefficients=cell.get("coefficients", "polynomial"),
+            probed=cell.get("probed", False),
+            most_overestimated=cell.get("most_overestimated", MOST_OVERESTIMATED),
+        )
+        for cell, box in zip(cells, boxes, strict=True)
+    ]
+    return PartitionedInverse(ranges, splits, models) if splits else models[0]
+
+
+def _read_split(cut: Mapping[str, Any]) -> Split:
+    if type(cut["cell"]) is not int or type(cut["parameter"]) is not str or type(cut["at"]) is not float:
+        raise ValueError("a split names a cell, a parameter and a value")
+    return Split(cut["cell"], cut["parameter"], cut["at"])
+
+
+def _weights(cell: Mapping[str, Any], size: int, parameters: int) -> int:
+    """Check the settings of a cell, and return a bound of the number of its weights."""
+    rank, degree, terms = cell["rank"], cell["degree"], cell.get("matrix_rank", 0)
+    kind, probed = cell.get("coefficients", "polynomial"), cell.get("probed", False)
+    most = cell.get("most_overestimated", MOST_OVERESTIMATED)
+    if not all(type(value) is int and value >= 0 for value in (rank, degree, terms)) or rank < 1:
+        raise ValueError("rank, degree and matrix_rank are whole numbers, and rank is at least 1")
+    if kind not in KINDS or type(probed) is not bool or type(most) is not float or not 1 < most <= 1e3:
+        raise ValueError(f"coefficients are {', '.join(KINDS)}, probed is true or false, most_overestimated > 1")
+    if degree > _LARGEST_SIZE:
+        raise ValueError(f"degree = {degree}: out of range")
+    return int((3 * rank + terms) * (2 * size * size + HIDDEN + feature_count(parameters, degree)))

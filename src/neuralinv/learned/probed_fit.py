@@ -19,7 +19,7 @@ _VECTOR = 4.0  # cost of a vector, in passes over a float32 matrix that a mode t
 
 def fit_probed(
     build: Callable[[int], ParametricInverse],
-    test: tuple[Tensor, ...],
+    test: tuple[Tensor, Tensor],
     ranks: Sequence[int],
     *,
     rtol: float,
@@ -35,11 +35,11 @@ def fit_probed(
     build
         Gives the inverse of a rank.
     test
-        θ and matrices held out.
+        θ and matrices held out, in working precision.
     ranks
         To choose from, ascending.
     """
-    theta, A = test[:2]
+    theta, A = test
     best: tuple[ParametricInverse, float] | None = None
     start = 0
     for most in _OVERESTIMATES[::-1]:
@@ -47,9 +47,9 @@ def fit_probed(
         for k in range(start, len(ranks)):
             model = build(ranks[k])
             model.most_overestimated = most
-            if _certifies(model, A.to(model.dtype), theta, rtol, seed):
+            if _certifies(model, A, theta, rtol, seed):
                 start = k
-                cost = ranks[k] + _VECTOR * _vectors(model) + _PASSES
+                cost = ranks[k] + _VECTOR * probes_of(model) + _PASSES
                 if best is None or cost < best[1]:
                     best = model, cost
                 break
@@ -58,7 +58,8 @@ def fit_probed(
     return best
 
 
-def _vectors(model: ParametricInverse) -> int:
+def probes_of(model: ParametricInverse) -> int:
+    """Return how many random vectors an inverse takes."""
     return probe_count(Odds().failure_probability, is_complex=model.dtype.is_complex, most=model.most_overestimated)
 
 

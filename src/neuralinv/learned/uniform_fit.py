@@ -11,6 +11,7 @@ from neuralinv.dense.result import Source
 from neuralinv.families import Range
 from neuralinv.learned.architectures.parametric import ParametricInverse
 from neuralinv.learned.architectures.uniform import prove
+from neuralinv.learned.snapshots import Snapshots
 
 _RANKS = (2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384)
 _MATRIX_RANKS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48)
@@ -50,10 +51,10 @@ def _gram_modes(X: Tensor, smallest: float) -> Tensor:
 
 
 def fit_uniform(
-    A: tuple[Tensor, Tensor],
+    train: Snapshots,
     modes: Tensor,
     weight: Tensor,
-    test: tuple[Tensor, ...],
+    test: Snapshots,
     features: Tensor,
     ranges: Mapping[str, Range],
     degree: int,
@@ -65,17 +66,14 @@ def fit_uniform(
 
     Parameters
     ----------
-    A
-        Snapshots of the matrices ``(snapshots, width)`` as rows of real numbers, and ``(held out, n, n)``.
+    train, test
+        To fit to, and held out.
     modes, weight
         Of the inverses: ``(rank, width)``, and their coefficients for each polynomial.
-    test
-        θ, matrices and inverses held out.
     features
         Polynomials at the snapshots.
     """
-    rows, matrices = A
-    theta, _, inverses = test
+    rows, theta, matrices, inverses = as_rows(train.A), test.theta, test.A, test.X
     n = matrices.shape[-1]
     hermitian = bool(torch.equal(matrices, matrices.mH))
     probe = ParametricInverse(ranges, n, 1, degree, dtype=dtype, rtol=rtol)
@@ -120,6 +118,13 @@ def fit_uniform(
         if tries == _TRIES:
             return None
     return None
+
+
+def covered(test: Snapshots, rounded: Tensor, rtol: float) -> float:
+    """Return for what share of matrices held out a proof for all parameters can be enough, once they are rounded."""
+    X = test.X.abs()
+    size = (X.sum(-1).amax(-1) * X.sum(-2).amax(-1)).sqrt()
+    return float((torch.linalg.matrix_norm(rounded - test.A) * size <= rtol).double().mean())
 
 
 def certified_at_once(model: ParametricInverse, A: Tensor, theta: Tensor) -> float:

@@ -22,13 +22,16 @@ class Modes(Protocol):
     basis: Tensor
     most_overestimated: float
 
-    def coefficients(self, unit: Tensor, A: Tensor | None = None, /) -> Tensor: ...
+    def coefficients(self, unit: Tensor, A: Tensor | None = None, features: Tensor | None = None, /) -> Tensor: ...
 
 
 @torch.no_grad()
-def certify_with_probes(model: Modes, A: Tensor, unit: Tensor, odds: Odds) -> tuple[Tensor, Tensor]:
+def certify_with_probes(
+    model: Modes, A: Tensor, unit: Tensor, odds: Odds, features: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Propose inverses of ``A``, ``(batch, n, n)``, at positions ``unit``, ``(batch, p)``, NaN where there is no
     proposal; return them, and bounds of their relative errors, float64 ``(batch,)``, infinity where nothing is proved.
+    ``features`` are the polynomials there, if they are known already.
 
     Notes
     -----
@@ -37,6 +40,6 @@ def certify_with_probes(model: Modes, A: Tensor, unit: Tensor, odds: Odds) -> tu
     """
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
     rows = (torch.view_as_real(X) if X.is_complex() else X).flatten(1)
-    native.combine(model.coefficients(unit, A).to(rows.dtype), model.basis, rows)
+    native.combine(model.coefficients(unit, A, features).to(rows.dtype), model.basis, rows)
     probes = draw_probes(A, odds, most=model.most_overestimated)
     return X, probable_error_bound(A, X, probes, odds.failure_probability)

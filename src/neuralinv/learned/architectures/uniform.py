@@ -39,6 +39,7 @@ from neuralinv.learned.architectures.combination import Combination
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _MOST_POINTS = 40_000
+_CHUNK_ELEMENTS = 1 << 18  # matrix elements worked on at once: both models are read from memory for each chunk
 _TAIL = 1e-2  # of the residual found on the grid: what may be split off
 
 
@@ -199,7 +200,9 @@ def _norms(basis: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Workspace) -> Corrected:
+def certify_uniformly(
+    model: PolynomialModes, A: Tensor, unit: Tensor, work: Workspace, features: Tensor | None = None
+) -> Corrected:
     """Propose and certify ``A`` of shape ``(batch, n, n)`` for positions ``unit`` ``(batch, p)``, NaN where there is no
     proposal. Order 1: as proposed; order 2: with the correction for what is not of the family.
 
@@ -210,7 +213,7 @@ def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Wor
     uniform = model.uniform
     if uniform is None:
         raise ValueError("this parametric inverse has no uniform certificate")
-    features = model.features(unit)
+    features = model.features(unit) if features is None else features
     c, a = features @ model.weight, features @ uniform.weight
     bounds = _Bounds(model, uniform, c, a)
     narrow = c.to(model.basis.dtype)
@@ -219,7 +222,7 @@ def certify_uniformly(model: PolynomialModes, A: Tensor, unit: Tensor, work: Wor
     # Kernels take the batch at once and leave nothing behind but numbers; torch takes what its temporaries can stay in
     # the cache for.
     compiled = native.combines(narrow, max(model.basis.shape[0], uniform.rank)) and A.numel() > 0
-    step = max(1, CHUNK_ELEMENTS // model.size**2)
+    step = max(1, _CHUNK_ELEMENTS // model.size**2)
     for part in [slice(None)] if compiled else map(slice, range(0, len(A), step), range(step, len(A) + step, step)):
         model.combination.combine(model.basis, narrow[part], _rows(X[part]))
         norm_E[part] = _deviation_norm(uniform, A[part], a[part], work, compiled=compiled)
