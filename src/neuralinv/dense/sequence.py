@@ -25,7 +25,7 @@ from neuralinv.dense.result import InverseResult, Source
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 _SAMPLED_ROWS = 4
-_SAMPLED_MATRICES = 64
+_SAMPLED_ENTRIES = 1 << 14  # so few that torch does not wake its threads, which would stand in the way of our own
 _SETTLED = 8  # calls after which the degree is judged anew
 _EVERY = 4  # with each so many of them only: judging takes as long as a few inverses
 
@@ -180,7 +180,7 @@ def _best_degree(history: deque[Tensor], X: Tensor) -> int:
     """Return the degree that the past should have been continued with to meet ``X``, judged by a few rows of some
     matrices.
     """
-    stride = -(-len(X) // _SAMPLED_MATRICES)
+    stride = -(-len(X) * min(_SAMPLED_ROWS, X.shape[1]) * X.shape[2] // _SAMPLED_ENTRIES)
     rows = [past[::stride, :_SAMPLED_ROWS] for past in history]
     actual = X[::stride, :_SAMPLED_ROWS]
     errors = []

@@ -72,7 +72,7 @@ class Combination:
 
     def _spread(self, c: Tensor, part: slice) -> Tensor:
         magnitude = c[:, part].abs()
-        return ((magnitude @ self._overlap[part, part]) * magnitude).sum(1).sqrt()
+        return (small_product(magnitude, self._overlap[part, part]) * magnitude).sum(1).sqrt()
 
     def combine(self, basis: Tensor, c: Tensor, out: Tensor) -> Tensor:
         """Write ``Σ_r c_r B_r`` into ``out``, ``(batch, width)``.
@@ -91,6 +91,15 @@ class Combination:
             terms = as_matrices(self.terms, self._size, is_complex=self._is_complex)
             self._images = (version, terms @ vectors)
         return self._images[1]
+
+
+def small_product(C: Tensor, B: Tensor) -> Tensor:
+    """Return ``C B`` for a few columns: by the kernel where there is no gradient, since threads of torch's that wait
+    for more work would stand in the way of the kernels that follow.
+    """
+    if C.requires_grad or not native.combines(C, len(B)):
+        return C @ B
+    return native.combine(C, B, C.new_empty(len(C), B.shape[1]))
 
 
 def as_matrices(flat: Tensor, size: int, *, is_complex: bool) -> Tensor:

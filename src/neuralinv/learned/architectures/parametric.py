@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from neuralinv.dense.correction import Corrected, Workspace, correct
 from neuralinv.dense.probabilistic import MOST_OVERESTIMATED, Odds
 from neuralinv.families import Range
 from neuralinv.learned.architectures.coefficients import CoefficientNetwork, Kind, project, sketch_columns
-from neuralinv.learned.architectures.combination import Combination, as_matrices
+from neuralinv.learned.architectures.combination import Combination, as_matrices, small_product
 from neuralinv.learned.architectures.family_inverse import FamilyInverse, FitReport, only_inside
 from neuralinv.learned.architectures.probed import certify_with_probes
 from neuralinv.learned.architectures.uniform import UniformCertificate, certify_uniformly
@@ -114,7 +115,7 @@ class ParametricInverse(FamilyInverse):
             out: Tensor = self.network(unit)
             return out
         if self.sketch is None:
-            return (self.features(unit) if features is None else features) @ self.weight
+            return small_product(self.features(unit) if features is None else features, self.weight)
         if A is None:
             raise ValueError("coefficients by projection depend on the matrices: pass A as well, or call inv")
         inside = torch.isfinite(unit).all(-1, keepdim=True)
@@ -183,15 +184,23 @@ def feature_count(parameters: int, degree: int) -> int:
 
 
 def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
-    """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``."""
+    """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``.
+
+    On the CPU NumPy multiplies them unless there is a gradient: the threads that torch shares so little work with would
+    look for more beside the kernels that come next.
+    """
+    plain = unit.device.type == "cpu" and not unit.requires_grad
     degree = int(exponents.max()) if exponents.numel() else 0
-    position = unit.mT.contiguous()  # (p, batch): whole rows are selected, in order
+    position: Any = unit.mT.contiguous()  # (p, batch): whole rows are selected, in order
+    places: Any = exponents.mT
+    if plain:
+        position, places = position.numpy(), places.numpy()
     twice = 2 * position
-    powers: list[Any] = [torch.ones_like(position), position]
+    powers = [twice * 0 + 1, position]
     for _ in range(2, degree + 1):
         powers.append(twice * powers[-1] - powers[-2])
-    table = torch.stack(powers[: degree + 1])  # (degree + 1, p, batch)
-    features = table[:, 0].index_select(0, exponents[:, 0])
-    for k in range(1, exponents.shape[1]):
-        features = features * table[:, k].index_select(0, exponents[:, k])
-    return features.mT
+    table = (np if plain else torch).stack(powers[: degree + 1])  # (degree + 1, p, batch)
+    features = table[places[0], 0]
+    for k in range(1, len(places)):
+        features = features * table[places[k], k]
+    return torch.from_numpy(features).mT if plain else features.mT

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from neuralinv.dense import native
 from neuralinv.dense.certificate import residual
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Corrected, Workspace, gamma, product_roundoff
-from neuralinv.learned.architectures.combination import Combination
+from neuralinv.learned.architectures.combination import Combination, small_product
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _MOST_POINTS = 40_000
@@ -73,6 +73,11 @@ class UniformCertificate(nn.Module):
     def rank(self) -> int:
         """Terms of Ã."""
         return len(self.basis)
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """Bounds of the norms of the terms of Ã from above."""
+        return _norms(self.basis)
 
     @cached_property
     def hermitian(self) -> bool:
@@ -214,7 +219,7 @@ def certify_uniformly(
     if uniform is None:
         raise ValueError("this parametric inverse has no uniform certificate")
     features = model.features(unit) if features is None else features
-    c, a = features @ model.weight, features @ uniform.weight
+    c, a = (small_product(features, weight) for weight in (model.weight, uniform.weight))
     bounds = _Bounds(model, uniform, c, a)
     narrow = c.to(model.basis.dtype)
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
@@ -286,7 +291,7 @@ class _Bounds:
         combination = model.combination
         self._rounding_X = combination.rounding(c)  # ≥ ‖X − X̂‖_F
         self._norm_X, self._most_X = combination.least_norm(c), combination.most_norm(c)
-        self._terms_A = a.abs() @ _norms(uniform.basis)
+        self._terms_A = a.abs() @ uniform.sizes
         self._residual = float(uniform.residual)
         self._n, self._dtype, self._rank, self._u = n, dtype, uniform.rank, u
         self._hermitian = uniform.hermitian
