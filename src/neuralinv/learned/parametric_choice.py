@@ -157,11 +157,11 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
             overhead = parametric_cost.cell(chosen.rank, size, vectors=probes_of(chosen))
     elif last and goal.rank == "auto" and kind == "polynomial" and p <= _MOST_PARAMETERS_PROVED:
         uniform = None
-        if parametric_cost.proved(2, 1, size, 1 - covered(test, seen.A, rtol)) < cost:
+        if parametric_cost.proved(2, 1, size, 1 - covered(test, seen.A, rtol), native=by_kernel) < cost:
             uniform = fit_uniform(train, modes, weight, test, features, ranges, degree, dtype=dtype, rtol=rtol)
         if uniform is not None and uniform.uniform is not None:
             missing = 1 - certified_at_once(uniform, narrow, test.theta)
-            found = parametric_cost.proved(uniform.rank, uniform.uniform.rank, size, missing)
+            found = parametric_cost.proved(uniform.rank, uniform.uniform.rank, size, missing, native=by_kernel)
             if found < cost:
                 chosen, cost = uniform, found
                 overhead = parametric_cost.cell(chosen.rank, size, matrix_rank=uniform.uniform.rank)

@@ -16,7 +16,8 @@ from neuralinv.dense.correction import HIGHEST_ORDER
 _DOUBLE = 2.0  # cost of a float64 product in float32 ones
 _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a vector
 # Over a matrix: of the correction by torch and by the kernel, and of what is proved for all parameters.
-_PASSES, _PASSES_NATIVE, _PASSES_PROVED = 8, 4, 7
+_PASSES, _PASSES_NATIVE = 8, 4
+_PASSES_PROVED, _PASSES_PROVED_NATIVE = 7, 3
 _DEVIATION = 4.0  # products where a proof for all parameters does not cover a matrix as it is
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
@@ -50,10 +51,10 @@ def least(rank: int, n: int) -> float:
     return corrected(rank, n, [1], native=True)
 
 
-def proved(rank: int, matrix_rank: int, n: int, missing: float) -> float:
+def proved(rank: int, matrix_rank: int, n: int, missing: float, *, native: bool) -> float:
     """Return the cost with a proof for all parameters, which does not cover the share ``missing`` of the matrices."""
-    # Larger matrices leave the caches between the passes, of which some are in double precision.
-    passes = _PASSES_PROVED * max(1.0, n / 64) ** 0.5
+    # Torch's temporaries of larger matrices leave the caches between the passes, of which some are in double precision.
+    passes = _PASSES_PROVED_NATIVE if native else _PASSES_PROVED * max(1.0, n / 64) ** 0.5
     return (rank + _DOUBLE * matrix_rank + _PASS * passes) / n + missing * (_DEVIATION + 2 * _PASS / n)
 
 
