@@ -11,18 +11,18 @@ namespace {
 using Address = std::uintptr_t;
 using Size = std::int64_t;
 
-// A: (count, n, n), of any strides in elements. past: up to three of (count, n, n), the second and third perhaps null. X:
+// A: (count, n, n), of any strides in elements. past: up to four of (count, n, n), all but the first perhaps null. X:
 // (count, n, n), bounds: doubles, orders: bytes.
 template <class S>
 void correct(Address A, Size count, Size n, Size batch_stride, Size row_stride, Size column_stride, Address latest,
-             Address second, Address third, double tolerance, int highest, Address X, Address bounds, Address orders,
+             Address second, Address third, Address fourth, double tolerance, int highest, Address X, Address bounds, Address orders,
              int threads) {
     if (count < 0 || n < 1 || n > neuralinv::largest_corrected) throw nb::value_error("n is out of range");
     if (highest < 1 || highest > neuralinv::highest_order) throw nb::value_error("the order is out of range");
     const auto entries = [](Address address) { return reinterpret_cast<const S*>(address); };
     const neuralinv::Guesses<S> guesses{{entries(A), count, n, batch_stride, row_stride, column_stride},
-                                        {entries(latest), entries(second), entries(third)},
-                                        second == 0 ? 1 : third == 0 ? 2 : 3};
+                                        {entries(latest), entries(second), entries(third), entries(fourth)},
+                                        second == 0 ? 1 : third == 0 ? 2 : fourth == 0 ? 3 : 4};
     nb::gil_scoped_release release;
     neuralinv::correct(guesses, tolerance, highest,
                        neuralinv::Corrected<S>{reinterpret_cast<S*>(X), reinterpret_cast<double*>(bounds),

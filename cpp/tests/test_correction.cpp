@@ -29,7 +29,7 @@ void check_size(int n, int past, bool transposed) {
     const std::size_t entries = std::size_t(n * n);
     std::vector<S> A = test::random_matrices<S>(count, n, n, unsigned(n)), X(A.size(), test::narrow<S>(-1));
     const std::vector<S> errors = test::random_matrices<S>(count, n, n, unsigned(n + 1));
-    std::vector<std::vector<S>> guesses(3, std::vector<S>(A.size()));
+    std::vector<std::vector<S>> guesses(most_guesses, std::vector<S>(A.size()));
     std::vector<std::vector<Wide>> inverses;
     for (std::size_t b = 0; b < std::size_t(count); ++b) {
         S* const a = A.data() + b * entries;
@@ -45,7 +45,7 @@ void check_size(int n, int past, bool transposed) {
                 Wide sum = 0;  // of A⁻¹ (I + E)
                 for (int k = 0; k < n; ++k) sum += inverses[b][i * n + k] * (identity[k * n + j] + scale * E[k * n + j]);
                 // Linear in time, so that every polynomial through the past goes on to the guess.
-                for (int t = 0; t < 3; ++t)
+                for (int t = 0; t < most_guesses; ++t)
                     guesses[t][b * entries + std::size_t(i * n + j)] =
                         test::narrow<S>(past > 1 ? sum * (1 - (t + 1) * 0.0078125L) : sum);
             }
@@ -56,7 +56,7 @@ void check_size(int n, int past, bool transposed) {
     std::vector<double> bounds(std::size_t(count), -1);
     std::vector<std::int8_t> orders(std::size_t(count), -1);
     const Guesses<S> all{{A.data(), count, n, std::int64_t(entries), transposed ? 1 : n, transposed ? n : 1},
-                         {guesses[0].data(), guesses[1].data(), guesses[2].data()},
+                         {guesses[0].data(), guesses[1].data(), guesses[2].data(), guesses[3].data()},
                          past};
     correct(all, tolerance, highest_order, Corrected<S>{X.data(), bounds.data(), orders.data()}, 2);
     for (std::size_t b = 0; b < std::size_t(count); ++b) {
@@ -75,7 +75,7 @@ void check_size(int n, int past, bool transposed) {
 int main() {
     if (!test::has_instruction_set()) return 77;
     for (int n : {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 23, 32, 33, 48, 65})
-        for (int past = 1; past <= 3; ++past)
+        for (int past = 1; past <= most_guesses; ++past)
             for (bool transposed : {false, true}) {
                 check_size<float>(n, past, transposed);
                 check_size<double>(n, past, transposed);

@@ -30,6 +30,7 @@ class _Correct(Protocol):
         latest: int,
         second: int,
         third: int,
+        fourth: int,
         tolerance: float,
         highest: int,
         X: int,

@@ -177,15 +177,16 @@ def test_matrices_after_the_first_chunk_get_the_order_that_they_need(monkeypatch
     assert torch.equal(by_function.inverse, corrected.inverse)
 
 
-@pytest.mark.parametrize("terms", [1, 2, 3])
+@pytest.mark.parametrize("terms", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_several_guesses_are_continued_by_a_polynomial(terms, dtype, route):
     t = torch.arange(3, 3 - terms, -1).double()[:, None, None, None]
     A, guess = problem(9, dtype, 1e-3)
-    B, C = torch.randn(2, *A.shape, generator=torch.Generator().manual_seed(1), dtype=guess.dtype) / 50
+    B, C, D = torch.randn(3, *A.shape, generator=torch.Generator().manual_seed(1), dtype=guess.dtype) / 50
     # Equal to the guess at t = 4, where a polynomial of degree terms − 1 is extrapolated to.
-    past = list((guess + B * (t - 4) * (terms > 1) + C * (t - 4) ** 2 * (terms > 2)).to(dtype))
+    s = t - 4
+    past = list((guess + B * s * (terms > 1) + C * s**2 * (terms > 2) + D * s**3 * (terms > 3)).to(dtype))
     with routed(route):
         corrected = correct(A, past, rtol_of(dtype), work=Workspace())
         expected = correct(A, guess, rtol_of(dtype), work=Workspace())
@@ -315,7 +316,7 @@ def test_bounds_hold_where_denormals_are_flushed(dtype):
 def test_what_the_kernel_refuses(n, highest, message):
     for kernel in (native._native.correct_f32, native._native.correct_c128):
         with pytest.raises(ValueError, match=message):
-            kernel(0, 0, n, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
+            kernel(0, 0, n, 0, 0, 0, 0, 0, 0, 0, 1e-5, highest, 0, 0, 0, 1)
 
 
 @needs_kernel

@@ -41,7 +41,7 @@ def test_extrapolation_saves_steps():
     assert sources[:2] == [ni.Source.EXACT, ni.Source.REFINED]
     # Once three inverses are known, quadratic extrapolation often suffices; what it leaves is corrected in between.
     assert sources[4:].count(ni.Source.PROPOSED) >= 3
-    assert max(degrees) == 2
+    assert max(degrees) == 3
 
 
 def test_noise_is_not_extrapolated():

@@ -57,9 +57,13 @@ NEURALINV_INLINE void extrapolate_row(int width, int count, const T* const* past
     const T *const first = past[0] + at, *const second = past[1] + at;
     if (count == 2) {
         for (int j = 0; j < width; ++j) row[j] = first[j] + (first[j] - second[j]);
-    } else {
+    } else if (count == 3) {
         const T* const third = past[2] + at;
         for (int j = 0; j < width; ++j) row[j] = third[j] + 3 * (first[j] - second[j]);
+    } else {  // by differences, which hardly round where the past changes slowly
+        const T *const third = past[2] + at, *const fourth = past[3] + at;
+        for (int j = 0; j < width; ++j)
+            row[j] = first[j] + (3 * ((first[j] - second[j]) - (second[j] - third[j])) + (third[j] - fourth[j]));
     }
 }
 

@@ -12,10 +12,10 @@ namespace neuralinv {
 inline constexpr std::int64_t largest_corrected = 512;
 
 inline constexpr int highest_order = 4;
-inline constexpr int most_guesses = 3;
+inline constexpr int most_guesses = 4;
 
 // Matrices A, of any strides, and the last inverses of their sequences, latest first, each (A.count, n, n) without gaps:
-// X₁, 2X₁ − X₂ or 3X₁ − 3X₂ + X₃ is taken for the inverse, as `count` says.
+// X₁, 2X₁ − X₂, 3X₁ − 3X₂ + X₃ or 4X₁ − 6X₂ + 4X₃ − X₄ is taken for the inverse, as `count` says.
 template <class S>
 struct Guesses {
     MatrixBatch<S> A;

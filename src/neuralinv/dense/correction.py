@@ -102,7 +102,7 @@ def correct(
     A
         Shape ``(batch, n, n)``, float32, float64, complex64 or complex128.
     guess
-        Approximate inverses, shape and dtype of ``A``; or one to three of them, the last ones of a sequence, latest
+        Approximate inverses, shape and dtype of ``A``; or one to four of them, the last ones of a sequence, latest
         first, to be continued by a polynomial; or a function that gives those of some of the matrices.
     rtol
         The relative error to reach. The kernel gives each matrix the lowest order that reaches it; torch gives all of

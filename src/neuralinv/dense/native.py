@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import gpu
+from neuralinv.dense.extrapolation import MOST_TERMS
 
 try:
     from neuralinv import _native
@@ -164,13 +165,13 @@ def correct(
     A
         Shape ``(batch, n, n)``, real or complex, any strides.
     past
-        One to three tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
+        One to four tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
     X, bounds, orders
         Contiguous results: like ``A``, float64 ``(batch,)``, int8 ``(batch,)``.
     """
     A = A.resolve_neg().resolve_conj()
     held = [guess.resolve_neg().resolve_conj().contiguous() for guess in past]  # until the kernel has read them
-    addresses = [guess.data_ptr() for guess in held] + [0] * (3 - len(held))
+    addresses = [guess.data_ptr() for guess in held] + [0] * (MOST_TERMS - len(held))
     _CORRECT[A.dtype](
         A.data_ptr(),
         *A.shape[:2],

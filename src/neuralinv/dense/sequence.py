@@ -34,7 +34,7 @@ class SequenceInverter:
     """Inverts one batch of matrices after another, each close to the one before: the factors of an optimiser, a channel
     over time, a covariance that is updated.
 
-    Every call extrapolates the last inverses with the degree (0, 1 or 2) that would have predicted an earlier call best
+    Every call extrapolates the last inverses with the degree (0 to 3) that would have predicted an earlier call best
     (judged with each of the first calls and after a jump, later with every fourth), computes one float64 residual, and
     decides from it how many products the correction takes: none, one (Newton–Schulz), or up to three (order 4, the work
     of two Newton–Schulz steps; see :mod:`neuralinv.dense.correction`). Matrices that the correction cannot certify are
@@ -206,9 +206,9 @@ def next_in_sequence(
     A
         Shape ``(*batch, n, n)``.
     past
-        Up to three inverses, the latest first, each ``(batch, n, n)``.
+        Up to four inverses, the latest first, each ``(batch, n, n)``.
     degree
-        A whole number from 0 to 2, the degree to extrapolate with.
+        A whole number from 0 to 3, the degree to extrapolate with.
     rtol
         The relative error that certifies.
     strict
