@@ -41,8 +41,10 @@ DEFAULT_RTOL = {
 }
 """The relative error that certifies, by the dtype of the input."""
 
-_CHUNK_ELEMENTS = 1 << 17
-"""Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
+_CHUNK_ELEMENTS, _CHUNK_ELEMENTS_ELSEWHERE = 1 << 17, 1 << 24
+"""Matrix elements worked on at once: keeps float64 temporaries in the cache of a CPU, and memory bounded for any batch
+and device. Other devices want work enough to fill them.
+"""
 
 
 def certified_inv(
@@ -213,7 +215,8 @@ def _by_chunks(
         A.new_empty(total, dtype=torch.int8),
         A.new_empty(total, dtype=torch.int8),
     )
-    step = max(1, _CHUNK_ELEMENTS // max(1, n * n))
+    elements = _CHUNK_ELEMENTS if A.device.type == "cpu" else _CHUNK_ELEMENTS_ELSEWHERE
+    step = max(1, elements // max(1, n * n))
     for start in range(0, total, step):
         part = slice(start, start + step)
         here = proposer[part] if isinstance(proposer, Tensor) else proposer

@@ -42,6 +42,8 @@ HIGHEST_ORDER = 4
 CHUNK_ELEMENTS = 1 << 16
 """Matrix elements worked on at once: three float64 copies of them nearly fit the second-level cache."""
 
+_CHUNK_ELEMENTS_ELSEWHERE = 1 << 24
+
 NATIVE_CHUNK_ELEMENTS = 1 << 20
 """The same for the kernel, which works through a chunk by single matrices: several for each thread."""
 
@@ -157,7 +159,7 @@ def _correct_by_torch(
     total, n = A.shape[0], A.shape[-1]
     out = torch.empty_like(A, memory_format=torch.contiguous_format)
     norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)
-    step = max(1, CHUNK_ELEMENTS // max(1, n * n))
+    step = matrices_at_once(A)
     order = highest_order
     for start in range(0, total, step):
         part = slice(start, start + step)
@@ -181,6 +183,14 @@ def _correct_by_torch(
             out[piece] = better
         found[short], orders[short] = again.at(order), order
     return Corrected(out, torch.from_numpy(found).to(A.device), torch.from_numpy(orders).to(A.device))
+
+
+def matrices_at_once(A: Tensor) -> int:
+    """Return how many matrices like those of ``A``, ``(batch, n, n)``, torch works on at once: as few as the caches of
+    a CPU hold, and as many as fill another device.
+    """
+    elements = CHUNK_ELEMENTS if A.device.type == "cpu" else _CHUNK_ELEMENTS_ELSEWHERE
+    return max(1, elements // max(1, A.shape[-1] ** 2))
 
 
 def order_for(residual: float, rtol: float, n: int, dtype: torch.dtype) -> int | None:

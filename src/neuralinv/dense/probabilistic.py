@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import native
-from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, gamma
+from neuralinv.dense.correction import SAFE_NORM, gamma, matrices_at_once
 
 LARGEST_FAILURE_PROBABILITY = 0.5
 
@@ -171,11 +171,11 @@ def _probe(A: Tensor, X: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
     if native.probes(A, probes.shape[1]):
         squares, squared_norms = native.probe(A, X, probes)
         return squares, squared_norms.sqrt()
-    n, k = probes.shape
+    k = probes.shape[1]
     wide, real = probes.dtype, probes.dtype.to_real()
     squares = torch.empty(len(A), 2, k, dtype=real, device=A.device)
     norms = torch.empty(len(A), 2, dtype=real, device=A.device)
-    step = max(1, CHUNK_ELEMENTS // max(1, n * n))
+    step = matrices_at_once(A)
     for start in range(0, len(A), step):
         part = slice(start, start + step)
         a, x = A[part].to(wide), X[part].to(wide)
