@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
+from neuralinv.dense.correction import matrices_at_once
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
 from neuralinv.dense.pipeline import (
@@ -41,10 +42,8 @@ DEFAULT_RTOL = {
 }
 """The relative error that certifies, by the dtype of the input."""
 
-_CHUNK_ELEMENTS, _CHUNK_ELEMENTS_ELSEWHERE = 1 << 17, 1 << 24
-"""Matrix elements worked on at once: keeps float64 temporaries in the cache of a CPU, and memory bounded for any batch
-and device. Other devices want work enough to fill them.
-"""
+_CHUNK_ELEMENTS = 1 << 17
+"""Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
 
 
 def certified_inv(
@@ -208,15 +207,14 @@ def _by_chunks(
     progress: Callable[[int], object] | None,
     odds: Odds | None = None,
 ) -> Outcome:
-    total, n = A.shape[0], A.shape[-1]
+    total = A.shape[0]
     result = Outcome(
         torch.empty_like(A, memory_format=torch.contiguous_format),
         A.new_empty(total, dtype=torch.float64),
         A.new_empty(total, dtype=torch.int8),
         A.new_empty(total, dtype=torch.int8),
     )
-    elements = _CHUNK_ELEMENTS if A.device.type == "cpu" else _CHUNK_ELEMENTS_ELSEWHERE
-    step = max(1, elements // max(1, n * n))
+    step = matrices_at_once(A, _CHUNK_ELEMENTS)
     for start in range(0, total, step):
         part = slice(start, start + step)
         here = proposer[part] if isinstance(proposer, Tensor) else proposer

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense.extrapolation import extrapolate
+from neuralinv.dense.result import Source
 
 HIGHEST_ORDER = 4
 
@@ -65,6 +66,11 @@ class Corrected(NamedTuple):
     inverse: Tensor
     error_bound: Tensor
     order: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """Where each comes from, int8: ``PROPOSED`` for order 1, else ``REFINED``."""
+        return self.order.clamp(int(Source.PROPOSED), int(Source.REFINED))
 
 
 class Workspace:
@@ -159,7 +165,7 @@ def _correct_by_torch(
     total, n = A.shape[0], A.shape[-1]
     out = torch.empty_like(A, memory_format=torch.contiguous_format)
     norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)
-    step = matrices_at_once(A)
+    step = matrices_at_once(A, CHUNK_ELEMENTS)
     order = highest_order
     for start in range(0, total, step):
         part = slice(start, start + step)
@@ -185,11 +191,12 @@ def _correct_by_torch(
     return Corrected(out, torch.from_numpy(found).to(A.device), torch.from_numpy(orders).to(A.device))
 
 
-def matrices_at_once(A: Tensor) -> int:
-    """Return how many matrices like those of ``A``, ``(batch, n, n)``, torch works on at once: as few as the caches of
-    a CPU hold, and as many as fill another device.
+def matrices_at_once(A: Tensor, elements: int) -> int:
+    """Return how many matrices like those of ``A``, ``(batch, n, n)``, torch works on at once: of so many elements on a
+    CPU, for its caches, and as many as fill another device.
     """
-    elements = CHUNK_ELEMENTS if A.device.type == "cpu" else _CHUNK_ELEMENTS_ELSEWHERE
+    if A.device.type != "cpu":
+        elements = _CHUNK_ELEMENTS_ELSEWHERE
     return max(1, elements // max(1, A.shape[-1] ** 2))
 
 

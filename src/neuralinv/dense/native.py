@@ -57,17 +57,13 @@ _INVERT, _SOLVE, _SLOGDET, _CORRECT, _ROW_SUMS, _PROBE = (
     _load(name) for name in ("invert", "solve", "slogdet", "correct", "row_sums", "probe")
 )
 
-_CERTIFIED_INVERT: dict[torch.dtype, Callable[..., bool]] = (
-    {torch.float32: _native.certified_invert_f32, torch.float64: _native.certified_invert_f64} if AVAILABLE else {}
-)
 
-
-def _load_real(name: str) -> dict[torch.dtype, Callable[..., None]]:
+def _load_real(name: str) -> dict[torch.dtype, Callable[..., Any]]:
     real = (torch.float32, torch.float64) if AVAILABLE else ()
     return {dtype: getattr(_native, f"{name}_{SUFFIX[dtype]}") for dtype in real}
 
 
-_COMBINE, _DEVIATE = (_load_real(name) for name in ("combine", "deviate"))
+_CERTIFIED_INVERT, _COMBINE, _DEVIATE = (_load_real(name) for name in ("certified_invert", "combine", "deviate"))
 
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import native
-from neuralinv.dense.correction import SAFE_NORM, gamma, matrices_at_once
+from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, gamma, matrices_at_once
 
 LARGEST_FAILURE_PROBABILITY = 0.5
 
@@ -175,7 +175,7 @@ def _probe(A: Tensor, X: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
     wide, real = probes.dtype, probes.dtype.to_real()
     squares = torch.empty(len(A), 2, k, dtype=real, device=A.device)
     norms = torch.empty(len(A), 2, dtype=real, device=A.device)
-    step = matrices_at_once(A)
+    step = matrices_at_once(A, CHUNK_ELEMENTS)
     for start in range(0, len(A), step):
         part = slice(start, start + step)
         a, x = A[part].to(wide), X[part].to(wide)

@@ -152,8 +152,8 @@ class SequenceInverter:
                 self._history.appendleft(result.inverse)
             return result
 
-        X, bound, order = correct(A, self._past(), rtol, work=self._work)
-        source = order.clamp_(max=int(Source.REFINED))  # order 1 is as proposed
+        corrected = correct(A, self._past(), rtol, work=self._work)
+        X, bound, source = corrected.inverse, corrected.error_bound, corrected.source
         result = InverseResult(X, bound, torch.zeros_like(source), source, rtol)
         jumped = float(bound.max()) > rtol  # no bound is NaN
         if jumped:

@@ -15,11 +15,12 @@ from neuralinv.dense.correction import order_for
 from neuralinv.families import Range
 from neuralinv.learned import parametric_cost
 from neuralinv.learned.architectures.coefficients import Kind, draw_sketch, normal_equations
+from neuralinv.learned.architectures.combination import as_rows
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
 from neuralinv.learned.coefficient_training import train_coefficients
 from neuralinv.learned.probed_fit import RANKS, fit_probed, probes_of
 from neuralinv.learned.snapshots import Snapshots
-from neuralinv.learned.uniform_fit import as_rows, certified_at_once, covered, fit_uniform, principal_modes
+from neuralinv.learned.uniform_fit import certified_at_once, covered, fit_uniform, principal_modes
 
 _MOST_FEATURES = 1000
 _OVERSAMPLING = 2  # snapshots for each polynomial

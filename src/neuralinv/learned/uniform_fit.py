@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuralinv.dense.result import Source
 from neuralinv.families import Range
+from neuralinv.learned.architectures.combination import as_rows
 from neuralinv.learned.architectures.parametric import ParametricInverse
 from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.snapshots import Snapshots
@@ -19,11 +20,6 @@ _HELD_OUT_SHARE = 1 / 40  # of rtol: the residual of matrices held out; a proof 
 _LARGEST_SHARE = 1 / 3  # of rtol: what the proof may use up
 _DEVIATION_SHARE = 1e-3  # of rtol: what the model of the matrices may be off
 _TRIES = 2
-
-
-def as_rows(A: Tensor) -> Tensor:
-    """View matrices ``(batch, n, n)`` as rows of real numbers ``(batch, width)``."""
-    return (torch.view_as_real(A) if A.is_complex() else A).reshape(len(A), -1)
 
 
 def principal_modes(X: Tensor) -> Tensor:

@@ -47,7 +47,6 @@ class Combination:
         self.skewness = (float(torch.linalg.matrix_norm(gram - torch.eye(len(terms)).to(gram))) + rounding) * (
             1 + 1e-12
         )
-        self.sizes = torch.linalg.vector_norm(terms, dim=1) * (1 + 1e-9)
 
     def least_norm(self, c: Tensor) -> Tensor:
         """Bound ``‖Σ c_r B_r‖_F`` from below, for coefficients ``(batch, r)``."""
@@ -107,3 +106,8 @@ def as_matrices(flat: Tensor, size: int, *, is_complex: bool) -> Tensor:
     if not is_complex:
         return flat.view(-1, size, size)
     return torch.view_as_complex(flat.view(-1, size, size, 2))
+
+
+def as_rows(A: Tensor) -> Tensor:
+    """View matrices ``(batch, n, n)`` as rows of real numbers ``(batch, width)``."""
+    return (torch.view_as_real(A) if A.is_complex() else A).flatten(1)

@@ -201,10 +201,10 @@ class FamilyInverse(nn.Module, ABC):
 
     def propose_and_correct(self, A: Tensor, theta: Tensor, odds: Odds | None = None) -> InverseResult[Tensor]:
         """Everything but the fallback: where the bound exceeds rtol, the answer is of no use."""
-        X, bound, order = self.certify(A, theta, odds)
-        source = torch.where(order == 1, int(Source.PROPOSED), int(Source.REFINED)).to(torch.int8)
+        found = self.certify(A, theta, odds)
+        source = found.source
         probability = 0.0 if odds is None else odds.failure_probability
-        return InverseResult(X, bound, torch.zeros_like(source), source, self.rtol, probability)
+        return InverseResult(found.inverse, found.error_bound, torch.zeros_like(source), source, self.rtol, probability)
 
     def positions(self, theta: Tensor) -> Tensor:
         """Parameters ``(batch, p)`` on [−1, 1], float64."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense.probabilistic import Odds, draw_probes, probable_error_bound
+from neuralinv.learned.architectures.combination import as_rows
 
 
 class Modes(Protocol):
@@ -39,7 +40,7 @@ def certify_with_probes(
     double precision.
     """
     X = torch.empty_like(A, memory_format=torch.contiguous_format)
-    rows = (torch.view_as_real(X) if X.is_complex() else X).flatten(1)
+    rows = as_rows(X)
     native.combine(model.coefficients(unit, A, features).to(rows.dtype), model.basis, rows)
     probes = draw_probes(A, odds, most=model.most_overestimated)
     return X, probable_error_bound(A, X, probes, odds.failure_probability)

@@ -34,8 +34,16 @@ from torch import Tensor, nn
 
 from neuralinv.dense import native
 from neuralinv.dense.certificate import residual
-from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, Corrected, Workspace, gamma, product_roundoff
-from neuralinv.learned.architectures.combination import Combination, small_product
+from neuralinv.dense.correction import (
+    CHUNK_ELEMENTS,
+    SAFE_NORM,
+    Corrected,
+    Workspace,
+    gamma,
+    matrices_at_once,
+    product_roundoff,
+)
+from neuralinv.learned.architectures.combination import Combination, as_rows, small_product
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _MOST_POINTS = 40_000
@@ -227,9 +235,9 @@ def certify_uniformly(
     # Kernels take the batch at once and leave nothing behind but numbers; torch takes what its temporaries can stay in
     # the cache for.
     compiled = native.combines(narrow, max(model.basis.shape[0], uniform.rank)) and A.numel() > 0
-    step = max(1, _CHUNK_ELEMENTS // model.size**2)
+    step = matrices_at_once(A, _CHUNK_ELEMENTS)
     for part in [slice(None)] if compiled else map(slice, range(0, len(A), step), range(step, len(A) + step, step)):
-        model.combination.combine(model.basis, narrow[part], _rows(X[part]))
+        model.combination.combine(model.basis, narrow[part], as_rows(X[part]))
         norm_E[part] = _deviation_norm(uniform, A[part], a[part], work, compiled=compiled)
         size_X[part] = _spectral_bound(X[part], uniform.hermitian, work)
     error, norm_E, size_X = bounds.without_correction(norm_E, size_X)
@@ -250,16 +258,11 @@ def certify_uniformly(
 _LARGEST_SHARE = 0.1  # of ‖E‖_F ‖X‖₂: beyond it a correction does not reach what anybody asks for
 
 
-def _rows(A: Tensor) -> Tensor:
-    """View matrices as rows of real numbers."""
-    return torch.view_as_real(A).flatten(1) if A.is_complex() else A.flatten(1)
-
-
 def _deviation_norm(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspace, *, compiled: bool) -> Tensor:
     """Return ``‖A − Ã‖_F`` in double precision."""
     if compiled:
-        return native.deviation(_rows(A.resolve_conj().contiguous()), a, uniform.basis).sqrt()
-    rows = _rows(_deviation(uniform, A, a, work))[:, None]
+        return native.deviation(as_rows(A.resolve_conj().contiguous()), a, uniform.basis).sqrt()
+    rows = as_rows(_deviation(uniform, A, a, work))[:, None]
     # An inner product: torch's norm takes ten times longer.
     return torch.bmm(rows, rows.mT).view(-1).sqrt()
 
@@ -268,7 +271,7 @@ def _deviation(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspac
     """Return ``A − Ã`` in double precision."""
     wide = torch.complex128 if A.is_complex() else torch.float64
     E = work.take("A", A, wide).copy_(A)
-    _rows(E).addmm_(a, uniform.basis, alpha=-1)
+    as_rows(E).addmm_(a, uniform.basis, alpha=-1)
     return E
 
 
