@@ -8,8 +8,10 @@ from torch import Tensor
 
 import neuralinv as ni
 from neuralinv.dense import routes
-from neuralinv.kernels import dense
 from neuralinv.testing import TOLERANCE, check_inverse, condition_number, relative_error
+
+pytest.importorskip("triton", reason="Triton is not installed: pip install triton")
+from neuralinv.kernels import dense
 
 REAL = [torch.float32, torch.float64]
 
@@ -17,6 +19,11 @@ REAL = [torch.float32, torch.float64]
 def uniform(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, device: str = "cuda") -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1).to(dtype).to(device)
+
+
+def many(*shape: int, seed: int) -> Tensor:
+    """Draw where the numbers will be: on the CPU it would take too long."""
+    return torch.rand(*shape, device="cuda", generator=torch.Generator("cuda").manual_seed(seed)) * 2 - 1
 
 
 def dominant(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -54,7 +61,7 @@ def test_every_size(n: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("n", [2, 3, 4, 6, 8, 16, 32])
 def test_a_million_matrices(n: int) -> None:
     batch = 1_000_003
-    A = torch.rand(batch, n, n, device="cuda") * 2 - 1  # 32×32: more than 2³⁰ entries
+    A = many(batch, n, n, seed=n)  # 32×32: close to 2³⁰ entries
     X, info = ni.inv_ex(A)
     assert not info.any()
     for part in (slice(0, 300), slice(batch // 2, batch // 2 + 300), slice(-300, None)):
@@ -65,17 +72,29 @@ def test_offsets_beyond_32_bits() -> None:
     batch = 2**31 // (32 * 32) + 1000
     if torch.cuda.mem_get_info()[0] < 5 * batch * 32 * 32 * 4 // 2:
         pytest.skip("not enough memory on this GPU")
-    A = torch.rand(batch, 32, 32, device="cuda") * 2 - 1
+    A = many(batch, 32, 32, seed=0)
     X, _ = ni.inv_ex(A)
     assert_accurate(A[-300:], X[-300:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("n", [3, 8, 20])
+@pytest.mark.parametrize("n", [3, 8, 16, 20])
 def test_half_precision(n: int, dtype: torch.dtype) -> None:
-    A = dominant(100, n, n).to(dtype)
+    A, B = dominant(100, n, n).to(dtype), uniform(100, n, 2).to(dtype)
     assert_accurate(A, ni.inv(A))
     assert torch.equal(dense.invert(A)[0], dense.invert(A.float())[0].to(dtype))
+    assert torch.equal(dense.solve(A, B)[0], dense.solve(A.float(), B.float())[0].to(dtype))
+    assert torch.equal(dense.slogdet(A)[1], dense.slogdet(A.float())[1].to(dtype))
+
+
+def test_any_number_of_right_hand_sides() -> None:
+    A, B = dominant(40, 3, 3), many(40, 3, 600_000, seed=0)  # more panels than a second dimension of programs takes
+    torch.testing.assert_close(ni.solve(A, B), torch.linalg.inv(A) @ B, rtol=1e-3, atol=1e-4)
+
+
+def test_pending_negations_are_carried_out() -> None:
+    A = dominant(50, 4, 4)
+    torch.testing.assert_close(dense.invert(torch._neg_view(A))[0], torch.linalg.inv(-A), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)
@@ -181,7 +200,8 @@ def test_layouts() -> None:
     A = dominant(60, 5, 5)
     apart = torch.zeros(60, 11, 15, device="cuda")
     apart[:, 1:6, ::3] = A
-    for view in (A.mT, apart[:, 1:6, ::3], A[::2], A[3].expand(7, 5, 5), A.reshape(3, 20, 5, 5).transpose(0, 1), A[0]):
+    views = (A.mT, apart[:, 1:6, ::3], A[::2], A[3].expand(7, 5, 5), A.reshape(3, 20, 5, 5).transpose(0, 1), A[0])
+    for view in (*views, A[1:]):  # the last one not on a boundary of 16 bytes
         torch.testing.assert_close(ni.inv(view), torch.linalg.inv(view), rtol=1e-4, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ pytestmark = [
 
 # In a process of its own: kernels that were imported while the interpreter was on cannot be compiled.
 COMPILE = """
-import json, sys, torch, triton
+import json, re, sys, torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from neuralinv.kernels import dense, elimination, gauss_jordan
@@ -56,9 +56,13 @@ A = torch.ones(64, int(sys.argv[2]), int(sys.argv[2]), dtype=getattr(torch, sys.
     "slogdet": lambda: dense.slogdet(A),
 }[sys.argv[1]]()
 ptx = compiled.asm["ptx"]
-wanted = {"fused": "fma.rn.f32", "local": "ld.local", "wide": "st.global.v4"}
+wanted = {"fused": "fma.rn.f32", "local": "ld.local", "wide": "st.global.v4", "barriers": "bar.sync"}
 found = {name: ptx.count(text) for name, text in wanted.items()}
 found["bytes"] = len(compiled.asm["cubin"])
+ttgir = compiled.asm["ttgir"]
+layouts = dict(re.findall(r"^(#\\w+) = #ttg.blocked<.*?threadsPerWarp = (\\[.*?\\])", ttgir, re.M))
+loaded = re.findall(r"tt.load .*tt.ptr<\\w+>, (#\\w+)>", ttgir)
+found["threads"] = [json.loads(layouts[name]) for name in loaded]
 print(json.dumps(found))
 """
 
@@ -67,7 +71,8 @@ print(json.dumps(found))
     ("function", "n", "dtype"),
     [
         ("invert", 4, "float32"),
-        ("invert", 3, "float16"),
+        ("invert", 2, "float64"),
+        ("invert", 3, "float32"),
         ("invert", 8, "float32"),
         ("invert", 17, "float64"),
         ("certified_invert", 3, "float32"),
@@ -92,6 +97,14 @@ def test_kernels_compile_for_hopper(function: str, n: int, dtype: str, tmp_path:
     found = json.loads(result.stdout)
     assert found["bytes"] > 0
     assert found["local"] == 0  # no array went to memory
+    # What the tables of layouts rely on: see test_layouts.py.
+    assert found["threads"]
+    for spread in found["threads"]:
+        down, matrices, _, rows, columns, across = spread if len(spread) == 6 else (spread[0], 1, 1, *spread[1:])
+        assert (rows, columns) == (1, 1), spread
+        assert down * matrices * across == 32
+    if len(found["threads"][0]) == 4:
+        assert found["barriers"] == 0  # a matrix in each thread: warps do not wait for one another
     if function == "invert" and n % 4 == 0:
         assert found["wide"] > 0  # 16 bytes at a time, although rows go where the pivots say
     if n > 6 and function != "certified_invert":

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -194,6 +195,26 @@ def test_failures_name_sequence_step_and_pivot(
     torch.testing.assert_close(factor.diag[info == 0], good.diag[info == 0], rtol=0, atol=0)
     with pytest.raises(torch.linalg.LinAlgError, match=r"\(sequence \(0, 1\)\): at time step 2, pivot 1 of 3"):
         M.cholesky()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.usefixtures("kernels")
+def test_pivots_without_a_root_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    def approximate(self: Any, pivot: Any) -> Any:
+        # On a GPU the root of float32 takes subnormal numbers for zero.
+        data = pivot.data
+        flushed = np.where(np.abs(data) < np.finfo(data.dtype).tiny, data.dtype.type(0), data)
+        return TensorHandle(1 / np.sqrt(flushed), pivot.dtype.scalar)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_rsqrt", approximate)
+    D, B = random_precision(2, steps=3, n=2, dtype=torch.float32)
+    D[1, 2, 1, 1], D[1, 2, 1, 0], B[1, 1] = 1e-40, 0, 0  # the last pivot: nothing after it would tell
+    factor, info = ni.BlockTridiagonal(D, B, method="native").cholesky_ex()
+    assert info.tolist() == [0, 2 * 2 + 2]
+    assert bool(factor.diag[1].isnan().all())
+    assert bool(factor.diag[0].isfinite().all())
 
 
 @pytest.mark.parametrize("scale", [1e-37, 1e-18, 1e18, 1e37])

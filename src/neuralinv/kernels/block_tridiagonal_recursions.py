@@ -56,7 +56,8 @@ def factor_kernel(
     """Factor: ``L_t L_tᵀ = D_t − C_{t−1} C_{t−1}ᵀ``, ``C_t = B_t L_t⁻ᵀ``; sequences that fail become NaN.
 
     Left-looking over the columns of ``L_t`` and ``C_t`` together: one shuffle serves both. After a pivot that is not a
-    positive finite number all others are NaN, so the count of the good ones tells where that was.
+    positive finite number all others are NaN, so the count of the good ones tells where that was. The GPU's root of
+    float32 takes subnormal pivots for zero: they fail, too.
     """
     row, first, valid, at, at_lower, sequence = _places(tl.program_id(0), batch, steps, N, ROWS, LANES)
     D += at
@@ -82,9 +83,11 @@ def factor_kernel(
                 l_j -= l_t[k] * entry
                 c_j -= c_t[k] * entry
             pivot = tl.where(valid, tl.gather(l_j, first + j, 0), 1.0)
-            good = (pivot > 0) & (pivot - pivot == 0)  # infinity minus itself is not a number
+            root = reciprocal_root(pivot)
+            # Infinity minus itself is not a number, nor is the root of what was flushed to zero less than infinity.
+            good = (pivot > 0) & (pivot - pivot == 0) & (root < float("inf"))
             good_pivots += good.to(tl.int64)
-            scale = tl.where(good, reciprocal_root(pivot), nan)
+            scale = tl.where(good, root, nan)
             l_t += (tl.where(row >= j, l_j * scale, 0.0),)
             c_t += (c_j * scale,)
         c = c_t

@@ -1,8 +1,9 @@
 """Calls of the dense kernels: contiguous memory in, new memory out, nothing read back.
 
-Tensors lie on a GPU, or on the CPU while Triton's interpreter is on; real, float16 and bfloat16 computed in float32.
-Nothing waits for the device, so that calls can be captured in CUDA graphs; kernels run on the current stream of the
-device of the tensors. Shapes are checked by the callers in :mod:`neuralinv.dense`.
+Tensors lie on a GPU, or on the CPU while Triton's interpreter is on. They are real; float16 and bfloat16 are widened to
+float32 here and results rounded back, since layouts are made for entries of 4 and 8 bytes. Nothing waits for the
+device, so that calls can be captured in CUDA graphs; kernels run on the current stream of the device of the tensors.
+Shapes are checked by the callers in :mod:`neuralinv.dense`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ _IN_LANES, _IN_LANES_WIDE = 6, 5
 """Up to this size an inverse is computed in one thread, and one that holds float64; its registers decide."""
 
 _WARP = 32
-_OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}
+_PROGRAMS_IN_LANES = {1: 128, 2: 128}
+"""Matrices of a program, a thread for each, where they are not one warp's.
+
+A multiprocessor holds 32 programs at most, and a thread has few bytes of a matrix of 2×2 under way: with one warp to a
+program they would not keep the memory busy. From 3×3 on a thread has several reads under way, and warps that share a
+program would exchange entries through shared memory, at barriers.
+"""
 
 
 class Grid(NamedTuple):
@@ -46,10 +53,10 @@ _GRIDS = (
 
 def invert(A: Tensor) -> tuple[Tensor, Tensor]:
     """Invert ``(*batch, n, n)``, 1 ≤ n ≤ 32; returns inverses, NaN where there is none, and LAPACK's info, int32."""
-    A = A.contiguous()
+    dtype, A = A.dtype, _plain(A)
     X, info = torch.empty_like(A), A.new_empty(A.shape[:-2], dtype=torch.int32)
     _invert(A, X, info, None, 0.0)
-    return X, info
+    return X.to(dtype), info
 
 
 def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
@@ -60,7 +67,7 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
     The inverses, those of float32 corrected where they would miss ``rtol``, and float64 bounds ``(*batch,)`` of
     ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, infinite where nothing is proved.
     """
-    A = A.contiguous()
+    A = _plain(A)
     X, bound = torch.empty_like(A), A.new_empty(A.shape[:-2], dtype=torch.float64)
     _invert(A, X, None, bound, rtol)
     return X, bound
@@ -68,27 +75,28 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
 
 def solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Solve ``A X = B`` for ``(*batch, n, n)`` and ``(*batch, n, k)``; returns the solutions and LAPACK's info."""
-    A, B = A.contiguous(), B.contiguous()
+    dtype, A, B = B.dtype, _plain(A), _plain(B)
     X, info = torch.empty_like(B), A.new_empty(A.shape[:-2], dtype=torch.int32)
     n, columns = B.shape[-2:]
     grid, vector = _grid_for(n), _vector_for(A, n)
     panel = max(grid.ACROSS, min(8 * grid.ACROSS, _power_of_two(columns)))  # 8 in a thread, that they stay in registers
-    programs = (-(-info.numel() // grid.MATRICES), -(-columns // panel))
+    batch, panels = info.numel(), -(-columns // panel)
     options: dict[str, Any] = dict(grid._asdict(), n=n, PANEL=panel, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
-    _launch(elimination.solve_kernel, programs, A, B, X, info, info.numel(), columns, **options)
-    return X, info
+    programs = -(-batch // grid.MATRICES) * panels
+    _launch(elimination.solve_kernel, programs, A, B, X, info, batch, columns, panels, **options)
+    return X.to(dtype), info
 
 
 def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
     """Return sign and log|det| of ``(*batch, n, n)``, both ``(*batch,)``; 0 and -inf for singular matrices."""
-    A = A.contiguous()
+    dtype, A = A.dtype, _plain(A)
     n = A.shape[-1]
     sign, logarithm = A.new_empty(A.shape[:-2]), A.new_empty(A.shape[:-2])
     grid, vector = _grid_for(n), _vector_for(A, n)
     options: dict[str, Any] = dict(grid._asdict(), n=n, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
-    programs = (-(-sign.numel() // grid.MATRICES),)
+    programs = -(-sign.numel() // grid.MATRICES)
     _launch(elimination.determinant_kernel, programs, A, sign, logarithm, sign.numel(), **options)
-    return sign, logarithm
+    return sign.to(dtype), logarithm.to(dtype)
 
 
 def _invert(A: Tensor, X: Tensor, info: Tensor | None, bound: Tensor | None, rtol: float) -> None:
@@ -98,20 +106,26 @@ def _invert(A: Tensor, X: Tensor, info: Tensor | None, bound: Tensor | None, rto
     certify = bound is not None
     options: dict[str, Any]
     if n <= (_IN_LANES_WIDE if certify or A.dtype == torch.float64 else _IN_LANES):
-        levels = (n * n - 1).bit_length()
-        options = {"n": n, "LEVELS": levels, "BLOCK": _WARP, "VECTOR": _vector_for(A, n * n), "CERTIFY": certify}
-        _launch(gauss_jordan.invert_kernel, (-(-batch // _WARP),), *arguments, **options)
+        levels, block = (n * n - 1).bit_length(), _PROGRAMS_IN_LANES.get(n, _WARP)
+        options = {"n": n, "LEVELS": levels, "BLOCK": block, "VECTOR": _vector_for(A, n * n), "CERTIFY": certify}
+        _launch(gauss_jordan.invert_kernel, -(-batch // block), *arguments, num_warps=block // _WARP, **options)
         return
     grid = _grid_for(max(n, 16) if certify else n)  # products on the tensor cores are 16 wide
     options = dict(grid._asdict(), n=n, VECTOR=min(_vector_for(A, n), grid.SIZE // grid.ACROSS), CERTIFY=certify)
-    _launch(elimination.invert_kernel, (-(-batch // grid.MATRICES),), *arguments, **options)
+    _launch(elimination.invert_kernel, -(-batch // grid.MATRICES), *arguments, **options)
 
 
-def _launch(kernel: Any, programs: tuple[int, ...], A: Tensor, *arguments: Any, **options: Any) -> None:
+def _plain(A: Tensor) -> Tensor:
+    """Return what the memory says by itself: contiguous, no negation pending, float32 or float64."""
+    A = A.resolve_neg().contiguous()
+    return A.float() if A.element_size() < 4 else A
+
+
+def _launch(kernel: Any, programs: int, A: Tensor, *arguments: Any, num_warps: int = 1, **options: Any) -> None:
     if arguments[0].numel() == 0:
         return
     with _on_device_of(A):
-        kernel[programs](A, *arguments, **options, **_OPTIONS)
+        kernel[(programs,)](A, *arguments, **options, num_warps=num_warps, enable_fp_fusion=False)
 
 
 def _on_device_of(A: Tensor) -> AbstractContextManager[Any]:

@@ -73,13 +73,10 @@ def load_matrices(
     ACROSS: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
-    """Load ``(MATRICES, ROWS, COLUMNS)``, zero outside, in float32 or float64."""
+    """Load ``(MATRICES, ROWS, COLUMNS)``, zero outside."""
     matrix, row, column = tile_indices(ROWS, COLUMNS, MATRICES, DOWN, ACROSS, VECTOR)
     inside = (matrix < left) & (row < rows) & (column < columns)
-    tile = tl.load(pointer + matrix * stride + row * pitch + column, mask=inside, other=0.0)
-    if tile.dtype != tl.float64:
-        tile = tile.to(tl.float32)
-    return to_matrices(tile)
+    return to_matrices(tl.load(pointer + matrix * stride + row * pitch + column, mask=inside, other=0.0))
 
 
 @triton.jit
@@ -234,7 +231,7 @@ def eliminate_below(T, pivot, column, row, place, is_pivot, k):
     return tl.where(below[:, :, None], T - factor[:, :, None] * row[:, None, :], T), factor, below
 
 
-@triton.jit(do_not_specialize=["batch", "columns"])
+@triton.jit(do_not_specialize=["batch", "columns", "panels"])
 def solve_kernel(
     A,  # (batch, n, n)
     B,  # (batch, n, columns)
@@ -242,6 +239,7 @@ def solve_kernel(
     INFO,  # (batch,)
     batch,
     columns,
+    panels,  # of columns
     n: tl.constexpr,
     SIZE: tl.constexpr,
     PANEL: tl.constexpr,  # right-hand sides of a program
@@ -250,13 +248,16 @@ def solve_kernel(
     ACROSS: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
-    first = tl.program_id(0).to(tl.int64) * MATRICES
-    start = tl.program_id(1) * PANEL
+    # The panels of a group of matrices are neighbours in one dimension: CUDA has but 65,535 programs in a second one.
+    program = tl.program_id(0)
+    first = (program // panels).to(tl.int64) * MATRICES
+    start = (program % panels) * PANEL
     left = batch - first
-    stride = n * columns
+    pitch = columns.to(tl.int64)  # a matrix of right-hand sides may have more than 2³¹ entries
+    stride = n * pitch
     offset = first * stride + start
     T = load_matrices(A + first * (n * n), left, n, n, n * n, n, SIZE, SIZE, MATRICES, DOWN, ACROSS, VECTOR)
-    P = load_matrices(B + offset, left, n, columns - start, stride, columns, SIZE, PANEL, MATRICES, DOWN, ACROSS, 1)
+    P = load_matrices(B + offset, left, n, columns - start, stride, pitch, SIZE, PANEL, MATRICES, DOWN, ACROSS, 1)
     place = first_places(T)
     info = tl.zeros((MATRICES,), tl.int32)
     for k in range(n):
@@ -279,7 +280,7 @@ def solve_kernel(
         above = P - column[:, :, None] * right[:, None, :]
         P = tl.where(is_pivot[:, :, None], right[:, None, :], tl.where((place < k)[:, :, None], above, P))
     P = tl.where((info > 0)[:, None, None], float("nan"), P)
-    store_matrices(X + offset, P, place, left, n, columns - start, stride, columns, DOWN, ACROSS, 1)
+    store_matrices(X + offset, P, place, left, n, columns - start, stride, pitch, DOWN, ACROSS, 1)
     matrix = tl.arange(0, MATRICES)
     tl.store(INFO + first + matrix, info, mask=(matrix < left) & (start == 0))
 

@@ -103,8 +103,6 @@ def invert_kernel(
     first = tl.program_id(0).to(tl.int64) * BLOCK
     offsets, mask = tile_offsets(batch - first, n * n, 2**LEVELS, BLOCK, VECTOR)
     tile = tl.load(A + first * (n * n) + offsets, mask=mask, other=0.0)
-    if tile.dtype != tl.float64:
-        tile = tile.to(tl.float32)
     a = split_tile(tile, LEVELS)[: n * n]
     x, info = invert_entries(a, n)
     lane = tl.arange(0, BLOCK)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -49,6 +48,8 @@ def save_network(
     FileError
         If the folder cannot be written.
     """
+    import tomli_w  # by who writes alone: whoever inverts or reads can do without it
+
     weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     for member in range(network.config.members):
         with atomic_path(_member_file(folder, member)) as temporary:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -44,6 +43,8 @@ def save_parametric(model: FamilyInverse, folder: Path) -> None:
     FileError
         If the folder cannot be written.
     """
+    import tomli_w  # by who writes alone: whoever inverts or reads can do without it
+
     table: dict[str, Any] = {
         "parametric": {
             "size": model.size,
