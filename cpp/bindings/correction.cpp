@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include "neuralinv/correction_dispatch.hpp"
+#include "neuralinv/dispatch.hpp"
 
 namespace nb = nanobind;
 
@@ -11,8 +12,8 @@ namespace {
 using Address = std::uintptr_t;
 using Size = std::int64_t;
 
-// A: (count, n, n), of any strides in elements. past: up to four of (count, n, n), all but the first perhaps null. X:
-// (count, n, n), bounds: doubles, orders: bytes.
+// A: (count, n, n), of any strides in elements. past: up to four of (count, n, n), the last ones perhaps null; without any,
+// A is inverted. X: (count, n, n), bounds: doubles, orders: bytes.
 template <class S>
 void correct(Address A, Size count, Size n, Size batch_stride, Size row_stride, Size column_stride, Address latest,
              Address second, Address third, Address fourth, double tolerance, int highest, Address X, Address bounds, Address orders,
@@ -22,7 +23,9 @@ void correct(Address A, Size count, Size n, Size batch_stride, Size row_stride, 
     const auto entries = [](Address address) { return reinterpret_cast<const S*>(address); };
     const neuralinv::Guesses<S> guesses{{entries(A), count, n, batch_stride, row_stride, column_stride},
                                         {entries(latest), entries(second), entries(third), entries(fourth)},
-                                        second == 0 ? 1 : third == 0 ? 2 : fourth == 0 ? 3 : 4};
+                                        latest == 0 ? 0 : second == 0 ? 1 : third == 0 ? 2 : fourth == 0 ? 3 : 4};
+    if (latest == 0 && neuralinv::part_count<S> == 2 && n > neuralinv::largest_complex)
+        throw nb::value_error("complex matrices of this size need a guess");
     nb::gil_scoped_release release;
     neuralinv::correct(guesses, tolerance, highest,
                        neuralinv::Corrected<S>{reinterpret_cast<S*>(X), reinterpret_cast<double*>(bounds),

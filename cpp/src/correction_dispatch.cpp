@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "correction_kernels.hpp"
+#include "kernels.hpp"
 #include "scratch.hpp"
 #include "targets.hpp"
 #include "thread_pool.hpp"
@@ -100,11 +101,12 @@ void over_matrices(std::int64_t count, std::int64_t bytes, int threads, const Bo
 }  // namespace
 
 template <class S>
-void correct(const Guesses<S>& guesses, double tolerance, int highest, const Corrected<S>& result, int threads) {
+void correct(Guesses<S> guesses, double tolerance, int highest, const Corrected<S>& result, int threads) {
     constexpr double work = 2.0 * part_count<S> * part_count<S>;
     const std::int64_t n = guesses.A.n, count = guesses.A.count;
     if (count == 0) return;
     const auto& kernel = NEURALINV_OF_SCALAR(S, correct);
+    if (guesses.count == 0) guesses.invert = kernels_in_use().general<S>().invert;
     prefer_large_pages(result.X, count * n * n);
     threads = threads_for(work * double(count) * double(n) * double(n) * double(n), threads);
     over_matrices(count, kernel.scratch_bytes(n), threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
@@ -165,7 +167,7 @@ template void deviate<double>(const Deviation<double>&, int);
 template void combine<float>(const Combination<float>&, int);
 template void combine<double>(const Combination<double>&, int);
 #define NEURALINV_INSTANTIATE(S)                                                                    \
-    template void correct<S>(const Guesses<S>&, double, int, const Corrected<S>&, int);             \
+    template void correct<S>(Guesses<S>, double, int, const Corrected<S>&, int);             \
     template void row_sums<S>(const RowSums<S>&, int);                                              \
     template void probe<S>(const Probing<S>&, int);
 NEURALINV_INSTANTIATE(float)

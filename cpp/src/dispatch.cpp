@@ -92,6 +92,8 @@ constexpr double effort = sizeof(S) == sizeof(RealOf<S>) ? 1 : 4;
 
 }  // namespace
 
+const Kernels& kernels_in_use() { return chosen(); }
+
 template <class S>
 FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* info, int threads) {
     InvertRange<S> kernel = chosen().general<S>().invert;

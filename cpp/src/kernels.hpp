@@ -3,13 +3,11 @@
 
 #include "neuralinv/batch.hpp"
 #include "neuralinv/complex.hpp"
+#include "neuralinv/guesses.hpp"
 #include "neuralinv/right_sides.hpp"
 #include "neuralinv/status.hpp"
 
 namespace neuralinv {
-
-template <class S>
-using InvertRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* X, Status* info);
 
 template <class S>
 using SolveRange = FirstFailure (*)(const MatrixBatch<S>& A, const RightSides<S>& B, std::int64_t begin,
@@ -104,6 +102,9 @@ template <>
 inline CertifiedInvertRange<double> Kernels::certified_invert() const {
     return certified_invert_f64;
 }
+
+// Those in use.
+const Kernels& kernels_in_use();
 
 }  // namespace neuralinv
 

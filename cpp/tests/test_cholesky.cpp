@@ -123,7 +123,11 @@ void extremes(const Kernels& kernels) {
 
 template <class T>
 void test_positive(const Kernels& kernels) {
-    for (int n = 1; n <= largest; ++n) {
+    // Lanes up to 32; beyond, columns: whole and ragged vectors, groups and passes.
+    std::vector<int> sizes(largest);
+    for (int n = 1; n <= largest; ++n) sizes[n - 1] = n;
+    sizes.insert(sizes.end(), {33, 34, 35, 36, 40, 47, 48, 49, 63, 64, 65, 66, 96, 97, 130});
+    for (int n : sizes) {
         for (int count : {1, 2, 16, 37}) compare<T>(kernels, n, count, count % 7 + 1, T(1));
         compare<T>(kernels, n, 5, 1, T(1e30));
         compare<T>(kernels, n, 5, 2, T(1e-30));

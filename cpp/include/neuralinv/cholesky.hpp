@@ -69,10 +69,11 @@ NEURALINV_INLINE void factor_block(Vector<T>* a, N n, I i, J j, Pivot<T>* pivot)
 }
 
 // a: (n·n), of which the lower triangle is read; gives Lᵀ in the strict upper triangle. pivot: (n) gives D.
-// N: Fixed<n> or int.
-template <class T, class Blocks, bool careful, class N>
-NEURALINV_INLINE void factor_positive(Vector<T>* a, N n, Pivot<T>* pivot) {
+// N: Fixed<n> or int. ahead: asked once for each block of columns.
+template <class T, class Blocks, bool careful, class N, class Prefetch>
+NEURALINV_INLINE void factor_positive(Vector<T>* a, N n, Pivot<T>* pivot, Prefetch& ahead) {
     loop_blocks<Blocks::columns>(zero, n, [&](auto j, auto columns) NEURALINV_LAMBDA {
+        ahead.fetch();
         loop(zero, columns, [&](auto r) NEURALINV_LAMBDA {
             factor_block<T, careful, true, 1, decltype(r)::value + 1>(a, n, j + r, j, pivot);
         });
@@ -111,13 +112,14 @@ NEURALINV_INLINE Mask<T> first_not_positive(const Pivot<T>* pivot, int n) {
 // factors, n³/2 multiplications altogether, half of those for a general matrix.
 //
 // a: (n·n), Lᵀ in the upper triangle; gives X in the lower one.
-template <class T, class Blocks, bool careful, class N>
-NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot) {
+template <class T, class Blocks, bool careful, class N, class Prefetch>
+NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot, Prefetch& ahead) {
     using F = Field<T>;
     const auto lower = [&](auto i, auto j) NEURALINV_LAMBDA -> const Vector<T>& {
         return i >= j ? a[i * n + j] : a[j * n + i];
     };
     loop_blocks_down<Blocks::columns>(zero, n, [&](auto j, auto columns) NEURALINV_LAMBDA {
+        ahead.fetch();
         const auto known = j + columns;  // the first column of X that is known
         const auto each_column = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, columns, body); };
         // Rows below the block. x(r,c) = X(i+r, j+c)

@@ -102,6 +102,45 @@ NEURALINV_INLINE void apply(Vector<T>* column, int any_height, const Vector<T>* 
     }
 }
 
+#if NEURALINV_VECTOR_BYTES == 64 || defined(__aarch64__)
+inline constexpr int columns_together = 4;  // what a pass takes from each of them, and what else there is, in 32 registers
+#else
+inline constexpr int columns_together = 2;
+#endif
+
+// All steps of a pass, joined into one product, applied to `count` columns at once: multipliers are loaded once for all.
+template <class T, int steps, int count>
+NEURALINV_INLINE void apply_joined(Vector<T>* columns, int height, const Vector<T>* l, const int* rows) {
+    Vector<T> t[count][steps];
+    static_for<0, count * steps>([&](auto e_) NEURALINV_LAMBDA {
+        constexpr int c = decltype(e_)::value / steps, s = decltype(e_)::value % steps;
+        t[c][s] = broadcast(reinterpret_cast<const T*>(columns + c * height)[rows[s]]);
+    });
+    for (int v = 0; v < height; ++v) {
+        Vector<T> multipliers[steps];
+        static_for<0, steps>([&](auto s) NEURALINV_LAMBDA { multipliers[decltype(s)::value] = l[decltype(s)::value * height + v]; });
+        static_for<0, count>([&](auto c_) NEURALINV_LAMBDA {
+            constexpr int c = decltype(c_)::value;
+            Vector<T> x = columns[c * height + v];
+            static_for<0, steps>([&](auto s) NEURALINV_LAMBDA { x -= multipliers[decltype(s)::value] * t[c][decltype(s)::value]; });
+            columns[c * height + v] = x;
+        });
+    }
+}
+
+// A whole pass applied to columns begin..end-1.
+template <class T, int fixed, Rounding rounding, int steps>
+NEURALINV_INLINE void apply_pass(Vector<T>* columns, int height, const Vector<T>* l, const int* rows, const T (*cross)[rank],
+                                 int begin, int end) {
+    constexpr bool joined = rounding == Rounding::fused;
+    int j = begin;
+    if constexpr (joined && fixed == 0)  // with few vectors to a column the multipliers stay in registers anyway
+        for (; j + columns_together <= end; j += columns_together)
+            apply_joined<T, steps, columns_together>(columns + std::int64_t(j) * height, height, l, rows);
+    for (; j < end; ++j)
+        apply<T, fixed, rounding, 0, steps, joined>(columns + std::int64_t(j) * height, height, l, rows, cross);
+}
+
 // Lowest row with the largest modulus among those not closed, of which there is one. NaN is larger than any number: what
 // is divided by it is of no use, and `usable` will say so.
 template <class T, int fixed>
@@ -183,11 +222,9 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k, Ahead& ahe
             for (int i = 0; i < steps * fixed; ++i) l[i] = matrix.multipliers[i];
         if constexpr (joined) join<T, steps>(fixed > 0 ? l : matrix.multipliers, height, cross[m]);
         const Vector<T>* multipliers = fixed > 0 ? l : matrix.multipliers;
-        for (int j = k + steps; j < count; ++j)
-            apply<T, fixed, rounding, 0, steps, joined>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+        apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], k + steps, count);
         if constexpr (wanted == Wanted::inverse) {
-            for (int j = 0; j < k; ++j)
-                apply<T, fixed, rounding, 0, steps, joined>(matrix.columns + j * height, height, multipliers, rows, cross[m]);
+            apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], 0, k);
             static_for<0, steps - 1>([&](auto r_) NEURALINV_LAMBDA {
                 constexpr int r = decltype(r_)::value;
                 apply<T, fixed, rounding, r + 1, steps, joined>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);

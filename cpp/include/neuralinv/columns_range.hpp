@@ -193,26 +193,18 @@ FirstFailure invert_sized_columns(const MatrixBatch<T>& A, Structure structure, 
     return report.first;
 }
 
-// Invert matrices [begin, end) of A, n ≥ 8.
+// Invert general matrices [begin, end) of A, n ≥ 8; positive definite ones: symmetric_range.hpp.
 template <class T>
-FirstFailure invert_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* X,
-                            Status* info) {
-    constexpr Pivots largest = Pivots::largest, diagonal = Pivots::diagonal;
+FirstFailure invert_columns(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
+    constexpr Structure general = Structure::general;
+    constexpr Pivots largest = Pivots::largest;
     constexpr Rounding fused = Rounding::fused;
-    if (structure == Structure::positive) {
-        if constexpr (sizeof(T) == 4) {  // heights that lanes leave over, where they are known
-            const int height = height_of<T>(int(A.n));
-            if (height == 3) return invert_sized_columns<T, 3, diagonal, fused, 1>(A, structure, begin, end, X, info);
-            if (height == 4) return invert_sized_columns<T, 4, diagonal, fused, 1>(A, structure, begin, end, X, info);
-        }
-        return invert_sized_columns<T, 0, diagonal, fused, 1>(A, structure, begin, end, X, info);
-    }
     switch (height_of<T>(int(A.n))) {
-        case 1: return invert_sized_columns<T, 1, largest, fused, 4>(A, structure, begin, end, X, info);
-        case 2: return invert_sized_columns<T, 2, largest, fused, 2>(A, structure, begin, end, X, info);
-        case 3: return invert_sized_columns<T, 3, largest, fused, 1>(A, structure, begin, end, X, info);
-        case 4: return invert_sized_columns<T, 4, largest, fused, 1>(A, structure, begin, end, X, info);
-        default: return invert_sized_columns<T, 0, largest, fused, 1>(A, structure, begin, end, X, info);
+        case 1: return invert_sized_columns<T, 1, largest, fused, 4>(A, general, begin, end, X, info);
+        case 2: return invert_sized_columns<T, 2, largest, fused, 2>(A, general, begin, end, X, info);
+        case 3: return invert_sized_columns<T, 3, largest, fused, 1>(A, general, begin, end, X, info);
+        case 4: return invert_sized_columns<T, 4, largest, fused, 1>(A, general, begin, end, X, info);
+        default: return invert_sized_columns<T, 0, largest, fused, 1>(A, general, begin, end, X, info);
     }
 }
 

@@ -43,7 +43,7 @@ NEURALINV_INLINE void for_combinations(const T* C, const T* B, std::int64_t coun
             for (int j = 0; j < width; j += panel_columns) {
                 const int columns = width - j < panel_columns ? width - j : panel_columns;
                 tile_kernels<T>.of[rows - 1][(columns - 1) / lanes<T>](
-                    memory.left, panels + j / panel_columns * panel, terms, memory.tile, nothing.take(terms));
+                    memory.left, panels + j / panel_columns * panel, terms, memory.tile, nothing.take(terms), terms);
                 finish(i, rows, first + j, columns, memory.tile);
             }
             done(i, rows);

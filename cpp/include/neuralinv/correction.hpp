@@ -23,7 +23,7 @@ struct CorrectionMemory {
     ProductMemory<double>* wide;
     ProductMemory<T>* narrow;
     double* wide_X;  // panels
-    T* X;            // rows; where they are not in the caller's memory
+    T* X;            // rows; where one guess is not in the caller's memory
     T* R;            // panels
     T* R2;           // panels: R² or R − R²
     T* Y;            // rows: between the two products of order 4; in the memory of wide_X, which is read no more by then
@@ -294,6 +294,12 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         T* const X = reinterpret_cast<T*>(result.X) + b * entries;
         const T* past[most_guesses] = {};
         for (int k = 0; k < guesses.count; ++k) past[k] = reinterpret_cast<const T*>(guesses.past[k]) + b * entries;
+        if (guesses.count == 0) {
+            const MatrixBatch<S> one{matrix, 1, A.n, 0, A.row_stride, A.column_stride};
+            const FirstFailure failure = guesses.invert(one, 0, 1, reinterpret_cast<S*>(memory.X), nullptr);
+            if (failure.status != success) memory.X[0] = T(__builtin_nanf(""));
+            past[0] = memory.X;
+        }
         const double square_X = take_guess(n, width, guesses.count, past, memory.X, memory.wide_X);
         Ahead ahead;
         if (entries * std::int64_t(sizeof(T)) <= largest_ahead) {
@@ -306,7 +312,7 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         double square_A = 0;
         const double square_R = form_residual(n, matrix, A.row_stride, A.column_stride, memory, ahead, square_A);
         const Choice choice = choose_order<S>(n, prove<S>(n, square_A, square_X, square_R), tolerance, highest);
-        correct(n, choice.order, guesses.count == 1 ? past[0] : memory.X, memory, X);
+        correct(n, choice.order, guesses.count <= 1 ? past[0] : memory.X, memory, X);
         result.bounds[b] = choice.bound;
         result.orders[b] = std::int8_t(choice.order);
     }

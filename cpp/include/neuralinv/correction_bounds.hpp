@@ -5,10 +5,10 @@
 // number t of T each, and R by at most n t (‖A‖_F + ‖X‖_F + 1), the rounding of R to T included. Complex entries are two
 // numbers, which doubles that at most. Complex products are formed of two sums of n real products for each part of an entry:
 // off by at most √2 γ_{n+1} |A||X| altogether, less than γ with four times as many terms, which stands for it as in Python.
+// For n, where it stands for a sum of n products, `roundings(n)` takes its place: sums are made of shorter ones here.
 #pragma once
 
-#include "complex.hpp"
-#include "simd.hpp"
+#include "product.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -34,7 +34,7 @@ struct Proof {
 template <class S>
 NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double square_R) {
     constexpr double u = 0x1p-53, t = part_count<S> * double(Traits<RealOf<S>>::smallest_normal);
-    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(n + 2, u);
+    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(roundings(n) + 2, u);
     const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up;
     const double delta = (gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
     // Squares below the smallest normal number may be lost: 2⁻⁵¹¹ is its root.
@@ -50,7 +50,7 @@ NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof) {
     if (!(rho < 1)) return __builtin_inf();
     if (order == 1) return rho;
     constexpr double u = is_single<S> ? 0x1p-24 : 0x1p-53;
-    const double gamma = gamma_of<S>(n + 3, u);
+    const double gamma = gamma_of<S>(roundings(n) + 3, u);
     double power = rho;
     for (int k = 1; k < order; ++k) power *= rho;
     const double rounding = (1 + rho) * (proof.delta + order * gamma * rho) / ((1 - rho) * (1 - rho)) + 6 * u;

@@ -11,7 +11,7 @@ namespace neuralinv {
 // `threads` threads. Where none does, X is the guess itself; its bound is infinite where nothing is proved. Throws
 // std::bad_alloc, and what instruction_set() does.
 template <class S>
-void correct(const Guesses<S>& guesses, double tolerance, int highest, const Corrected<S>& result, int threads);
+void correct(Guesses<S> guesses, double tolerance, int highest, const Corrected<S>& result, int threads);
 
 // For T = float and double: X = C B, each entry of X by one thread.
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "batch.hpp"
 #include "complex.hpp"
+#include "status.hpp"
 
 namespace neuralinv {
 
@@ -14,13 +15,19 @@ inline constexpr std::int64_t largest_corrected = 512;
 inline constexpr int highest_order = 4;
 inline constexpr int most_guesses = 4;
 
+// Inverts matrices [begin, end) of A into X: (A.count, n, n). info: (A.count) or null.
+template <class S>
+using InvertRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* X, Status* info);
+
 // Matrices A, of any strides, and the last inverses of their sequences, latest first, each (A.count, n, n) without gaps:
-// X₁, 2X₁ − X₂, 3X₁ − 3X₂ + X₃ or 4X₁ − 6X₂ + 4X₃ − X₄ is taken for the inverse, as `count` says.
+// X₁, 2X₁ − X₂, 3X₁ − 3X₂ + X₃ or 4X₁ − 6X₂ + 4X₃ − X₄ is taken for the inverse, as `count` says. Of none, `invert` makes
+// it, which correction_dispatch.cpp chooses.
 template <class S>
 struct Guesses {
     MatrixBatch<S> A;
     const S* past[most_guesses];
     int count;
+    InvertRange<S> invert = nullptr;
 };
 
 // X: (count, n, n) without gaps, overlaps nothing; bounds, orders: (count).

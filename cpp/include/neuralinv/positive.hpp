@@ -9,6 +9,8 @@
 #include "logarithm.hpp"
 #include "panels.hpp"
 
+#include <type_traits>
+
 namespace neuralinv::NEURALINV_TARGET {
 
 // Sizes up to this one are unrolled completely.
@@ -20,6 +22,13 @@ inline constexpr int positive_room = int(largest_size);
 
 template <int n>
 inline constexpr int positive_room<Fixed<n>> = n;
+
+// Blocks of columns of a tile.
+template <class N>
+NEURALINV_INLINE int block_count(N n) {
+    constexpr int columns = BlocksFor<N>::type::columns;
+    return n / columns + n % columns;
+}
 
 // The lower triangles of a tile, and what shares 16 bytes with them.
 template <class T, class N>
@@ -47,35 +56,53 @@ NEURALINV_INLINE void mirror(N n, Vector<T>* a) {
 }
 
 // Load a tile and factor it. Returns where the factors can be used.
-template <class T, class N>
-NEURALINV_INLINE Mask<T> load_and_factor_inline(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot) {
+template <class T, class N, class Prefetch>
+NEURALINV_INLINE Mask<T> load_and_factor_inline(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot, Prefetch& ahead) {
     Vector<T> diagonal[positive_room<N>];
     load_lower<T>(from, n, a);
     loop(zero, n, [&](auto i) NEURALINV_LAMBDA { diagonal[i] = a[i * n + i]; });
-    factor_positive<T, typename BlocksFor<N>::type, false>(a, n, pivot);
+    factor_positive<T, typename BlocksFor<N>::type, false>(a, n, pivot, ahead);
     return positive_safely<T>(diagonal, pivot, n);
 }
 
 // One copy for all callers where the tile lies in memory anyway.
 template <class T, class N>
-__attribute__((noinline)) Mask<T> load_and_factor_shared(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot) {
-    return load_and_factor_inline<T>(from, n, a, pivot);
+__attribute__((noinline)) Mask<T> load_and_factor_shared(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot, Ahead& ahead) {
+    return load_and_factor_inline<T>(from, n, a, pivot, ahead);
+}
+
+// What is fetched meanwhile: nothing for matrices so small that it would cost more than it saves.
+template <class N>
+struct PositiveAhead {
+    using type = Ahead;
+};
+template <int n>
+struct PositiveAhead<Fixed<n>> {
+    using type = std::conditional_t<(n < 4), NothingAhead, Ahead>;
+};
+
+template <class T, class N>
+NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot,
+                                         typename PositiveAhead<N>::type& ahead) {
+    if constexpr (is_fixed<N>)
+        return load_and_factor_inline<T>(from, n, a, pivot, ahead);
+    else
+        return load_and_factor_shared<T>(from, n, a, pivot, ahead);
 }
 
 template <class T, class N>
 NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot) {
-    if constexpr (is_fixed<N>)
-        return load_and_factor_inline<T>(from, n, a, pivot);
-    else
-        return load_and_factor_shared<T>(from, n, a, pivot);
+    typename PositiveAhead<N>::type nothing{};
+    return load_and_factor<T>(from, n, a, pivot, nothing);
 }
 
 // The careful counterpart. Returns LAPACK's info.
 template <class T>
 __attribute__((noinline, cold)) Mask<T> load_and_factor_carefully(Rows<const T> from, int n, Vector<T>* a,
                                                                   Pivot<T>* pivot) {
+    NothingAhead nothing;
     load_lower<T>(from, n, a);
-    factor_positive<T, Unblocked, true>(a, n, pivot);
+    factor_positive<T, Unblocked, true>(a, n, pivot, nothing);
     return first_not_positive<T>(pivot, n);
 }
 
@@ -83,14 +110,31 @@ __attribute__((noinline, cold)) Mask<T> load_and_factor_carefully(Rows<const T> 
 
 template <class T>
 __attribute__((noinline, cold)) void invert_positive_carefully(Rows<const T> from, int n, Rows<T> to, Status* status) {
+    NothingAhead nothing;
     Vector<T> a[largest_size * largest_size];
     Pivot<T> pivot[largest_size];
     const Mask<T> info = load_and_factor_carefully<T>(from, n, a, pivot);
-    invert_factored<T, Unblocked, true>(a, n, pivot);
+    invert_factored<T, Unblocked, true>(a, n, pivot, nothing);
     mirror<T>(n, a);
     spoil<T>(Mask<T>(info != Mask<T>{}), n * n, a);
     store_entries<T>(a, n * n, to);
     store_status<T>(info, status);
+}
+
+// Matrices whose distance is a multiple of 4 KiB compete for the same lines of the cache, and a tile's entries are read and
+// written across all of them: a tile is then copied to where they lie one line further apart.
+template <class T>
+inline constexpr int cache_line = 64 / int(sizeof(T));
+
+template <class T, class N>
+NEURALINV_INLINE bool crowds_cache(N n) {
+    return n * n * int(sizeof(T)) % 4096 == 0;
+}
+
+template <class T>
+__attribute__((noinline)) void copy_apart(const T* from, std::int64_t from_stride, int entries, T* to, std::int64_t to_stride) {
+    for (int m = 0; m < tile<T>; ++m)
+        __builtin_memcpy(to + m * to_stride, from + m * from_stride, std::size_t(entries) * sizeof(T));
 }
 
 template <class T, class N>
@@ -100,20 +144,31 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
     const Block<T> inverses{X, n, n, n * n, n, 1};
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
         constexpr int entries = positive_room<N> * positive_room<N>;
-        T in[entries * tile<T>], out[entries * tile<T>];
+        T in[(entries + cache_line<T>) * tile<T>], out[(entries + cache_line<T>) * tile<T>];
         Vector<T> a[entries];
         Pivot<T> pivot[positive_room<N>];
-        const Rows<const T> from = source_rows<T>(matrices, b, count, in);
-        const Rows<T> to = target_rows<T>(inverses, b, count, out);
-        const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot));
+        Rows<const T> from = source_rows<T>(matrices, b, count, in);
+        Rows<T> to = target_rows<T>(inverses, b, count, out);
+        const bool apart = count == tile<T> && crowds_cache<T>(n);
+        const std::int64_t distance = n * n + cache_line<T>;
+        if (apart) {
+            if (from.data != in) copy_apart(from.data, from.stride, n * n, in, distance), from = {in, distance};
+            to = {out, distance};
+        }
+        typename PositiveAhead<N>::type ahead{};
+        if constexpr (std::is_same_v<decltype(ahead), Ahead>) ahead = look_ahead(A, b, tile<T>, X, 2 * block_count<N>(n));
+        const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot, ahead));
         if (__builtin_expect(careful, 0)) {
             invert_positive_carefully<T>(from, n, to, status);
         } else {
-            invert_factored<T, typename BlocksFor<N>::type, false>(a, n, pivot);
+            invert_factored<T, typename BlocksFor<N>::type, false>(a, n, pivot, ahead);
             mirror<T>(n, a);
             store_entries<T>(a, n * n, to);
         }
-        finish_rows<T>(inverses, b, count, out);
+        if (apart)
+            copy_apart(out, distance, n * n, X + b * n * n, n * n);
+        else
+            finish_rows<T>(inverses, b, count, out);
         return careful;
     });
 }

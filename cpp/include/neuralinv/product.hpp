@@ -157,40 +157,53 @@ struct NothingAhead {
     NEURALINV_INLINE Lines take(int) { return {reinterpret_cast<const char*>(near), 0}; }
 };
 
-// tile = left · panel, (rows, panel_columns), of which `vectors` vectors in each row are written.
+// Products in one sum; such sums are added up. Rounding errors of one long sum would grow with n.
+inline constexpr int summed_at_once = 64;
+
+// Roundings that a product of two numbers goes through in the sum of n of them.
+NEURALINV_INLINE int roundings(int n) {
+    return n <= summed_at_once ? n : summed_at_once + (n - 1) / summed_at_once;
+}
+
+// tile = left · panel, (rows, panel_columns), of which `vectors` vectors in each row are written; `at_once` products in one
+// sum.
 template <class T, int rows, int vectors>
-void multiply_tile(const T* left, const T* panel, int n, T* tile, Lines ahead) {
-    Vector<T> sum[rows][vectors] = {};
-    for (int k = 0; k < n; ++k) {
-        Vector<T> right[vectors];
-        static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
-            constexpr int v = decltype(v_)::value;
-            right[v] = load_vector(panel + v * lanes<T>);
-        });
-        static_for<0, rows>([&](auto i_) NEURALINV_LAMBDA {
-            constexpr int i = decltype(i_)::value;
-            const Vector<T> entry = broadcast(left[i * left_pitch<T>]);
+void multiply_tile(const T* left, const T* panel, int n, T* tile, Lines ahead, int at_once) {
+    for (int begin = 0; begin < n; begin += at_once) {
+        const int end = n - begin < at_once ? n : begin + at_once;
+        Vector<T> sum[rows][vectors] = {};
+        for (int k = begin; k < end; ++k) {
+            Vector<T> right[vectors];
             static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
                 constexpr int v = decltype(v_)::value;
-                sum[i][v] += entry * right[v];
+                right[v] = load_vector(panel + v * lanes<T>);
+            });
+            static_for<0, rows>([&](auto i_) NEURALINV_LAMBDA {
+                constexpr int i = decltype(i_)::value;
+                const Vector<T> entry = broadcast(left[i * left_pitch<T>]);
+                static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
+                    constexpr int v = decltype(v_)::value;
+                    sum[i][v] += entry * right[v];
+                });
+            });
+            panel += panel_columns;
+            ++left;
+            __builtin_prefetch(ahead.at, 0, 2);  // into the second level
+            ahead.at += ahead.step;
+        }
+        static_for<0, rows>([&](auto i_) NEURALINV_LAMBDA {
+            constexpr int i = decltype(i_)::value;
+            static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
+                constexpr int v = decltype(v_)::value;
+                T* const target = tile + i * panel_columns + v * lanes<T>;
+                store_vector(begin == 0 ? sum[i][v] : load_vector(target) + sum[i][v], target);
             });
         });
-        panel += panel_columns;
-        ++left;
-        __builtin_prefetch(ahead.at, 0, 2);  // into the second level
-        ahead.at += ahead.step;
     }
-    static_for<0, rows>([&](auto i_) NEURALINV_LAMBDA {
-        constexpr int i = decltype(i_)::value;
-        static_for<0, vectors>([&](auto v_) NEURALINV_LAMBDA {
-            constexpr int v = decltype(v_)::value;
-            store_vector(sum[i][v], tile + i * panel_columns + v * lanes<T>);
-        });
-    });
 }
 
 template <class T>
-using MultiplyTile = void (*)(const T* left, const T* panel, int n, T* tile, Lines ahead);
+using MultiplyTile = void (*)(const T* left, const T* panel, int n, T* tile, Lines ahead, int at_once);
 
 template <class T>
 struct TileKernels {
@@ -255,7 +268,7 @@ NEURALINV_INLINE void multiply(int n, int width, const T* right, ProductMemory<T
                     const int left = parts * rows - r, tall = left < tile_rows<T> ? left : tile_rows<T>;
                     tile_kernels<T>.of[tall - 1][vectors - 1](
                         memory.left + r * left_pitch<T>, right + std::int64_t(p) * n * panel_columns, n,
-                        memory.tile + r * panel_columns, ahead.take(n));
+                        memory.tile + r * panel_columns, ahead.take(n), summed_at_once);
                 }
                 if constexpr (parts == 2) join_parts(rows, vectors, memory.tile);
                 finish(i, rows, j, columns, memory.tile);

@@ -4,6 +4,7 @@
 #include "columns_range.hpp"
 #include "general.hpp"
 #include "positive.hpp"
+#include "symmetric_range.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -13,6 +14,8 @@ inline constexpr int largest_inverse_in_lanes = largest_unrolled;
 inline constexpr int largest_solution_in_lanes = NEURALINV_VECTOR_BYTES == 64 ? 16 : 12;
 inline constexpr int largest_determinant_in_lanes = 16;
 inline constexpr int largest_positive_in_lanes = 32;
+template <class T>
+inline constexpr int largest_positive_inverse_in_lanes = sizeof(T) == 4 ? 32 : 20;
 
 // Beyond n = 8 a few matrices would wait for the lanes left empty.
 template <class T>
@@ -29,7 +32,7 @@ FirstFailure invert(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t en
         return invert_general_range(A, begin, end, X, info);
     } else {
         if (A.n <= largest_inverse_in_lanes) return invert_range(A, begin, end, X, info);
-        return invert_columns(A, Structure::general, begin, end, X, info);
+        return invert_columns(A, begin, end, X, info);
     }
 }
 
@@ -54,7 +57,8 @@ void slogdet(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* s
 
 template <class T>
 FirstFailure invert_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
-    if (A.n > largest_positive_in_lanes) return invert_columns(A, Structure::positive, begin, end, X, info);
+    if (A.n > largest_positive_inverse_in_lanes<T> || !fills_lanes<T>(A.n, end - begin))
+        return invert_symmetric(A, begin, end, X, info);
     return invert_positive_range(A, begin, end, X, info);
 }
 

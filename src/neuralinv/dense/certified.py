@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native
+from neuralinv.dense import first_attempt, native
 from neuralinv.dense._arrays import Array, as_tensor, check_square
 from neuralinv.dense.correction import matrices_at_once
 from neuralinv.dense.denormals import holds_flushed_denormals
@@ -60,7 +60,8 @@ def certified_inv(
     """Invert every matrix of a batch and prove how wrong each answer can be.
 
     Each matrix goes through four stages: the proposer's candidate is refined by Newton–Schulz steps, certified from its
-    float64 residual, and recomputed by the exact kernel in float64 where that fails.
+    float64 residual, and recomputed by the exact kernel in float64 where that fails. Most matrices on the CPU need
+    less: :mod:`neuralinv.dense.first_attempt`.
 
     Parameters
     ----------
@@ -101,10 +102,11 @@ def certified_inv(
 
     Notes
     -----
-    Beyond the proposer: 2 n³ floating-point operations for the residual and 2 n³ for a step, both in float64. Without a
-    proposer, real matrices up to 64×64 on the CPU, and up to 32×32 on a GPU, are inverted and certified in one pass of
-    the kernels (``cpp/include/neuralinv/certificate.hpp``, :mod:`neuralinv.kernels.elimination`); only what that pass
-    cannot certify goes through the stages.
+    Beyond the proposer: 2 n³ floating-point operations for the residual, in float64, and 2 n³ for each step of the
+    correction, in the precision of ``A`` on the CPU from n = 9 on. Without a proposer, real matrices up to 64×64 on the
+    CPU, and up to 32×32 on a GPU, are inverted and certified in one pass of the kernels
+    (``cpp/include/neuralinv/certificate.hpp``, :mod:`neuralinv.kernels.elimination`); only what that pass cannot
+    certify goes through the stages.
 
     Examples
     --------
@@ -141,6 +143,11 @@ def certified_inv(
         flat = flat.reshape(batch.numel(), n, n)
     if odds is None and proposer is None and native.certifies(flat):
         outcome, met = _by_kernel(flat, rtol, on_singular, progress)
+    elif odds is None and first_attempt.suits(flat):
+        outcome, left, candidates = first_attempt.attempt(flat, proposer, rtol, progress)
+        met = not len(left)
+        if not met:
+            _settle(outcome, left, _by_chunks(flat[left], candidates, rtol, on_singular, progress))
     else:
         outcome, met = _by_chunks(flat, proposer, rtol, on_singular, progress, odds), False
 
@@ -193,9 +200,13 @@ def _by_kernel(
     result = Outcome(inverse, error_bound, status, source)
     if not met:
         left = (error_bound > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
-        for whole, piece in zip(result, _by_chunks(A[left], None, rtol, on_singular, None), strict=True):
-            whole[left] = piece
+        _settle(result, left, _by_chunks(A[left], None, rtol, on_singular, None))
     return result, met
+
+
+def _settle(result: Outcome, which: Tensor, outcome: Outcome) -> None:
+    for whole, piece in zip(result, outcome, strict=True):
+        whole[which] = piece
 
 
 @torch.no_grad()

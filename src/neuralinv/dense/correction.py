@@ -102,6 +102,7 @@ def correct(
     *,
     work: Workspace,
     highest_order: int = HIGHEST_ORDER,
+    out: Corrected | None = None,
 ) -> Corrected:
     """Correct and certify approximate inverses with the lowest order that brings them to ``rtol``.
 
@@ -111,7 +112,8 @@ def correct(
         Shape ``(batch, n, n)``, float32, float64, complex64 or complex128.
     guess
         Approximate inverses, shape and dtype of ``A``; or one to four of them, the last ones of a sequence, latest
-        first, to be continued by a polynomial; or a function that gives those of some of the matrices.
+        first, to be continued by a polynomial; or a function that gives those of some of the matrices. An empty
+        sequence asks for exact inverses, of matrices that the kernels both invert and correct.
     rtol
         The relative error to reach. The kernel gives each matrix the lowest order that reaches it; torch gives all of
         them the one that the matrices of the first chunk ask for, as far as any order can help them, and what they need
@@ -120,6 +122,8 @@ def correct(
         Scratch memory.
     highest_order
         1 to 4; order k costs k − 1 products in the precision of ``A``.
+    out
+        Where the results go, contiguous and overlapping nothing; by default, new memory.
 
     Returns
     -------
@@ -131,28 +135,37 @@ def correct(
     """
     if isinstance(guess, Tensor):
         guess = [guess]
+    if out is None:
+        X = torch.empty_like(A, memory_format=torch.contiguous_format)
+        out = Corrected(X, A.new_empty(len(A), dtype=torch.float64), A.new_empty(len(A), dtype=torch.int8))
     if native.corrects(A):
-        return _correct_natively(A, guess, rtol, highest_order)
-    return _correct_by_torch(A, guess, rtol, work, highest_order)
+        _correct_natively(A, guess, rtol, highest_order, out)
+    else:
+        _correct_by_torch(A, guess, rtol, work, highest_order, out)
+    return out
 
 
-def _correct_natively(A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, highest_order: int) -> Corrected:
+def _correct_natively(
+    A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, highest_order: int, result: Corrected
+) -> None:
     total = A.shape[0]
-    X = torch.empty_like(A, memory_format=torch.contiguous_format)
-    result = Corrected(X, A.new_empty(total, dtype=torch.float64), A.new_empty(total, dtype=torch.int8))
     if not callable(guess):
         native.correct(A, guess, rtol, highest_order, *result)
-        return result
+        return
     step = max(2 * native.threads(), NATIVE_CHUNK_ELEMENTS // A.shape[-1] ** 2)
     for start in range(0, total, step):
         part = slice(start, start + step)
         native.correct(A[part], [guess(part)], rtol, highest_order, *(field[part] for field in result))
-    return result
 
 
 def _correct_by_torch(
-    A: Tensor, guess: Sequence[Tensor] | Guess, rtol: float, work: Workspace, highest_order: int
-) -> Corrected:
+    A: Tensor,
+    guess: Sequence[Tensor] | Guess,
+    rtol: float,
+    work: Workspace,
+    highest_order: int,
+    result: Corrected,
+) -> None:
     if callable(guess):
         candidates = guess
     else:
@@ -163,7 +176,7 @@ def _correct_by_torch(
             return extrapolate(pieces, work.take("guess", pieces[0], A.dtype))
 
     total, n = A.shape[0], A.shape[-1]
-    out = torch.empty_like(A, memory_format=torch.contiguous_format)
+    out = result.inverse
     norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)
     step = matrices_at_once(A, CHUNK_ELEMENTS)
     order = highest_order
@@ -188,7 +201,8 @@ def _correct_by_torch(
             _apply(x, R, order, better, work)
             out[piece] = better
         found[short], orders[short] = again.at(order), order
-    return Corrected(out, torch.from_numpy(found).to(A.device), torch.from_numpy(orders).to(A.device))
+    result.error_bound.copy_(torch.from_numpy(found))
+    result.order.copy_(torch.from_numpy(orders))
 
 
 def matrices_at_once(A: Tensor, elements: int) -> int:

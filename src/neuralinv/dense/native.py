@@ -155,13 +155,14 @@ def correct(
     """Correct and certify approximate inverses, each matrix with the lowest order that brings it to ``rtol``.
 
     The mathematics stands in :mod:`neuralinv.dense.correction`; where no order suffices, the guess itself is returned.
+    Without a ``past``, matrices that :func:`largest_size` allows are inverted first, each while it is in the cache.
 
     Parameters
     ----------
     A
         Shape ``(batch, n, n)``, real or complex, any strides.
     past
-        One to four tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
+        Up to four tensors like ``A``: the last inverses of a sequence, latest first, to be continued by a polynomial.
     X, bounds, orders
         Contiguous results: like ``A``, float64 ``(batch,)``, int8 ``(batch,)``.
     """

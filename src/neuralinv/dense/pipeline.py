@@ -99,7 +99,7 @@ def invert_and_probably_certify(
     ``probes`` come from :func:`~neuralinv.dense.probabilistic.draw_probes`, after the candidates; the others as for
     :func:`invert_and_certify`.
     """
-    witness = _exact_witness(A) if proposed is None else scale_by_power_of_two(proposed.to(A.dtype), exponent)
+    witness = exact_candidates(A) if proposed is None else scale_by_power_of_two(proposed.to(A.dtype), exponent)
     # The bound of the witness takes the place of ρ in the bound of what is rounded: it, too, says how far ‖W‖_F can be
     # from ‖A⁻¹‖_F.
     likely = _round(witness, probable_error_bound(A, witness, probes, failure_probability), exponent, dtype)
@@ -146,7 +146,7 @@ def check_candidates(proposed: object, A: Tensor) -> Tensor:
 
 
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:
-    witness, rho, _ = newton_schulz(A, _exact_witness(A), tolerance)
+    witness, rho, _ = newton_schulz(A, exact_candidates(A), tolerance)
     candidate = _round(witness, rho, exponent, dtype)
     loose = (~(candidate.error_bound <= rtol) & torch.isfinite(witness).flatten(1).all(1)).nonzero().squeeze(1)
     if len(loose):
@@ -159,12 +159,13 @@ def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, toleran
     return candidate
 
 
-def _exact_witness(A: Tensor) -> Tensor:
+def exact_candidates(A: Tensor) -> Tensor:
+    """Return inverses from the kernels or LAPACK, in the precision of ``A``; NaN for singular matrices."""
     direct = route(A) is Route.DIRECT
-    witness, info = native.invert_ex(A) if direct else lapack.inverse_ex(A, positive=False)
+    X, info = native.invert_ex(A) if direct else lapack.inverse_ex(A, positive=False)
     # A zero pivot leaves garbage behind.
-    witness[info != 0] = torch.nan
-    return witness
+    X[info != 0] = torch.nan
+    return X
 
 
 def _round(witness: Tensor, rho: Tensor, exponent: Tensor, dtype: torch.dtype) -> _Candidate:
