@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "neuralinv/dispatch.hpp"
+#include "neuralinv/threads.hpp"
 #include "numpy_arrays.hpp"
 
 namespace nb = nanobind;
@@ -132,6 +133,8 @@ NB_MODULE(_native, m) {
     m.def("slogdet_c64", &slogdet<Complex<float>>);
     m.def("slogdet_c128", &slogdet<Complex<double>>);
     m.def("instruction_set", &neuralinv::instruction_set);
+    m.def("borrow_threads", &neuralinv::borrow_threads);
+    m.def("borrows_threads", &neuralinv::borrows_threads);
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
     bind_block_tridiagonal(m);
     bind_correction(m);

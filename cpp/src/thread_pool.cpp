@@ -1,7 +1,14 @@
 #include "thread_pool.hpp"
 
+#include "neuralinv/threads.hpp"
+
 #include <pthread.h>
 #include <signal.h>
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -118,15 +125,30 @@ struct Pool {
 // Never destroyed: the workers outlive main().
 std::atomic<Pool*> pool{nullptr};
 
+// What GCC calls to have a function run by so many threads, the caller among them.
+using OpenmpParallel = void (*)(void (*function)(void*), void* context, unsigned threads, unsigned flags);
+std::atomic<OpenmpParallel> borrowed{nullptr};
+
 Pool& the_pool() {
     static const bool ready = [] {
         pool.store(new Pool);
-        // Threads do not survive a fork: the child leaves the old pool alone and starts with an empty one.
-        pthread_atfork(nullptr, nullptr, [] { pool.store(new Pool); });
+        // Threads do not survive a fork: the child leaves the old ones alone and starts with an empty pool.
+        pthread_atfork(nullptr, nullptr, [] {
+            pool.store(new Pool);
+            borrowed.store(nullptr);
+        });
         return true;
     }();
     (void)ready;
     return *pool.load();
+}
+
+bool is_main_thread() {
+#if defined(__linux__)
+    return ::syscall(SYS_gettid) == ::getpid();
+#else
+    return false;
+#endif
 }
 
 }  // namespace
@@ -138,10 +160,23 @@ void parallel_for(int threads, std::int64_t pieces, void (*body)(void*, std::int
     Pool& shared = the_pool();
     const std::unique_lock<std::mutex> lock(shared.in_use, std::try_to_lock);
     if (!lock.owns_lock()) return job.work();
+    if (const OpenmpParallel run = borrowed.load(); run != nullptr && is_main_thread())
+        return run([](void* work) { static_cast<Job*>(work)->work(); }, &job, unsigned(most), 0);
     const std::size_t helpers = shared.grow(std::size_t(most - 1));
     for (std::size_t w = 0; w < helpers; ++w) shared.workers[w]->offer(job);
     job.work();
     for (std::size_t w = 0; w < helpers; ++w) shared.workers[w]->settle();
 }
+
+bool borrow_threads([[maybe_unused]] const std::string& runtime) {
+#if defined(__linux__)
+    the_pool();  // for what happens at a fork
+    if (void* const library = ::dlopen(runtime.c_str(), RTLD_NOW | RTLD_NOLOAD))
+        borrowed.store(reinterpret_cast<OpenmpParallel>(::dlsym(library, "GOMP_parallel")));
+#endif
+    return borrows_threads();
+}
+
+bool borrows_threads() { return borrowed.load() != nullptr; }
 
 }  // namespace neuralinv

@@ -41,6 +41,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
             "instruction set": native.instruction_set(),
             "available": native.instruction_sets(),
             "threads": native.threads(),
+            "threads of": "torch" if native.borrows_threads() else "neuralinv",
             "crossover table": str(TABLE.path),
             "measured on": TABLE.machine,
             "gpu": availability.describe(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -77,6 +78,27 @@ def instruction_set() -> str:
 def instruction_sets() -> list[str]:
     """Name those that this machine has, best first."""
     return _native.available_instruction_sets() if AVAILABLE else []
+
+
+def _borrow_threads() -> None:
+    """Work on the threads of torch's OpenMP, which stay awake for milliseconds after an operation of torch's: threads of
+    our own would wait for theirs to leave the cores.
+    """
+    if not AVAILABLE or os.environ.get("NEURALINV_OWN_THREADS"):
+        return
+    package = Path(torch.__file__).parent
+    for folder in (package / "lib", package.parent / "torch.libs"):
+        for runtime in sorted(folder.glob("lib*omp*.so*")):
+            if _native.borrow_threads(str(runtime)):
+                return
+
+
+_borrow_threads()
+
+
+def borrows_threads() -> bool:
+    """Tell whether the kernels run on torch's threads, in the main thread, or on their own."""
+    return AVAILABLE and _native.borrows_threads()
 
 
 def threads() -> int:

@@ -1,0 +1,14 @@
+// Whose threads the kernels run on.
+#pragma once
+
+#include <string>
+
+namespace neuralinv {
+
+// Use the threads of the OpenMP runtime in this file from now on. False: it is not loaded, or not one that takes GCC's calls.
+bool borrow_threads(const std::string& runtime);
+
+// Whether those are in use.
+bool borrows_threads();
+
+}  // namespace neuralinv
