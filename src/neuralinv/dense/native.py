@@ -81,8 +81,8 @@ def instruction_sets() -> list[str]:
 
 
 def _borrow_threads() -> None:
-    """Work on the threads of torch's OpenMP, which stay awake for milliseconds after an operation of torch's: threads of
-    our own would wait for theirs to leave the cores.
+    """Work on the threads of torch's OpenMP: they stay awake for milliseconds after an operation of torch's, and threads
+    of our own would wait for the cores meanwhile.
     """
     if not AVAILABLE or os.environ.get("NEURALINV_OWN_THREADS"):
         return
