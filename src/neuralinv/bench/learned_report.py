@@ -15,6 +15,8 @@ from neuralinv.io.plain_json import finite
 from neuralinv.measuring.machine import Machine
 
 _EXACT = ("ni.inv", "ni.certified_inv")
+_NEVER_CUT = ("ours", "×")
+"""Columns that the others make room for, where the table is wider than a page."""
 
 
 def learned_table(rows: Sequence[Row]) -> Table:
@@ -23,23 +25,23 @@ def learned_table(rows: Sequence[Row]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1),
         caption="µs for each matrix, or matrix products; ours with proof; ×: against the fastest other library;\n"
-        "sure: proved at 1e-5 without fallback (probable: without correction); pays after: inverses until it has paid",
+        "sure: % proved at 1e-5 without fallback (probable: without correction); pays after: inverses until it has paid",
     )
     for heading in ("work", "case"):
         table.add_column(heading, no_wrap=True)
     for heading in ("n", "ours", "fastest", "ni.inv", "ni.cert.", "×", "goal", "sure", "train", "pays after"):
-        # The table is wider than a page where times are long: never at the cost of the ratio.
-        table.add_column(heading, justify="right", no_wrap=True, min_width=4 if heading == "×" else None)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5 if heading in _NEVER_CUT else None)
     for row in (row for row in rows if row.unit != RESIDUAL):
         scale = 1e6 if row.unit == "s" else 1
-        exact = (f"{scale * row.rivals[name]:.3g}" if name in row.rivals else "" for name in _EXACT)
-        sure = "" if math.isnan(row.certified) else f"{100 * row.certified:.4g} %"
+        exact = (_figure(scale * row.rivals[name]) if name in row.rivals else "" for name in _EXACT)
+        share = 100 * row.certified
+        sure = "" if math.isnan(share) else f"{share:.4g}" if share >= 1 else f"{share:.1g}"
         table.add_row(
             row.work,
             row.case,
             str(row.n) if row.n else "",
-            f"{scale * row.ours:.3g}",
-            f"{row.fastest} {scale * row.rivals[row.fastest]:.3g}",
+            _figure(scale * row.ours),
+            f"{row.fastest} {_figure(scale * row.rivals[row.fastest])}",
             *exact,
             f"{row.ratio:.2f}",
             f"{row.goal:g}" + (" ✓" if row.ratio >= row.goal else ""),
@@ -48,6 +50,10 @@ def learned_table(rows: Sequence[Row]) -> Table:
             ("never" if math.isinf(row.payback) else f"{row.payback:.2g}") if row.offline else "",
         )
     return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def coefficients_table(rows: Sequence[Row]) -> Table:

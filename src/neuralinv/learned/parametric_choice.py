@@ -104,11 +104,11 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
     count = feature_count(p, degree)
     features, weight = features[:, :count], weight[:count]
 
-    def build(r: int, kind: Kind = "polynomial", *, probed: bool = False) -> ParametricInverse:
+    def build(r: int, kind: Kind = "polynomial", *, degree: int = degree, probed: bool = False) -> ParametricInverse:
         model = ParametricInverse(ranges, n, r, degree, dtype=dtype, rtol=rtol, coefficients=kind, probed=probed)
         model.basis.copy_(modes[:r])
         if kind == "polynomial":
-            model.weight.copy_(weight[:, :r])
+            model.weight.copy_(weight[: len(model.weight), :r])
             return model
         sketch = draw_sketch(n, r, dtype=A.dtype, seed=goal.seed)
         if model.sketch is not None:
@@ -131,17 +131,26 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         orders = [order_for(_MARGIN * r, rtol, n, dtype) for r in found]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
-        return parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
+        cost = parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
+        return cost + (parametric_cost.polynomials(len(model.weight), model.rank, size) if polynomial else 0.0)
 
     every = RANKS if goal.probabilistic else _RANKS
     ranks = sorted({min(r, len(modes)) for r in (every if goal.rank == "auto" else [goal.rank])})
     tried: Kind = "projection" if kind == "projection" else "polynomial"
+    polynomial = tried == "polynomial"
     chosen, cost = build(ranks[0], tried), math.inf
     for r in ranks:
         if parametric_cost.least(r, size) >= cost:
             break
         model = build(r, tried)
         if (found := cost_of(model)) < cost:
+            chosen, cost = model, found
+    if last and kind == "polynomial":
+        # High degrees that no order is saved by. The next one is tried with fewer of them until that costs an order.
+        for fewer in range(chosen.degree - 1, 0, -1):
+            model = build(chosen.rank, degree=fewer)
+            if (found := cost_of(model)) > cost:
+                break
             chosen, cost = model, found
     overhead = parametric_cost.cell(chosen.rank, size)
     if kind == "network":
