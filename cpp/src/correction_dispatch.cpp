@@ -87,8 +87,8 @@ void over_columns(std::int64_t length, std::int64_t bytes, int threads, const Bo
 
 // body(begin, end, slot) for matrices: several pieces for each thread, so that an interrupted one holds up nobody.
 template <class Body>
-void over_matrices(std::int64_t count, std::int64_t bytes, int threads, const Body& body) {
-    const std::int64_t pieces = std::min(count, threads == 1 ? 1 : std::int64_t(threads) * 8);
+void over_matrices(std::int64_t count, std::int64_t bytes, int threads, int pieces_each, const Body& body) {
+    const std::int64_t pieces = std::min(count, threads == 1 ? 1 : std::int64_t(threads) * pieces_each);
     Scratch<std::byte>& memory = scratch(std::min<std::int64_t>(pieces, threads), bytes);
     auto run_piece = [&](std::int64_t piece) {
         const std::int64_t slot = memory.take();
@@ -109,7 +109,7 @@ void correct(Guesses<S> guesses, double tolerance, int highest, const Corrected<
     if (guesses.count == 0) guesses.invert = kernels_in_use().general<S>().invert;
     prefer_large_pages(result.X, count * n * n);
     threads = threads_for(work * double(count) * double(n) * double(n) * double(n), threads);
-    over_matrices(count, kernel.scratch_bytes(n), threads, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
+    over_matrices(count, kernel.scratch_bytes(n), threads, 8, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
         kernel.correct(guesses, tolerance, highest, begin, end, result, memory);
     });
 }
@@ -119,6 +119,12 @@ void combine(const Combination<T>& c, int threads) {
     if (c.count == 0 || c.length == 0) return;
     const auto& kernel = NEURALINV_OF_REAL(T, combine);
     threads = threads_for(double(c.count) * double(c.terms) * double(c.length), threads);
+    if (c.length < threads * stretch) {  // too few columns for all threads: rows are shared
+        over_matrices(c.count, kernel.scratch_bytes(c.terms), threads, 2, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
+            kernel.combine({c.C + begin * c.terms, c.B, c.X + begin * c.length, end - begin, c.terms, c.length}, 0, c.length, memory);
+        });
+        return;
+    }
     over_columns(c.length, kernel.scratch_bytes(c.terms), threads,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end, std::byte* memory) {
                      kernel.combine(c, begin, end, memory);
@@ -146,7 +152,7 @@ void row_sums(const RowSums<S>& norms, int threads) {
     if (norms.count == 0) return;
     const auto& kernel = NEURALINV_OF_SCALAR(S, row_sums);
     threads = threads_for(double(norms.count) * double(norms.n) * double(norms.n), threads);
-    over_matrices(norms.count, kernel.scratch_bytes(norms.n), threads,
+    over_matrices(norms.count, kernel.scratch_bytes(norms.n), threads, 8,
                   [&](std::int64_t begin, std::int64_t end, std::byte* memory) {
                       kernel.row_sums(norms, begin, end, memory);
                   });
@@ -158,7 +164,7 @@ void probe(const Probing<S>& p, int threads) {
     if (count == 0) return;
     const auto& kernel = NEURALINV_OF_SCALAR(S, probe);
     threads = threads_for(3.0 * part_count<S> * double(count) * double(n) * double(n) * double(p.columns), threads);
-    over_matrices(count, kernel.scratch_bytes(n, p.columns), threads,
+    over_matrices(count, kernel.scratch_bytes(n, p.columns), threads, 8,
                   [&](std::int64_t begin, std::int64_t end, std::byte* memory) { kernel.probe(p, begin, end, memory); });
 }
 
