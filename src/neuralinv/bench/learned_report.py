@@ -25,7 +25,7 @@ def learned_table(rows: Sequence[Row]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1),
         caption="µs for each matrix, or matrix products; ours with proof; ×: against the fastest other library;\n"
-        "sure: % proved at 1e-5 without fallback (probable: without correction); pays after: inverses until it has paid",
+        "sure: % proved at 1e-5 without fallback (probable: without correction); pays after: inverses until it pays",
     )
     for heading in ("work", "case"):
         table.add_column(heading, no_wrap=True)

@@ -81,8 +81,8 @@ def instruction_sets() -> list[str]:
 
 
 def _borrow_threads() -> None:
-    """Work on the threads of torch's OpenMP: they stay awake for milliseconds after an operation of torch's, and threads
-    of our own would wait for the cores meanwhile.
+    """Work on the threads of torch's OpenMP: they stay awake for milliseconds after an operation of torch's, and
+    threads of our own would wait for the cores meanwhile.
     """
     if not AVAILABLE or os.environ.get("NEURALINV_OWN_THREADS"):
         return

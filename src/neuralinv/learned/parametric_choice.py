@@ -26,6 +26,7 @@ _MOST_FEATURES = 1000
 _OVERSAMPLING = 2  # snapshots for each polynomial
 _RANKS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
 _TAIL = 1e-3  # of rtol: what the polynomials that are left out may add to a residual
+_GROWTH = 1.1  # of the largest residual, for polynomials that are left out
 _MARGIN = 1.5  # between a residual held out and one that is yet to come
 _MOST_PARAMETERS_PROVED = 3
 
@@ -131,13 +132,11 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         orders = [order_for(_MARGIN * r, rtol, n, dtype) for r in found]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
-        cost = parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
-        return cost + (parametric_cost.polynomials(len(model.weight), model.rank, size) if polynomial else 0.0)
+        return parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
 
     every = RANKS if goal.probabilistic else _RANKS
     ranks = sorted({min(r, len(modes)) for r in (every if goal.rank == "auto" else [goal.rank])})
     tried: Kind = "projection" if kind == "projection" else "polynomial"
-    polynomial = tried == "polynomial"
     chosen, cost = build(ranks[0], tried), math.inf
     for r in ranks:
         if parametric_cost.least(r, size) >= cost:
@@ -146,12 +145,13 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         if (found := cost_of(model)) < cost:
             chosen, cost = model, found
     if last and kind == "polynomial":
-        # High degrees that no order is saved by. The next one is tried with fewer of them until that costs an order.
+        # High degrees beside which the modes that are missing hardly leave less.
+        most = _GROWTH * float(residuals(chosen, seen).max())
         for fewer in range(chosen.degree - 1, 0, -1):
             model = build(chosen.rank, degree=fewer)
-            if (found := cost_of(model)) > cost:
+            if float(residuals(model, seen).max()) > most:
                 break
-            chosen, cost = model, found
+            chosen, cost = model, cost_of(model)
     overhead = parametric_cost.cell(chosen.rank, size)
     if kind == "network":
         # A network is less exact than polynomials: what that costs in orders is paid for in modes.

@@ -19,7 +19,6 @@ _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a
 _PASSES, _PASSES_NATIVE = 8, 4
 _PASSES_PROVED, _PASSES_PROVED_NATIVE = 7, 3
 _DEVIATION = 4.0  # products where a proof for all parameters does not cover a matrix as it is
-_POLYNOMIAL = 600.0  # cost of a polynomial of θ, in multiplications
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
 _CALL, _CALL_PROVED = 2.0, 8.0  # of a cell, in products of a matrix with a vector for each matrix of the batch
@@ -45,11 +44,6 @@ def corrected(rank: int, n: int, orders: Iterable[int | None], *, native: bool) 
     found = [HIGHEST_ORDER if order is None else order for order in known]
     order = sum(found) / len(found) if native else max(found)
     return (rank + _PASS * (_PASSES_NATIVE if native else _PASSES)) / n + _DOUBLE + order - 1 + _EXACT * exact
-
-
-def polynomials(count: int, rank: int, n: int) -> float:
-    """Return what so many polynomials of θ cost, and coefficients in float64 made of them."""
-    return count * (_POLYNOMIAL + _DOUBLE * rank) / n**3
 
 
 def least(rank: int, n: int) -> float:
