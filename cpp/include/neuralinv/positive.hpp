@@ -121,22 +121,6 @@ __attribute__((noinline, cold)) void invert_positive_carefully(Rows<const T> fro
     store_status<T>(info, status);
 }
 
-// Matrices whose distance is a multiple of 4 KiB compete for the same lines of the cache, and a tile's entries are read and
-// written across all of them: a tile is then copied to where they lie one line further apart.
-template <class T>
-inline constexpr int cache_line = 64 / int(sizeof(T));
-
-template <class T, class N>
-NEURALINV_INLINE bool crowds_cache(N n) {
-    return n * n * int(sizeof(T)) % 4096 == 0;
-}
-
-template <class T>
-__attribute__((noinline)) void copy_apart(const T* from, std::int64_t from_stride, int entries, T* to, std::int64_t to_stride) {
-    for (int m = 0; m < tile<T>; ++m)
-        __builtin_memcpy(to + m * to_stride, from + m * from_stride, std::size_t(entries) * sizeof(T));
-}
-
 template <class T, class N>
 inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
                                           Status* info) {
@@ -144,17 +128,11 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
     const Block<T> inverses{X, n, n, n * n, n, 1};
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
         constexpr int entries = positive_room<N> * positive_room<N>;
-        T in[(entries + cache_line<T>) * tile<T>], out[(entries + cache_line<T>) * tile<T>];
+        T in[entries * tile<T>], out[entries * tile<T>];
         Vector<T> a[entries];
         Pivot<T> pivot[positive_room<N>];
-        Rows<const T> from = source_rows<T>(matrices, b, count, in);
-        Rows<T> to = target_rows<T>(inverses, b, count, out);
-        const bool apart = count == tile<T> && crowds_cache<T>(n);
-        const std::int64_t distance = n * n + cache_line<T>;
-        if (apart) {
-            if (from.data != in) copy_apart(from.data, from.stride, n * n, in, distance), from = {in, distance};
-            to = {out, distance};
-        }
+        const Rows<const T> from = source_rows<T>(matrices, b, count, in);
+        const Rows<T> to = target_rows<T>(inverses, b, count, out);
         typename PositiveAhead<N>::type ahead{};
         if constexpr (std::is_same_v<decltype(ahead), Ahead>) ahead = look_ahead(A, b, tile<T>, X, 2 * block_count<N>(n));
         const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot, ahead));
@@ -165,10 +143,7 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
             mirror<T>(n, a);
             store_entries<T>(a, n * n, to);
         }
-        if (apart)
-            copy_apart(out, distance, n * n, X + b * n * n, n * n);
-        else
-            finish_rows<T>(inverses, b, count, out);
+        finish_rows<T>(inverses, b, count, out);
         return careful;
     });
 }

@@ -14,8 +14,9 @@ inline constexpr int largest_inverse_in_lanes = largest_unrolled;
 inline constexpr int largest_solution_in_lanes = NEURALINV_VECTOR_BYTES == 64 ? 16 : 12;
 inline constexpr int largest_determinant_in_lanes = 16;
 inline constexpr int largest_positive_in_lanes = 32;
+// A tile of 32×32 floats would be read and written at distances of 4 KiB, which compete for a few lines of the cache.
 template <class T>
-inline constexpr int largest_positive_inverse_in_lanes = sizeof(T) == 4 ? 32 : 20;
+inline constexpr int largest_positive_inverse_in_lanes = sizeof(T) == 4 ? 31 : 20;
 
 // Beyond n = 8 a few matrices would wait for the lanes left empty.
 template <class T>

@@ -15,7 +15,7 @@ from neuralinv.measuring.timing import time_interleaved
 
 NATIVE = "native"
 TUNED_OPERATIONS = ("inv", "solve", "slogdet")
-BATCHES = (1, 16, 256, 4096)
+BATCHES = (1, 4, 16, 256, 4096)
 """Classes of batches; the last stands for everything larger."""
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 FULL_SIZES = (*SIZES, 384, 512, 768, 1024)
