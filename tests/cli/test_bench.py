@@ -163,7 +163,7 @@ def test_tune_writes_the_table(neuralinv, monkeypatch, tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     assert document["version"] == 1
     assert document["machine"]["cores"] == usable_cores()
-    assert [tuple(entry) for entry in document["entries"]] == [("operation", "dtype", "batch", "largest_native_n")] * 16
+    assert [tuple(entry) for entry in document["entries"]] == [("operation", "dtype", "batch", "largest_native_n")] * 20
     assert {entry["largest_native_n"] for entry in document["entries"]} <= {0, 1, 2}
     assert {entry["batch"] for entry in document["entries"]} == {1, 4, 16, 256, 4096}
 

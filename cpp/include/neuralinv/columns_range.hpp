@@ -17,7 +17,26 @@ NEURALINV_INLINE int height_of(int n) {
     return (n + lanes<T> - 1) / lanes<T>;
 }
 
-// One piece of memory for `together` eliminations; small ones need no heap.
+// One piece of memory for vectors; a small one needs no heap.
+class Room {
+   public:
+    Room() = default;
+    ~Room() { std::free(heap_); }
+    Room(const Room&) = delete;
+
+    // Null: there is none. To be called once.
+    void* take(std::int64_t bytes) {
+        if (bytes <= std::int64_t(sizeof(local_))) return local_;
+        if (posix_memalign(&heap_, NEURALINV_VECTOR_BYTES, std::size_t(bytes)) != 0) heap_ = nullptr;
+        return heap_;
+    }
+
+   private:
+    alignas(64) unsigned char local_[32768];
+    void* heap_ = nullptr;
+};
+
+// What `together` eliminations work in.
 template <class T, int together>
 class Workspace {
    public:
@@ -30,12 +49,7 @@ class Workspace {
     Workspace(int count, int height) {
         const int padded = height * lanes<T>;
         const std::int64_t vectors = std::int64_t(count + rank + 2) * height + 4 * height;
-        const std::int64_t bytes = vectors * NEURALINV_VECTOR_BYTES * together;
-        void* memory = local_;
-        if (bytes > std::int64_t(sizeof(local_))) {
-            if (posix_memalign(&heap_, NEURALINV_VECTOR_BYTES, std::size_t(bytes)) != 0) heap_ = nullptr;
-            memory = heap_;
-        }
+        void* const memory = room_.take(vectors * NEURALINV_VECTOR_BYTES * together);
         available = memory != nullptr;
         if (!available) return;
         for (int m = 0; m < together; ++m) {
@@ -50,12 +64,9 @@ class Workspace {
             steps[m] = e.rows + padded;
         }
     }
-    ~Workspace() { std::free(heap_); }
-    Workspace(const Workspace&) = delete;
 
    private:
-    alignas(64) unsigned char local_[32768];
-    void* heap_ = nullptr;
+    Room room_;
 };
 
 template <class T>

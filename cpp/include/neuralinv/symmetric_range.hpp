@@ -5,7 +5,7 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// One piece of memory for `together` matrices; small ones need no heap.
+// What the elimination of `together` matrices works in.
 template <class T, int together>
 class SymmetricWorkspace {
    public:
@@ -15,12 +15,7 @@ class SymmetricWorkspace {
     explicit SymmetricWorkspace(int height) {
         const int padded = height * lanes<T>;
         const std::int64_t vectors = std::int64_t(padded + 3 * steps_together) * height + 2 * height;
-        const std::int64_t bytes = vectors * NEURALINV_VECTOR_BYTES * together;
-        void* memory = local_;
-        if (bytes > std::int64_t(sizeof(local_))) {
-            if (posix_memalign(&heap_, NEURALINV_VECTOR_BYTES, std::size_t(bytes)) != 0) heap_ = nullptr;
-            memory = heap_;
-        }
+        void* const memory = room_.take(vectors * NEURALINV_VECTOR_BYTES * together);
         available = memory != nullptr;
         if (!available) return;
         for (int m = 0; m < together; ++m) {
@@ -31,12 +26,9 @@ class SymmetricWorkspace {
             a.sizes = a.pivots + padded;
         }
     }
-    ~SymmetricWorkspace() { std::free(heap_); }
-    SymmetricWorkspace(const SymmetricWorkspace&) = delete;
 
    private:
-    alignas(64) unsigned char local_[32768];
-    void* heap_ = nullptr;
+    Room room_;
 };
 
 // Lanes of a row of a block from `first` on are `late`'s, those before it `early`'s.

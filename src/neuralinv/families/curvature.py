@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family
 from neuralinv.families.regression import wine
 from neuralinv.families.settings import positive, whole
@@ -57,7 +58,7 @@ def record_kronecker_factors(
             drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator).squeeze(1)
             (g,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, drawn, reduction="sum"), s)
         a, g = a.detach(), g.detach()
-        fresh = (a.mT @ a / _BATCH, g.mT @ g / _BATCH)
+        fresh = (gram(a, _BATCH), gram(g, _BATCH))
         if recorded:
             fresh = (torch.lerp(fresh[0], recorded[-1][0], _DECAY), torch.lerp(fresh[1], recorded[-1][1], _DECAY))
         recorded.append(fresh)

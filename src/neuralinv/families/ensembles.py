@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family
 from neuralinv.families.settings import nonnegative
 from neuralinv.families.spectrum import haar
@@ -26,8 +27,7 @@ def _draw_wishart(
     observations = math.ceil(aspect * size)
     wide = torch.complex128 if dtype.is_complex else torch.float64
     Z = torch.randn(count, size, observations, generator=generator, dtype=wide, device=device)
-    A = Z @ Z.mH / observations
-    return ((A + A.mH) / 2).to(dtype)
+    return gram(Z.mH, observations).to(dtype)
 
 
 def _draw_orthogonal_plus_noise(

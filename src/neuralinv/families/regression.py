@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family, MatrixFunction, Range
 
 _MEASUREMENTS = 13
@@ -56,13 +57,13 @@ def _build_ridge(
     # Which wines are in the sample is up to chance: a bootstrap.
     rows = torch.randint(len(X), (len(X),), generator=generator, device=device)
     X = X[rows]
-    gram = X.mT @ X / len(X)
+    normal = gram(X, len(X))
     linear = torch.diag((torch.arange(size, device=device) < _MEASUREMENTS).double())
     products = torch.eye(size, dtype=torch.float64, device=device) - linear
 
     def matrices(theta: Tensor) -> Tensor:
         penalty, products_penalty = theta[..., None, None].unbind(-3)
-        return (gram + penalty * linear + products_penalty * products).to(dtype)
+        return (normal + penalty * linear + products_penalty * products).to(dtype)
 
     return matrices
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family, MatrixFunction, Range
 from neuralinv.families.settings import nonnegative, whole
 
@@ -37,9 +38,8 @@ def _build_mimo(
         frequency, snr = theta.unbind(-1)
         phase = torch.exp(-2j * math.pi * (frequency[..., None] * delay))
         channel = (phase.to(wide) @ H).unflatten(-1, (rows, size))
-        gram = channel.mH @ channel / rows
         variance = torch.pow(10, -snr / 10)[..., None, None]
-        return (gram + gram.mH).to(dtype) / 2 + variance * identity
+        return gram(channel, rows).to(dtype) + variance * identity
 
     return matrices
 
