@@ -13,7 +13,7 @@ using neuralinv::Kernels;
 using neuralinv::MatrixBatch;
 using neuralinv::Status;
 
-constexpr int sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 17};
+constexpr int sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17};
 constexpr int largest_exact = 8;  // up to this size, tiles and single matrices agree bit by bit
 
 template <class T>
@@ -183,7 +183,7 @@ void check_singular(const Kernels& kernels) {
     check_info<T>(kernels, {1, 2, 3, 4, 5, 6, 7, 8, 9}, 3);
     std::mt19937 engine(11);
     std::uniform_int_distribution<int> entry(-3, 3);
-    for (int n = 3; n <= 8; ++n) {
+    for (int n = 3; n <= largest_exact; ++n) {
         std::vector<T> A(std::size_t(20'000 * n * n));
         for (std::size_t at = 0; at < A.size(); at += std::size_t(n * n)) {  // rank 1 ≤ r < n: (n, r) times (r, n)
             const int rank = 1 + int(engine() % unsigned(n - 1));

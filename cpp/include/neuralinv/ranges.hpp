@@ -3,13 +3,15 @@
 
 #include "columns_range.hpp"
 #include "general.hpp"
+#include "implicit_range.hpp"
 #include "positive.hpp"
 #include "symmetric_range.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// Real matrices up to these sizes are eliminated one in each lane; larger ones one after another, in columns.
+// Real matrices up to these sizes are eliminated one in each lane; larger ones one after another, in columns, but for inverses
+// a little larger: implicit_range.hpp.
 inline constexpr int largest_inverse_in_lanes = largest_unrolled;
 inline constexpr int largest_solution_in_lanes = NEURALINV_VECTOR_BYTES == 64 ? 16 : 12;
 inline constexpr int largest_determinant_in_lanes = 16;
@@ -33,6 +35,8 @@ FirstFailure invert(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t en
         return invert_general_range(A, begin, end, X, info);
     } else {
         if (A.n <= largest_inverse_in_lanes) return invert_range(A, begin, end, X, info);
+        if constexpr (largest_by_lanes<S> > 0)
+            if (A.n <= largest_by_lanes<S>) return invert_by_lanes(A, begin, end, X, info);
         return invert_columns(A, begin, end, X, info);
     }
 }
