@@ -106,7 +106,10 @@ void correct(Guesses<S> guesses, double tolerance, int highest, const Corrected<
     const std::int64_t n = guesses.A.n, count = guesses.A.count;
     if (count == 0) return;
     const auto& kernel = NEURALINV_OF_SCALAR(S, correct);
-    if (guesses.count == 0) guesses.invert = kernels_in_use().general<S>().invert;
+    if (guesses.count == 0) {
+        guesses.invert = kernels_in_use().general<S>().invert;
+        if constexpr (part_count<S> == 1) guesses.invert_positive = kernels_in_use().positive<S>().invert;
+    }
     prefer_large_pages(result.X, count * n * n);
     threads = threads_for(work * double(count) * double(n) * double(n) * double(n), threads);
     over_matrices(count, kernel.scratch_bytes(n), threads, 8, [&](std::int64_t begin, std::int64_t end, std::byte* memory) {

@@ -12,7 +12,8 @@ from neuralinv.bench.learned_rows import Row, Settings
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(learned, "_ROOT_SIZES", (8,))
-    monkeypatch.setattr(learned, "_BATCH_ELEMENTS", 4096)
+    for name in ("BATCH_ELEMENTS", "_SEQUENCE_ELEMENTS"):
+        monkeypatch.setattr(learned, name, 4096)
     monkeypatch.setattr(learned, "_FEWEST_SNAPSHOTS", 64)
 
 

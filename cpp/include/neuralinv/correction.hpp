@@ -9,7 +9,7 @@
 
 #include "correction_bounds.hpp"
 #include "guesses.hpp"
-#include "product.hpp"
+#include "mirrored.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -253,22 +253,29 @@ void apply(int n, const T* X, const T* Q, T* Y, ProductMemory<T>& memory) {
     multiply<S>(n, part_count<S> * n, Q, memory, nothing, fill, finish);
 }
 
-// Y = X (I − R + … ± R^{order−1}) with R = AX − I.
+// Y = X (I − R + … ± R^{order−1}) with R = AX − I; mirrored: A and X are symmetric, and so is every product with X.
 template <class S, class T = RealOf<S>>
-void correct(int n, int order, const T* X, const CorrectionMemory<S>& memory, T* Y) {
+void correct(int n, int order, bool mirrored, const T* X, const CorrectionMemory<S>& memory, T* Y) {
+    const auto times = [&](auto minus, const T* left, const T* right, T* target) NEURALINV_LAMBDA {
+        if constexpr (part_count<S> == 1)
+            if (mirrored) return apply_mirrored<T, decltype(minus)::value>(n, left, right, target, *memory.narrow);
+        apply<S, decltype(minus)::value>(n, left, right, target, *memory.narrow);
+    };
+    constexpr Index<1> minus{};
+    constexpr Index<0> plus{};
     switch (order) {
         case 1:
             __builtin_memcpy(Y, X, std::size_t(n) * std::size_t(n) * sizeof(S));
             return;
         case 2:
-            return apply<S, true>(n, X, memory.R, Y, *memory.narrow);
+            return times(minus, X, memory.R, Y);
         case 3:  // X − X (R − R²)
             square<S, true>(n, memory.R, memory.R2, *memory.narrow);
-            return apply<S, true>(n, X, memory.R2, Y, *memory.narrow);
+            return times(minus, X, memory.R2, Y);
         default:  // (X − XR)(I + R²)
             square<S, false>(n, memory.R, memory.R2, *memory.narrow);
-            apply<S, true>(n, X, memory.R, memory.Y, *memory.narrow);
-            return apply<S, false>(n, memory.Y, memory.R2, Y, *memory.narrow);
+            times(minus, X, memory.R, memory.Y);
+            return times(plus, memory.Y, memory.R2, Y);
     }
 }
 
@@ -280,6 +287,21 @@ std::int64_t correction_bytes(std::int64_t n) {
 }
 
 inline constexpr std::int64_t largest_ahead = std::int64_t(128) << 10;  // bytes of a matrix
+
+// The inverse of matrix b by elimination; where there is none, something that nothing is proved of.
+template <class S>
+void invert_exactly(const Guesses<S>& guesses, std::int64_t b, RealOf<S>* X) {
+    const MatrixBatch<S>& A = guesses.A;
+    const int n = int(A.n);
+    const S* const matrix = A.data + b * A.batch_stride;
+    const MatrixBatch<S> one{matrix, 1, A.n, 0, A.row_stride, A.column_stride};
+    S* const target = reinterpret_cast<S*>(X);
+    if constexpr (part_count<S> == 1)
+        if (A.column_stride == 1 && has_positive_diagonal(n, matrix, A.row_stride) && is_symmetric(n, matrix, A.row_stride) &&
+            guesses.invert_positive(one, 0, 1, target, nullptr).status == success)
+            return;
+    if (guesses.invert(one, 0, 1, target, nullptr).status != success) X[0] = RealOf<S>(__builtin_nanf(""));
+}
 
 template <class S>
 void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std::int64_t begin, std::int64_t end,
@@ -295,9 +317,7 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         const T* past[most_guesses] = {};
         for (int k = 0; k < guesses.count; ++k) past[k] = reinterpret_cast<const T*>(guesses.past[k]) + b * entries;
         if (guesses.count == 0) {
-            const MatrixBatch<S> one{matrix, 1, A.n, 0, A.row_stride, A.column_stride};
-            const FirstFailure failure = guesses.invert(one, 0, 1, reinterpret_cast<S*>(memory.X), nullptr);
-            if (failure.status != success) memory.X[0] = T(__builtin_nanf(""));
+            invert_exactly(guesses, b, memory.X);
             past[0] = memory.X;
         }
         const double square_X = take_guess(n, width, guesses.count, past, memory.X, memory.wide_X);
@@ -311,8 +331,18 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         }
         double square_A = 0;
         const double square_R = form_residual(n, matrix, A.row_stride, A.column_stride, memory, ahead, square_A);
-        const Choice choice = choose_order<S>(n, prove<S>(n, square_A, square_X, square_R), tolerance, highest);
-        correct(n, choice.order, guesses.count <= 1 ? past[0] : memory.X, memory, X);
+        const Proof proof = prove<S>(n, square_A, square_X, square_R);
+        const T* const guess = guesses.count <= 1 ? past[0] : memory.X;
+        Choice choice = choose_order<S>(n, proof, tolerance, highest, false);
+        bool mirrored = false;
+        if constexpr (part_count<S> == 1)
+            if (choice.order > 1 && n >= smallest_mirrored && A.column_stride == 1 && is_symmetric(n, matrix, A.row_stride) &&
+                is_symmetric<T>(n, guess, n)) {
+                const Choice half = choose_order<S>(n, proof, tolerance, highest, true);
+                mirrored = half.order == choice.order;
+                if (mirrored) choice = half;
+            }
+        correct(n, choice.order, mirrored, guess, memory, X);
         result.bounds[b] = choice.bound;
         result.orders[b] = std::int8_t(choice.order);
     }

@@ -6,6 +6,10 @@
 // numbers, which doubles that at most. Complex products are formed of two sums of n real products for each part of an entry:
 // off by at most √2 γ_{n+1} |A||X| altogether, less than γ with four times as many terms, which stands for it as in Python.
 // For n, where it stands for a sum of n products, `roundings(n)` takes its place: sums are made of shorter ones here.
+//
+// Where A and X are symmetric, so is every X_k, and below the diagonal stands what was computed above it. Entries there are
+// off by as much as their mirror images: the Frobenius norm of all errors is at most √2 times that of a whole product, and
+// twice where two follow each other.
 #pragma once
 
 #include "product.hpp"
@@ -45,7 +49,7 @@ NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double squ
 }
 
 template <class S>
-NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof) {
+NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof, bool mirrored) {
     const double rho = proof.rho;
     if (!(rho < 1)) return __builtin_inf();
     if (order == 1) return rho;
@@ -54,7 +58,7 @@ NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof) {
     double power = rho;
     for (int k = 1; k < order; ++k) power *= rho;
     const double rounding = (1 + rho) * (proof.delta + order * gamma * rho) / ((1 - rho) * (1 - rho)) + 6 * u;
-    return (power + rounding) * (1 + 64 * 0x1p-53);
+    return (power + (mirrored ? 2 : 1) * rounding) * (1 + 64 * 0x1p-53);
 }
 
 struct Choice {
@@ -64,12 +68,12 @@ struct Choice {
 
 // Order 1, which costs nothing, where none suffices.
 template <class S>
-NEURALINV_INLINE Choice choose_order(int n, Proof proof, double tolerance, int highest) {
+NEURALINV_INLINE Choice choose_order(int n, Proof proof, double tolerance, int highest, bool mirrored) {
     for (int order = 1; order <= highest; ++order) {
-        const double bound = bound_of_order<S>(order, n, proof);
+        const double bound = bound_of_order<S>(order, n, proof, mirrored);
         if (bound <= tolerance) return {order, bound};
     }
-    return {1, bound_of_order<S>(1, n, proof)};
+    return {1, bound_of_order<S>(1, n, proof, mirrored)};
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -21,13 +21,14 @@ using InvertRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin
 
 // Matrices A, of any strides, and the last inverses of their sequences, latest first, each (A.count, n, n) without gaps:
 // X₁, 2X₁ − X₂, 3X₁ − 3X₂ + X₃ or 4X₁ − 6X₂ + 4X₃ − X₄ is taken for the inverse, as `count` says. Of none, `invert` makes
-// it, which correction_dispatch.cpp chooses.
+// it, or `invert_positive` where A is positive definite, if there is one: correction_dispatch.cpp chooses them.
 template <class S>
 struct Guesses {
     MatrixBatch<S> A;
     const S* past[most_guesses];
     int count;
     InvertRange<S> invert = nullptr;
+    InvertRange<S> invert_positive = nullptr;
 };
 
 // X: (count, n, n) without gaps, overlaps nothing; bounds, orders: (count).

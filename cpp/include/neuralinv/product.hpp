@@ -248,8 +248,8 @@ NEURALINV_INLINE void join_parts(int rows, int vectors, T* tile) {
 // left · right for an n×n left factor of S and a right one of `width` real columns, a tile at a time: fill(i, rows, first)
 // puts rows i.. of the left factor, `rows` of them, into memory.left (first: for the first time; two rows of real numbers
 // for each complex one), and finish(i, rows, j, columns, tile) gets the tile at row i and column j of real numbers, and may
-// write to it.
-template <class S, class T, class Ahead, class Fill, class Finish>
+// write to it. upper: without the panels that end before the diagonal.
+template <class S, bool upper = false, class T, class Ahead, class Fill, class Finish>
 NEURALINV_INLINE void multiply(int n, int width, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
                                const Finish& finish) {
     constexpr int parts = part_count<S>, most = parts == 2 ? left_rows<T> / 2 : tile_rows<T>;
@@ -261,7 +261,8 @@ NEURALINV_INLINE void multiply(int n, int width, const T* right, ProductMemory<T
         for (int i = 0; i < n; i += most) {
             const int rows = n - i < most ? n - i : most;
             fill(i, rows, begin == 0);
-            for (int p = begin; p < end; ++p) {
+            const int diagonal = upper ? i / panel_columns : 0;
+            for (int p = diagonal < begin ? begin : diagonal; p < end; ++p) {
                 const int j = p * panel_columns, columns = width - j < panel_columns ? width - j : panel_columns;
                 const int vectors = (columns + lanes<T> - 1) / lanes<T>;
                 for (int r = 0; r < parts * rows; r += tile_rows<T>) {

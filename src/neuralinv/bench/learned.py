@@ -15,12 +15,12 @@ from torch import Tensor
 
 import neuralinv as ni
 from neuralinv.bench import learned_parametric
-from neuralinv.bench.learned_rows import OURS, RTOL, Row, Settings, bind, exact_routines, median_times
+from neuralinv.bench.learned_rows import BATCH_ELEMENTS, OURS, RTOL, Row, Settings, bind, exact_routines, median_times
 from neuralinv.families import get_family
 from neuralinv.learned.minimax import cheapest_plan
 from neuralinv.measuring.timing import limited_threads
 
-_BATCH_ELEMENTS = 1 << 20
+_SEQUENCE_ELEMENTS = 1 << 18  # of the matrices of a step
 _FEWEST_SNAPSHOTS = 512
 _PERIOD = 63  # steps of a closed path, each of 1 % of the norm of the matrices
 _RADIUS = 0.1
@@ -61,18 +61,16 @@ _ROOT_SIZES = (256, 512, 1024)
 _ROOT_CERTIFICATES = {"deterministic": "wishart", "probabilistic": "probable"}
 
 
-def _batch(n: int) -> int:
-    return max(2, _BATCH_ELEMENTS // n**2)
-
-
 def _parametric(settings: Settings) -> Iterator[Row]:
     for n in settings.sizes:
         for name in settings.families:
             family = get_family(name)
             random = torch.Generator().manual_seed(n)
             function = family.matrix_function(n, generator=random)
-            model = ni.learned.fit_parametric(function, ranges=family.ranges, rtol=RTOL, snapshots=_FEWEST_SNAPSHOTS)
-            theta = family.thetas(_batch(n), generator=random)
+            model = ni.learned.fit_parametric(
+                function, ranges=family.ranges, rtol=RTOL, snapshots=_FEWEST_SNAPSHOTS, cells=settings.cells
+            )
+            theta = family.thetas(max(2, BATCH_ELEMENTS // n**2), generator=random)
             A = function(theta).to(model.dtype)
             calls = {OURS: bind(model.inv, A, theta), **exact_routines(A, positive=family.symmetry == "positive")}
             times = median_times(calls, settings, len(A))
@@ -92,7 +90,7 @@ def _parametric(settings: Settings) -> Iterator[Row]:
 def _sequence(settings: Settings) -> Iterator[Row]:
     for n in settings.sizes:
         random = torch.Generator().manual_seed(n)
-        count = max(2, _batch(n) // 4)
+        count = max(2, _SEQUENCE_ELEMENTS // n**2)
         base = get_family("wishart").sample(count, n, generator=random) + 0.3 * torch.eye(n)
         B, C = (_symmetric_of_norm(base, random) for _ in range(2))
         angles = 2 * math.pi * torch.arange(_PERIOD) / _PERIOD

@@ -11,13 +11,22 @@ import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.learned_rows import OURS, RESIDUAL, RTOL, Row, Settings, bind, exact_routines, median_times
+from neuralinv.bench.learned_rows import (
+    BATCH_ELEMENTS,
+    OURS,
+    RESIDUAL,
+    RTOL,
+    Row,
+    Settings,
+    bind,
+    exact_routines,
+    median_times,
+)
 from neuralinv.families import Family, get_family
 from neuralinv.learned import FamilyInverse
 from neuralinv.learned.architectures.coefficients import KINDS
 
 _SNAPSHOTS = 512
-_BATCH_ELEMENTS = 1 << 22  # images of the modes are formed once for a batch
 _RANK = 32
 _SHORT = {torch.float32: "f32", torch.float64: "f64", torch.complex64: "c64", torch.complex128: "c128"}
 _SNR = 15.0  # decibels
@@ -32,7 +41,7 @@ def probable(settings: Settings) -> Iterator[Row]:
                 random = torch.Generator().manual_seed(n)
                 function = family.matrix_function(n, generator=random)
                 model = _fit(function, ranges=family.ranges, certificate="probabilistic", dtype=dtype)
-                theta = family.thetas(max(2, _BATCH_ELEMENTS // n**2), generator=random)
+                theta = family.thetas(max(2, BATCH_ELEMENTS // n**2), generator=random)
                 A = function(theta).to(dtype)
                 ours = bind(model.inv, A, theta, certificate="probabilistic")
                 times = median_times(
@@ -72,7 +81,7 @@ def wireless(settings: Settings) -> Iterator[Row]:
         def function(theta: Tensor, over_both: Callable[[Tensor], Tensor] = over_both) -> Tensor:
             return over_both(torch.cat([theta, torch.full_like(theta, _SNR)], -1))
 
-        unit = torch.rand(max(2, _BATCH_ELEMENTS // 4 // n**2), 1, generator=random, dtype=torch.float64)
+        unit = torch.rand(max(2, BATCH_ELEMENTS // 4 // n**2), 1, generator=random, dtype=torch.float64)
         theta = frequency.at(unit)
         for certificate, mark in (("deterministic", ""), ("probabilistic", "p ")):
             model = _fit(function, ranges={"frequency": frequency}, certificate=certificate)

@@ -19,6 +19,7 @@ WORKS = ("parametric", "probable", "neumatc", "sequence", "iteration", "root", "
 OURS = "neuralinv"
 RESIDUAL = "residual"
 RTOL = 1e-5
+BATCH_ELEMENTS = 1 << 22  # of the matrices of a parametric family: modes are read once for all of them
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Settings:
         n of the parametric inverses and the sequences; roots are measured from 256 on.
     threads, seconds
         For all implementations; shortest time of each.
+    cells
+        Into which the box of parameters is partitioned.
     """
 
     works: tuple[str, ...] = WORKS
@@ -42,6 +45,7 @@ class Settings:
     sizes: tuple[int, ...] = (64, 128, 256)
     threads: int = 1
     seconds: float = 0.2
+    cells: int = 1
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ def learned(
     sizes: Annotated[str, typer.Option(help="Matrix sizes.")] = "64,128,256",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
     seconds: Annotated[float, typer.Option(help="Shortest time to measure each.")] = 0.2,
+    cells: Annotated[int, typer.Option(min=1, max=64, help="Cells of the parametric inverses.")] = 1,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw ratios and goals: .png, .svg or .pdf.")] = None,
 ) -> None:
@@ -167,6 +168,7 @@ def learned(
         sizes=parse_sizes(sizes),
         threads=check_threads(threads),
         seconds=check_seconds(seconds),
+        cells=cells,
     )
     check_outputs(out, plot)
     with counting("measuring", benchmark.row_count(settings)) as advance:

@@ -18,10 +18,11 @@ and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rou
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
 
 Matrices on the CPU up to n = 512 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix the
-order that it needs. Others go to torch, where a call costs as much as thousands of operations. So all matrices go
-through the same few calls, in chunks that the second-level cache holds, in memory that is used again, with the order
-that the first chunk asks for; bounds are computed for all of them at once, and the few that need a higher order are
-done again.
+order that it needs. Where A and X are symmetric, it forms half of each product with X and mirrors it: the inverse is
+symmetric, too, and the bound counts rounding twice. Others go to torch, where a call costs as much as thousands of
+operations. So all matrices go through the same few calls, in chunks that the second-level cache holds, in memory that
+is used again, with the order that the first chunk asks for; bounds are computed for all of them at once, and the few
+that need a higher order are done again.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ CHUNK_ELEMENTS = 1 << 16
 
 _CHUNK_ELEMENTS_ELSEWHERE = 1 << 24
 
-NATIVE_CHUNK_ELEMENTS = 1 << 20
+NATIVE_CHUNK_ELEMENTS = 1 << 21
 """The same for the kernel, which works through a chunk by single matrices: several for each thread."""
 
 _U64 = torch.finfo(torch.float64).eps / 2

@@ -1,0 +1,109 @@
+"""Corrections of symmetric matrices: half of the products, and inverses that are symmetric to the last bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import neuralinv as ni
+from neuralinv.dense import native
+from neuralinv.dense.correction import Corrected, Workspace, correct
+from neuralinv.testing import relative_error
+
+pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the extension was not built")
+
+REAL = [torch.float32, torch.float64]
+SIZES = [47, 48, 49, 63, 64, 65, 95, 97, 130, 256, 271]  # around the vectors, the tiles and the panels
+ORDERS = {2: 3e-4, 3: 1e-2, 4: 4e-2}  # by the norm of the residual of the guess
+RTOL = 1e-5
+
+
+def problem(n: int, dtype: torch.dtype, residual: float, *, definite: bool = True) -> tuple[Tensor, Tensor]:
+    """Symmetric matrices, and symmetric guesses of their inverses."""
+    random = torch.Generator().manual_seed(n)
+    A = torch.randn(5, n, n, generator=random, dtype=torch.float64)
+    A = (A + A.mT) / math.sqrt(8 * n)
+    A = (A + 2 * torch.eye(n) * (1 if definite else torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0))).to(dtype)
+    E = torch.randn(5, n, n, generator=random, dtype=torch.float64)
+    E = E + E.mT
+    X = torch.from_numpy(np.linalg.inv(A.double().numpy()))
+    E = X @ E @ X
+    E = residual * E / torch.linalg.matrix_norm(A.double() @ E)[:, None, None]
+    X = (X + E).to(dtype)
+    return A, (X + X.mT) / 2
+
+
+def corrected(A: Tensor, X: Tensor | list[Tensor]) -> Corrected:
+    return correct(A, X, RTOL, work=Workspace())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", REAL)
+def test_bounds_hold_and_inverses_are_symmetric(dtype: torch.dtype, n: int, order: int) -> None:
+    A, X = problem(n, dtype, ORDERS[order], definite=n % 2 == 0)
+    found = corrected(A, X)
+    assert found.order.tolist() == [order] * len(A)
+    assert bool((found.error_bound <= RTOL).all())
+    assert bool((relative_error(A, found.inverse) <= found.error_bound).all())
+    if n >= 48:
+        assert torch.equal(found.inverse, found.inverse.mT)
+
+
+@pytest.mark.parametrize("where", ["A", "X", "the diagonal alone"])
+@pytest.mark.parametrize("entry", [(1, 0), (200, 3), (129, 128), (261, 260)])
+def test_one_entry_decides(entry: tuple[int, int], where: str) -> None:
+    n = 262
+    A, X = problem(n, torch.float32, 3e-4)
+    whole = corrected(A, X)
+    changed = {"A": A, "X": X}.get(where)
+    if changed is not None:
+        changed[2, entry[0], entry[1]] += 1e-6
+    else:
+        A[2, entry[0], entry[0]] *= 1.01
+        A[2] *= 0.999
+    found = corrected(A, X)
+    symmetric = (found.inverse == found.inverse.mT).flatten(1).all(1).tolist()
+    assert symmetric == [True, True, changed is None, True, True]
+    assert bool((relative_error(A, found.inverse) <= found.error_bound).all())
+    others = [0, 1, 3, 4]
+    assert torch.equal(found.inverse[others], whole.inverse[others])
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_strides_and_sequences(dtype: torch.dtype) -> None:
+    A, X = problem(70, dtype, 3e-4)
+    expected = corrected(A, X)
+    wide = torch.full((5, 70, 80), torch.nan, dtype=dtype)
+    wide[..., :70] = A
+    for strided in (A.mT, wide[..., :70]):
+        assert torch.equal(corrected(strided, X).inverse.isnan(), expected.inverse.isnan())
+        assert bool((relative_error(A, corrected(strided, X).inverse) <= RTOL).all())
+    past = corrected(A, [X, X, X])  # a sequence at rest
+    assert torch.equal(past.inverse, expected.inverse)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("n", [9, 16, 40, 64, 100, 150])
+def test_exact_inverses_of_all_kinds(n: int, dtype: torch.dtype) -> None:
+    """Positive definite matrices are inverted as such; indefinite ones with a positive diagonal as what they are."""
+    definite, _ = problem(n, dtype, 1e-6)
+    indefinite = torch.randn(3, n, n, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    indefinite = indefinite + indefinite.mT
+    indefinite.diagonal(dim1=-2, dim2=-1).abs_()
+    general = torch.randn(3, n, n, generator=torch.Generator().manual_seed(2), dtype=dtype)
+    A = torch.cat([definite, indefinite, general])
+    result = ni.certified_inv(A, rtol=RTOL)
+    assert bool(result.certified.all())
+    assert result.source.tolist() == [int(ni.Source.EXACT)] * len(A)
+    assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+
+
+def test_a_singular_symmetric_matrix_is_reported() -> None:
+    A, _ = problem(64, torch.float32, 1e-6)
+    A[1] = torch.ones(64, 64)
+    result = ni.certified_inv(A, rtol=RTOL, on_singular="nan")
+    assert result.certified.tolist() == [True, False, True, True, True]
+    assert bool(result.inverse[1].isnan().all())
