@@ -103,10 +103,10 @@ def certified_inv(
     Notes
     -----
     Beyond the proposer: 2 n³ floating-point operations for the residual, in float64, and 2 n³ for each step of the
-    correction, in the precision of ``A`` on the CPU from n = 9 on. Without a proposer, real matrices up to 64×64 on the
-    CPU, and up to 32×32 on a GPU, are inverted and certified in one pass of the kernels
-    (``cpp/include/neuralinv/certificate.hpp``, :mod:`neuralinv.kernels.elimination`); only what that pass cannot
-    certify goes through the stages.
+    correction, in the precision of ``A`` on the CPU from n = 9 on; half of the latter where ``A`` is symmetric, and
+    half of the inversion, too, where it is positive definite. Without a proposer, real matrices up to 32×32 are
+    inverted and certified in one pass of the kernels (``cpp/include/neuralinv/certificate.hpp``,
+    :mod:`neuralinv.kernels.elimination`); only what that pass cannot certify goes through the stages.
 
     Examples
     --------
@@ -141,12 +141,16 @@ def certified_inv(
     flat = tensor.detach()
     if tensor.ndim != 3:
         flat = flat.reshape(batch.numel(), n, n)
-    if odds is None and proposer is None and native.certifies(flat):
+    in_one_pass = odds is None and proposer is None and native.certifies(flat)
+    if in_one_pass and not first_attempt.pays(flat):
         outcome, met = _by_kernel(flat, rtol, on_singular, progress)
     elif odds is None and first_attempt.suits(flat):
         outcome, left, candidates = first_attempt.attempt(flat, proposer, rtol, progress)
         met = not len(left)
-        if not met:
+        if not met and in_one_pass:  # which knows twice double precision
+            again, met = _by_kernel(flat[left], rtol, on_singular, progress)
+            _settle(outcome, left, again)
+        elif not met:
             _settle(outcome, left, _by_chunks(flat[left], candidates, rtol, on_singular, progress))
     else:
         outcome, met = _by_chunks(flat, proposer, rtol, on_singular, progress, odds), False
