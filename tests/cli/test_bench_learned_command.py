@@ -8,14 +8,15 @@ from neuralinv.bench.learned_rows import WORKS, Settings
 
 def test_command(neuralinv, monkeypatch, tmp_path):
     monkeypatch.setattr(learned, "_ROOT_SIZES", (8,))
-    monkeypatch.setattr(learned, "_BATCH_ELEMENTS", 4096)
+    monkeypatch.setattr(learned, "BATCH_ELEMENTS", 4096)
+    monkeypatch.setattr(learned, "_SEQUENCE_ELEMENTS", 4096)
     monkeypatch.setattr(learned, "_FEWEST_SNAPSHOTS", 64)
-    monkeypatch.setattr(learned_parametric, "_BATCH_ELEMENTS", 4096)
+    monkeypatch.setattr(learned_parametric, "BATCH_ELEMENTS", 4096)
     monkeypatch.setattr(learned_parametric, "_SNAPSHOTS", 64)
     out, plot = tmp_path / "figures.json", tmp_path / "ratios.png"
     works = ",".join(WORKS)
     result = neuralinv(
-        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--json", out,
+        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--cells", 2, "--json", out,
         "--plot", plot, "--works", works,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -36,6 +37,9 @@ def test_command(neuralinv, monkeypatch, tmp_path):
     wrong = neuralinv("bench", "learned", "--families", "gaussian")
     assert wrong.exit_code == 2
     assert "unknown 'gaussian'" in wrong.stderr
+    wrong = neuralinv("bench", "learned", "--cells", 0)
+    assert wrong.exit_code == 2
+    assert "--cells" in wrong.stderr
     wrong = neuralinv("bench", "learned", "--plot", tmp_path / "ratios.txt")
     assert wrong.exit_code == 2
     assert "unknown format" in " ".join(wrong.stderr.replace("│", " ").split())  # long paths break the line

@@ -258,6 +258,44 @@ def test_several_guesses_of_large_matrices_in_the_highest_order(n, dtype):
     assert float(relative_error(A, corrected.inverse)) <= float(corrected.error_bound)
 
 
+def exactly_known(n: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrices of whole numbers, and their inverses, which are whole numbers, too, with condition numbers like n³."""
+    random = torch.Generator().manual_seed(n)
+    signs = torch.randint(0, 2, (2, count, n - 1), generator=random).double() * 2 - 1
+    L, U = (torch.eye(n, dtype=torch.float64) + torch.diag_embed(sign, -1) for sign in signs)
+    inverses = [
+        torch.linalg.solve_triangular(M, torch.eye(n, dtype=M.dtype).expand(count, n, n), upper=False) for M in (L, U)
+    ]
+    order = torch.randperm(n, generator=random)
+    return (L @ U.mT)[:, order], (inverses[1].mT @ inverses[0])[..., order]
+
+
+@needs_kernel
+@pytest.mark.parametrize("n", [31, 32, 33, 40, 63, 64, 65, 100, 200])
+def test_rounding_of_residuals_hides_no_good_guess(n):
+    A, exact = exactly_known(n, 5)
+    assert torch.equal(A @ exact, torch.eye(n, dtype=A.dtype).expand_as(A))
+    guess = exact * (1 + 1e-9 * torch.randn(exact.shape, generator=torch.Generator().manual_seed(0), dtype=A.dtype))
+    rtol = 3e-15
+    # What a residual in doubles proves at best is more than that.
+    assert float((64 * 1.1e-16 * torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(exact)).min()) > rtol
+    for past in (guess, []):
+        found = correct(A.mT.contiguous().mT, past, rtol, work=Workspace())
+        assert bool((found.error_bound <= rtol).all())
+        error = torch.linalg.matrix_norm(found.inverse - exact) / torch.linalg.matrix_norm(exact)
+        assert bool((error <= found.error_bound).all())
+
+
+@needs_kernel
+def test_what_twice_the_precision_does_not_help():
+    A, exact = exactly_known(40, 4)
+    guess = exact.clone()
+    guess[0] *= 1.7  # too far away
+    guess[1] = torch.nan
+    A[2] = 0
+    assert correct(A, guess, 3e-15, work=Workspace()).error_bound.le(3e-15).tolist() == [False, False, False, True]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [7, 40])
 def test_any_strides(dtype, n):

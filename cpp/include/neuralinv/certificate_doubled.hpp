@@ -1,7 +1,6 @@
 // error_bounds.hpp for the few matrices whose bound misses the tolerance: residuals in twice the precision of doubles.
 //
-// X approximates A⁻¹ in doubles. Every entry of R = I − A X is a sum of n + 1 terms, accumulated as Dot2 of Ogita, Rump & Oishi
-// (Accurate sum and dot product, SIAM J. Sci. Comput. 26, 2005, proposition 5.5), so that
+// X approximates A⁻¹ in doubles. Every entry of R = I − A X is a sum of n + 1 terms, accumulated by doubled.hpp, so that
 //
 //     ‖R̂ − R‖_F ≤ δ = u ‖R‖_F + γ_{n+1}² (‖A‖_F ‖X‖_F + √n) + n t ‖X‖_F,    ρ = ‖R̂‖_F + δ ≥ ‖R‖_F.
 //
@@ -14,36 +13,20 @@
 #pragma once
 
 #include "certificate_rows.hpp"
+#include "doubled.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
-
-// x y − p, exact for p = fl(x y) unless it underflows.
-NEURALINV_INLINE Vector<double> product_error(Vector<double> x, Vector<double> y, Vector<double> p) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return Vector<double>(_mm512_fmsub_pd(x, y, p));
-#elif NEURALINV_VECTOR_BYTES == 32
-    return Vector<double>(_mm256_fmsub_pd(x, y, p));
-#else
-    Vector<double> error{};
-    for (int lane = 0; lane < lanes<double>; ++lane) error[lane] = __builtin_fma(x[lane], y[lane], -p[lane]);
-    return error;
-#endif
-}
 
 // R̂ = I − A X. A: (n, n); X and R: (n, pitch), padded with zeros.
 inline void doubled_residual(const double* A, const double* X, int n, int pitch, double* R) {
     for (int i = 0; i < n; ++i)
         for (int j = 0; j < pitch; j += lanes<double>) {
-            Vector<double> sum{}, lost{};
-            if (j <= i && i < j + lanes<double>) sum[i - j] = 1;
-            for (int k = 0; k < n; ++k) {
-                const Vector<double> a = broadcast<double>(-A[i * n + k]);
-                const Vector<double> x = *reinterpret_cast<const Vector<double>*>(X + k * pitch + j);
-                const Vector<double> product = rounded(a * x), next = sum + product, part = next - sum;
-                lost += ((sum - (next - part)) + (product - part)) + product_error(a, x, product);
-                sum = next;
-            }
-            *reinterpret_cast<Vector<double>*>(R + i * pitch + j) = sum + lost;
+            Vector<double> identity{};
+            if (j <= i && i < j + lanes<double>) identity[i - j] = 1;
+            DoubledSum sum{identity};
+            for (int k = 0; k < n; ++k)
+                sum.add_product(broadcast<double>(-A[i * n + k]), *reinterpret_cast<const Vector<double>*>(X + k * pitch + j));
+            *reinterpret_cast<Vector<double>*>(R + i * pitch + j) = sum.value();
         }
 }
 

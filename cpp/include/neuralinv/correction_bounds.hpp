@@ -22,6 +22,13 @@ inline constexpr bool is_single = sizeof(RealOf<S>) == sizeof(float);
 template <class S>
 inline constexpr double safe_norm = is_single<S> ? 1e12 : 1e100;
 
+// Whether nothing that is made of A and X can over- or underflow.
+template <class S>
+NEURALINV_INLINE bool has_safe_norms(double square_A, double square_X) {
+    constexpr double most = 0.99 * safe_norm<S> * safe_norm<S>, least = 1 / most;  // squares as computed
+    return square_A < most && square_A > least && square_X < most && square_X > least;
+}
+
 // Of sums of k terms, with unit roundoff u.
 template <class S>
 NEURALINV_INLINE double gamma_of(int k, double u) {
@@ -43,9 +50,17 @@ NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double squ
     const double delta = (gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
     // Squares below the smallest normal number may be lost: 2⁻⁵¹¹ is its root.
     const double rho = (__builtin_sqrt(square_R) * up + part_count<S> * n * 0x1p-511 + delta) * (1 + 64 * u);
-    const double limit = safe_norm<S>;
-    const bool safe = A < limit && A > 1 / limit && X < limit && X > 1 / limit && rho < 1;
-    return {safe ? rho : __builtin_inf(), delta};
+    return {has_safe_norms<S>(square_A, square_X) && rho < 1 ? rho : __builtin_inf(), delta};
+}
+
+// The same for a residual of doubles that was summed in twice their precision (doubled.hpp), n + 1 terms to an entry.
+NEURALINV_INLINE Proof prove_doubled(int n, double square_A, double square_X, double square_R) {
+    constexpr double u = 0x1p-53, t = Traits<double>::smallest_normal;
+    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<double>(n + 1, u);
+    const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up, R = __builtin_sqrt(square_R) * up;
+    const double delta = (u * R + gamma * gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
+    const double rho = (R + n * 0x1p-511 + delta) * (1 + 64 * u);
+    return {rho < 1 ? rho : __builtin_inf(), delta};
 }
 
 template <class S>

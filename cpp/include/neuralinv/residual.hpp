@@ -1,0 +1,232 @@
+// The residual R = AX − I of an approximate inverse, in doubles or in twice their precision, and what goes into it.
+//
+// T is the real type of S; what is made of complex matrices is rows of real numbers, real and imaginary parts side by side.
+#pragma once
+
+#include <cstddef>
+
+#include "doubled.hpp"
+#include "guesses.hpp"
+#include "product.hpp"
+
+namespace neuralinv::NEURALINV_TARGET {
+
+static_assert(largest_corrected <= largest_product);
+
+// Scratch memory of one matrix, n² entries or panels of them.
+template <class S>
+struct CorrectionMemory {
+    using T = RealOf<S>;
+
+    ProductMemory<double>* wide;
+    ProductMemory<T>* narrow;
+    double* wide_X;  // panels
+    T* X;            // rows; where one guess is not in the caller's memory
+    T* R;            // panels
+    T* R2;           // panels: R² or R − R²
+    T* Y;            // rows: between the two products of order 4; in the memory of wide_X, which is read no more by then
+    std::int64_t bytes;
+
+    // memory: null to learn how much it takes.
+    CorrectionMemory(std::byte* memory, std::int64_t n) : bytes(0) {
+        const std::int64_t item = sizeof(T), panel = panel_entries<S>(n);
+        take(memory, wide, sizeof *wide);
+        take(memory, narrow, sizeof *narrow);
+        take(memory, wide_X, panel * std::int64_t(sizeof(double)));
+        take(memory, X, n * n * part_count<S> * item);
+        take(memory, R, panel * item);
+        take(memory, R2, panel * item);
+        Y = reinterpret_cast<T*>(wide_X);
+    }
+
+   private:
+    template <class Item>
+    void take(std::byte* memory, Item*& pointer, std::int64_t size) {
+        pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
+        bytes += (size + 63) / 64 * 64;
+    }
+};
+
+// ---- what goes into the products -----------------------------------------------------------------------------------
+
+// A row of X, `width` real numbers, as its past predicts it.
+template <class T>
+NEURALINV_INLINE void extrapolate_row(int width, int count, const T* const* past, std::int64_t at, T* row) {
+    const T *const first = past[0] + at, *const second = past[1] + at;
+    if (count == 2) {
+        for (int j = 0; j < width; ++j) row[j] = first[j] + (first[j] - second[j]);
+    } else if (count == 3) {
+        const T* const third = past[2] + at;
+        for (int j = 0; j < width; ++j) row[j] = third[j] + 3 * (first[j] - second[j]);
+    } else {  // by differences, which hardly round where the past changes slowly
+        const T *const third = past[2] + at, *const fourth = past[3] + at;
+        for (int j = 0; j < width; ++j)
+            row[j] = first[j] + (3 * ((first[j] - second[j]) - (second[j] - third[j])) + (third[j] - fourth[j]));
+    }
+}
+
+// The approximate inverse, n rows of `width` real numbers, into X where it is made of several, and into panels of doubles.
+// Returns ‖X‖_F².
+template <class T>
+double take_guess(int n, int width, int count, const T* const* past, T* X, double* panels) {
+    Vector<double> squares = {};
+    const std::int64_t panel = std::int64_t(n) * panel_columns;
+    for (int i = 0; i < n; ++i) {
+        const std::int64_t at = std::int64_t(i) * width;
+        if (count > 1) extrapolate_row(width, count, past, at, X + at);
+        for_each_vector<Half<T>>(count > 1 ? X + at : past[0] + at, width, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+            const Vector<double> wide = widened<T>(entries);
+            squares += wide * wide;
+            store_vector(wide, panels + j / panel_columns * panel + i * panel_columns + j % panel_columns);
+        });
+    }
+    return sum_of_lanes(squares);
+}
+
+// A row of A as doubles, a complex one as two. Returns the sum of squares, lane by lane.
+template <class S>
+NEURALINV_INLINE Vector<double> take_row(int n, const S* row, std::int64_t stride, S* gathered, double* left) {
+    using T = RealOf<S>;
+    if (stride != 1) {
+        for (int j = 0; j < n; ++j) gathered[j] = row[j * stride];
+        row = gathered;
+    }
+    Vector<double> squares = {};
+    const T* const source = reinterpret_cast<const T*>(row);
+    if constexpr (part_count<S> == 1)
+        for_each_vector<Half<T>>(source, n, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+            const Vector<double> wide = widened<T>(entries);
+            squares += wide * wide;
+            store_vector(wide, left + j);
+        });
+    else
+        for_each_pair<Half<T>>(source, n, [&](int j, Half<T> re, Half<T> im) NEURALINV_LAMBDA {
+            const Vector<double> wide_re = widened<T>(re), wide_im = widened<T>(im);
+            squares += wide_re * wide_re + wide_im * wide_im;
+            store_vector(wide_re, left + j);
+            store_vector(wide_im, left + left_pitch<double> + j);
+        });
+    return squares;
+}
+
+// What comes next in memory, fetched while a residual is formed: where this inverse goes, the next matrix and what it is
+// guessed from. Matrices of which the cache could not hold two are left to the hardware.
+class Ahead {
+   public:
+    template <class T>
+    NEURALINV_INLINE void add(const T* memory, std::int64_t entries) {
+        const char* const begin = reinterpret_cast<const char*>(memory);
+        stretch_[count_++] = {begin, begin + entries * std::int64_t(sizeof(T))};
+    }
+
+    NEURALINV_INLINE Lines take(int lines) {
+        if (next_ == count_) return {reinterpret_cast<const char*>(this), 0};
+        Stretch& stretch = stretch_[next_];
+        const Lines taken{stretch.at, 64};
+        stretch.at += 64 * std::int64_t(lines);
+        if (stretch.at >= stretch.end) ++next_;
+        return taken;
+    }
+
+   private:
+    struct Stretch {
+        const char* at;
+        const char* end;
+    };
+    Stretch stretch_[most_guesses + 2];
+    int count_ = 0;
+    int next_ = 0;
+};
+
+// ---- residuals -----------------------------------------------------------------------------------------------------
+
+// Rows of the identity: a one amid zeros, read from a place that depends on the row.
+struct UnitRow {
+    double entries[2 * panel_columns] = {};
+    constexpr UnitRow() { entries[panel_columns] = 1; }
+};
+inline constexpr UnitRow unit_row{};
+
+// R = AX − I in panels of T. Returns ‖R‖_F² before rounding, and adds ‖A‖_F² to square_A.
+template <class S>
+double form_residual(int n, const S* A, std::int64_t row_stride, std::int64_t column_stride,
+                     const CorrectionMemory<S>& memory, Ahead& ahead, double& square_A) {
+    using T = RealOf<S>;
+    constexpr int parts = part_count<S>;
+    S* const gathered = reinterpret_cast<S*>(memory.narrow->left);
+    Vector<double> squares_A = {}, squares_R = {};
+    const auto fill = [&](int i, int rows, bool first) NEURALINV_LAMBDA {
+        for (int r = 0; r < rows; ++r) {
+            const Vector<double> squares = take_row(n, A + (i + r) * row_stride, column_stride, gathered,
+                                                    memory.wide->left + parts * r * left_pitch<double>);
+            if (first) squares_A += squares;
+        }
+    };
+    const auto finish = [&](int i, int rows, int j, int columns, double* tile) NEURALINV_LAMBDA {
+        T* const panel = memory.R + std::int64_t(j) * n + std::int64_t(i) * panel_columns;
+        for (int r = 0; r < rows; ++r) {
+            double* const row = tile + r * panel_columns;
+            // Beyond the matrix, where a vector of T is longer than one of doubles, there are zeros.
+            for (int v = (columns + lanes<double> - 1) / lanes<double>; v < panel_vectors<double>; ++v)
+                store_vector(Vector<double>{}, row + v * lanes<double>);
+            const int diagonal = parts * (i + r) - j;
+            const bool crosses = diagonal >= 0 && diagonal < panel_columns;
+            const double* const identity = unit_row.entries + (crosses ? panel_columns - diagonal : 0);
+            static_for<0, panel_vectors<double>>([&](auto v_) NEURALINV_LAMBDA {
+                constexpr int at = decltype(v_)::value * lanes<double>;
+                const Vector<double> entries = load_vector(row + at) - load_vector(identity + at);
+                squares_R += entries * entries;
+                store_narrowed(entries, panel + r * panel_columns + at);
+            });
+        }
+    };
+    multiply<S>(n, parts * n, memory.wide_X, *memory.wide, ahead, fill, finish);
+    square_A = sum_of_lanes(squares_A);
+    return sum_of_lanes(squares_R);
+}
+
+// Vectors first..first+count-1 of a panel of R, in row i, with sums in twice the precision of doubles. left: row i of A.
+template <int count>
+NEURALINV_INLINE Vector<double> form_doubled(int n, const double* left, const double* panel, int diagonal, int first, double* R) {
+    const double* const identity = unit_row.entries + (diagonal >= 0 && diagonal < panel_columns ? panel_columns - diagonal : 0);
+    DoubledSum sums[count];
+    static_for<0, count>([&](auto v) NEURALINV_LAMBDA {
+        sums[decltype(v)::value] = {Vector<double>{} - load_vector(identity + (first + decltype(v)::value) * lanes<double>)};
+    });
+    for (int k = 0; k < n; ++k)
+        static_for<0, count>([&](auto v) NEURALINV_LAMBDA {
+            const Vector<double> x = load_vector(panel + k * panel_columns + (first + decltype(v)::value) * lanes<double>);
+            sums[decltype(v)::value].add_product(broadcast(left[k]), x);
+        });
+    Vector<double> squares = {};
+    static_for<0, count>([&](auto v) NEURALINV_LAMBDA {
+        const Vector<double> entries = sums[decltype(v)::value].value();
+        squares += entries * entries;
+        store_vector(entries, R + (first + decltype(v)::value) * lanes<double>);
+    });
+    return squares;
+}
+
+// form_residual, eight times the work: for a good guess that the rounding of the residual hides.
+__attribute__((noinline)) inline double form_doubled_residual(int n, const double* A, std::int64_t row_stride,
+                                                              std::int64_t column_stride, const CorrectionMemory<double>& memory) {
+    constexpr int whole = panel_vectors<double>;
+    Vector<double> squares = {};
+    for (int i = 0; i < n; ++i) {
+        take_row(n, A + i * row_stride, column_stride, memory.narrow->left, memory.wide->left);
+        for (int j = 0; j < n; j += panel_columns) {
+            const double* const panel = memory.wide_X + std::int64_t(j) * n;
+            double* const R = memory.R + std::int64_t(j) * n + std::int64_t(i) * panel_columns;
+            const int vectors = (n - j + lanes<double> - 1) / lanes<double>;
+            if (vectors >= whole) {
+                squares += form_doubled<whole>(n, memory.wide->left, panel, i - j, 0, R);
+                continue;
+            }
+            for (int v = 0; v < vectors; ++v) squares += form_doubled<1>(n, memory.wide->left, panel, i - j, v, R);
+            for (int v = vectors; v < whole; ++v) store_vector(Vector<double>{}, R + v * lanes<double>);
+        }
+    }
+    return sum_of_lanes(squares);
+}
+
+}  // namespace neuralinv::NEURALINV_TARGET
