@@ -16,8 +16,8 @@ def test_command(neuralinv, monkeypatch, tmp_path):
     out, plot = tmp_path / "figures.json", tmp_path / "ratios.png"
     works = ",".join(WORKS)
     result = neuralinv(
-        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--cells", 2, "--json", out,
-        "--plot", plot, "--works", works,
+        "bench", "learned", "--families", "poisson", "--sizes", 5, "--seconds", 0.001, "--threads", 1, "--cells", 2,
+        "--json", out, "--plot", plot, "--works", works,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     for text in ("parametric", "poisson", "sequence", "N.–S. 24", "eigh", "goal", "pays after", "projection"):

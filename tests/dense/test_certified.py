@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 import neuralinv as ni
 from neuralinv import Source, Status
+from neuralinv.dense import first_attempt
 from neuralinv.testing import check_inverse, inverse_cases, relative_error
 
 SIX = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
@@ -377,3 +378,18 @@ def test_ordinary_matrices_in_double_precision_are_certified(n: int) -> None:
     result = ni.certified_inv(A)
     assert bool(result.certified.all())
     assert set(result.source.tolist()) == {int(ni.Source.EXACT)}
+
+
+def test_the_smallest_bound_is_kept() -> None:
+    """Of matrices that no way certifies, the last one proves no more than the first."""
+    n = 100
+    random = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn(2, 6, n, n, generator=random, dtype=torch.float64))
+    values = torch.stack([torch.logspace(0, -end, n, dtype=torch.float64) for end in (6, 7, 8, 9, 10, 11)])
+    A = Q[0] @ torch.diag_embed(values) @ Q[1]
+    outcome, left, _ = first_attempt.attempt(A, None, 1e-16, None)
+    assert left.tolist() == list(range(6))
+    result = ni.certified_inv(A, rtol=1e-16)
+    assert result.status.tolist() == [int(ni.Status.ILL_CONDITIONED)] * 6
+    assert bool((result.error_bound <= outcome.error_bound).all())
+    assert bool((relative_error(A, result.inverse) <= result.error_bound).all())

@@ -209,8 +209,11 @@ def _by_kernel(
 
 
 def _settle(result: Outcome, which: Tensor, outcome: Outcome) -> None:
+    """Put what the long way found in the place of matrices that are not certified, unless there is a smaller bound."""
+    better = ~(outcome.error_bound > result.error_bound[which])
     for whole, piece in zip(result, outcome, strict=True):
-        whole[which] = piece
+        whole[which[better]] = piece[better]
+    result.status[which[~better]] = int(Status.ILL_CONDITIONED)
 
 
 @torch.no_grad()
