@@ -11,7 +11,7 @@ namespace neuralinv::NEURALINV_TARGET {
 
 // 16-byte pieces of `count` vectors, transposed: piece i of vector v becomes piece v of vector i.
 template <class T, int count>
-NEURALINV_INLINE void transpose_whole_pieces(Vector<T>* x) {
+NEURALINV_INLINE void transpose_whole_pieces([[maybe_unused]] Vector<T>* x) {
     if constexpr (count == 4) {
 #if NEURALINV_VECTOR_BYTES == 64
         const __m512 a = _mm512_shuffle_f32x4(__m512(x[0]), __m512(x[1]), 0x88), b = _mm512_shuffle_f32x4(__m512(x[0]), __m512(x[1]), 0xdd);

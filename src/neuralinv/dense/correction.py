@@ -68,6 +68,12 @@ class Corrected(NamedTuple):
     error_bound: Tensor
     order: Tensor
 
+    @classmethod
+    def room_for(cls, A: Tensor) -> Corrected:
+        """Return memory for the inverses of ``A``, ``(batch, n, n)``."""
+        X = torch.empty_like(A, memory_format=torch.contiguous_format)
+        return cls(X, A.new_empty(len(A), dtype=torch.float64), A.new_empty(len(A), dtype=torch.int8))
+
     @property
     def source(self) -> Tensor:
         """Where each comes from, int8: ``PROPOSED`` for order 1, else ``REFINED``."""
@@ -136,9 +142,7 @@ def correct(
     """
     if isinstance(guess, Tensor):
         guess = [guess]
-    if out is None:
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        out = Corrected(X, A.new_empty(len(A), dtype=torch.float64), A.new_empty(len(A), dtype=torch.int8))
+    out = Corrected.room_for(A) if out is None else out
     if native.corrects(A):
         _correct_natively(A, guess, rtol, highest_order, out)
     else:

@@ -60,8 +60,7 @@ def attempt(
     anything; and what those are to start from.
     """
     total = len(A)
-    X = torch.empty_like(A, memory_format=torch.contiguous_format)
-    found = Corrected(X, A.new_empty(total, dtype=torch.float64), A.new_empty(total, dtype=torch.int8))
+    found = Corrected.room_for(A)
     missed: list[Tensor] = []
     kept: list[Tensor] = []
     work = Workspace()
@@ -88,7 +87,7 @@ def attempt(
             progress(len(matrices) - len(left))
     status = torch.zeros_like(found.order)  # Status.CERTIFIED
     source = torch.zeros_like(status) if proposer is None else found.source  # Source.EXACT
-    outcome = Outcome(X, found.error_bound, status, source)
+    outcome = Outcome(found.inverse, found.error_bound, status, source)
     return outcome, torch.cat(missed), None if proposer is None else torch.cat(kept)
 
 

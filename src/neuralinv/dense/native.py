@@ -213,8 +213,7 @@ def combines(C: Tensor, terms: int) -> bool:
 def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
     """Write ``C B`` into ``X``, ``(batch, terms)`` by ``(terms, length)``, contiguous, of one real dtype; return it.
 
-    Where :func:`combines` says so, a kernel adds the terms from the last to the first. Its threads are our own: those
-    that torch leaves looking for more work after a product would stand in the way of the kernels that follow.
+    Where :func:`combines` says so, a kernel adds the terms from the last to the first.
     """
     if not combines(C, len(B)):
         return torch.mm(C, B, out=X)

@@ -25,7 +25,7 @@ from neuralinv.dense.result import InverseResult, Source
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 _SAMPLED_ROWS = 4
-_SAMPLED_ENTRIES = 1 << 14  # so few that torch does not wake its threads, which would stand in the way of our own
+_SAMPLED_ENTRIES = 1 << 14  # so few that torch does not share them among threads
 _SETTLED = 8  # calls after which the degree is judged anew
 _EVERY = 4  # with each so many of them only: judging takes as long as a few inverses
 

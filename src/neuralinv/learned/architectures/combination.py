@@ -93,9 +93,7 @@ class Combination:
 
 
 def small_product(C: Tensor, B: Tensor) -> Tensor:
-    """Return ``C B`` for a few columns: by the kernel where there is no gradient, since threads of torch's that wait
-    for more work would stand in the way of the kernels that follow.
-    """
+    """Return ``C B`` for a few columns: by the kernel where there is no gradient, which is quicker with so few."""
     if C.requires_grad or not native.combines(C, len(B)):
         return C @ B
     return native.combine(C, B, C.new_empty(len(C), B.shape[1]))

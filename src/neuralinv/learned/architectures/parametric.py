@@ -186,8 +186,7 @@ def feature_count(parameters: int, degree: int) -> int:
 def chebyshev_features(unit: Tensor, exponents: Tensor) -> Tensor:
     """Return products of Chebyshev polynomials: ``(batch, p)`` on [−1, 1] to ``(batch, features)``.
 
-    On the CPU NumPy multiplies them unless there is a gradient: the threads that torch shares so little work with would
-    look for more beside the kernels that come next.
+    On the CPU NumPy multiplies them unless there is a gradient: so little work is not worth torch's threads.
     """
     plain = unit.device.type == "cpu" and not unit.requires_grad
     degree = int(exponents.max()) if exponents.numel() else 0

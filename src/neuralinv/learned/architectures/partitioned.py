@@ -194,9 +194,7 @@ class PartitionedInverse(FamilyInverse):
     def _certify_by_cells(self, A: Tensor, theta: Tensor, odds: Odds | None) -> Corrected:
         """Gather the matrices of each cell, certify them as it does, and put the inverses back to their places."""
         order, counts, unit, features = self._located(theta)
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        bounds = torch.empty(len(A), dtype=torch.float64, device=A.device)
-        orders = torch.empty(len(A), dtype=torch.int8, device=A.device)
+        X, bounds, orders = Corrected.room_for(A)
         # Where a fit for random vectors found that they cannot certify a cell, they are not asked.
         made = any(cell.probed for cell in self.cells)
         for model, part in self._parts(counts, _CHUNK_ELEMENTS if odds is None else _CHUNK_ELEMENTS_PROBED):
