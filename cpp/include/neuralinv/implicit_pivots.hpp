@@ -44,37 +44,26 @@ struct LaneElimination {
     Bits<T> rows[n];  // p by step
 };
 
-// x, and of y what the mask lets through.
-NEURALINV_INLINE Vector<float> unite(Vector<float> x, Vector<float> y, Bits<float> mask) {
+// unite: x, and of y what the mask lets through. where_equal: all ones where a = b.
 #if NEURALINV_VECTOR_BYTES == 64
+NEURALINV_INLINE Vector<float> unite(Vector<float> x, Vector<float> y, Bits<float> mask) {
     return Vector<float>(_mm512_ternarylogic_epi32(__m512i(x), __m512i(y), __m512i(mask), 0xf8));
-#else
-    return Vector<float>(Bits<float>(x) | (Bits<float>(y) & mask));
-#endif
 }
 NEURALINV_INLINE Vector<double> unite(Vector<double> x, Vector<double> y, Bits<double> mask) {
-#if NEURALINV_VECTOR_BYTES == 64
     return Vector<double>(_mm512_ternarylogic_epi64(__m512i(x), __m512i(y), __m512i(mask), 0xf8));
-#else
-    return Vector<double>(Bits<double>(x) | (Bits<double>(y) & mask));
-#endif
 }
-
-// All ones where a = b.
-NEURALINV_INLINE Bits<float> where_equal(Bits<float> a, Bits<float> b) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return Bits<float>(_mm512_movm_epi32(equal(a, b)));
+NEURALINV_INLINE Bits<float> where_equal(Bits<float> a, Bits<float> b) { return Bits<float>(_mm512_movm_epi32(equal(a, b))); }
+NEURALINV_INLINE Bits<double> where_equal(Bits<double> a, Bits<double> b) { return Bits<double>(_mm512_movm_epi64(equal(a, b))); }
 #else
-    return Bits<float>(a == b);
-#endif
+template <class V, class M>
+NEURALINV_INLINE V unite(V x, V y, M mask) {
+    return V(M(x) | (M(y) & mask));
 }
-NEURALINV_INLINE Bits<double> where_equal(Bits<double> a, Bits<double> b) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return Bits<double>(_mm512_movm_epi64(equal(a, b)));
-#else
-    return Bits<double>(a == b);
-#endif
+template <class M>
+NEURALINV_INLINE M where_equal(M a, M b) {
+    return M(a == b);
 }
+#endif
 
 // The entry of z: (n) in the row that each lane chose.
 template <class T, int n>
