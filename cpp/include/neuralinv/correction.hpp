@@ -112,19 +112,22 @@ std::int64_t correction_bytes(std::int64_t n) {
 
 inline constexpr std::int64_t largest_ahead = std::int64_t(128) << 10;  // bytes of a matrix
 
-// The inverse of matrix b by elimination; where there is none, something that nothing is proved of.
+// The inverse of matrix b by elimination; where there is none, something that nothing is proved of. Returns whether A was seen
+// to be symmetric.
 template <class S>
-void invert_exactly(const Guesses<S>& guesses, std::int64_t b, RealOf<S>* X) {
+bool invert_exactly(const Guesses<S>& guesses, std::int64_t b, RealOf<S>* X) {
     const MatrixBatch<S>& A = guesses.A;
     const int n = int(A.n);
     const S* const matrix = A.data + b * A.batch_stride;
     const MatrixBatch<S> one{matrix, 1, A.n, 0, A.row_stride, A.column_stride};
     S* const target = reinterpret_cast<S*>(X);
-    if constexpr (part_count<S> == 1)
-        if (A.column_stride == 1 && has_positive_diagonal(n, matrix, A.row_stride) && is_symmetric(n, matrix, A.row_stride) &&
-            guesses.invert_positive(one, 0, 1, target, nullptr).status == success)
-            return;
+    bool symmetric = false;
+    if constexpr (part_count<S> == 1) {
+        symmetric = A.column_stride == 1 && has_positive_diagonal(n, matrix, A.row_stride) && is_symmetric(n, matrix, A.row_stride);
+        if (symmetric && guesses.invert_positive(one, 0, 1, target, nullptr).status == success) return true;
+    }
     if (guesses.invert(one, 0, 1, target, nullptr).status != success) X[0] = RealOf<S>(__builtin_nanf(""));
+    return symmetric;
 }
 
 template <class S>
@@ -140,8 +143,9 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         T* const X = reinterpret_cast<T*>(result.X) + b * entries;
         const T* past[most_guesses] = {};
         for (int k = 0; k < guesses.count; ++k) past[k] = reinterpret_cast<const T*>(guesses.past[k]) + b * entries;
+        bool symmetric = false;  // as far as is known: A is looked at where that can help
         if (guesses.count == 0) {
-            invert_exactly(guesses, b, memory.X);
+            symmetric = invert_exactly(guesses, b, memory.X);
             past[0] = memory.X;
         }
         const double square_X = take_guess(n, width, guesses.count, past, memory.X, memory.wide_X);
@@ -163,13 +167,13 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
             if (!(choice.bound <= tolerance) && has_safe_norms<S>(square_A, square_X) &&
                 choose_order<S>(n, {__builtin_sqrt(square_R), 0}, tolerance, highest, false).bound <= tolerance) {
                 const double square = form_doubled_residual(n, matrix, A.row_stride, A.column_stride, memory);
-                proof = prove_doubled(n, square_A, square_X, square);
+                proof = prove<S, true>(n, square_A, square_X, square);
                 choice = choose_order<S>(n, proof, tolerance, highest, false);
             }
         bool mirrored = false;
         if constexpr (part_count<S> == 1)
-            if (choice.order > 1 && n >= smallest_mirrored && A.column_stride == 1 && is_symmetric(n, matrix, A.row_stride) &&
-                is_symmetric<T>(n, guess, n)) {
+            if (choice.order > 1 && n >= smallest_mirrored &&
+                (symmetric || (A.column_stride == 1 && is_symmetric(n, matrix, A.row_stride))) && is_symmetric<T>(n, guess, n)) {
                 const Choice half = choose_order<S>(n, proof, tolerance, highest, true);
                 mirrored = half.order == choice.order;
                 if (mirrored) choice = half;

@@ -41,26 +41,18 @@ struct Proof {
     double delta;  // of it, what rounding may have done
 };
 
-// From the squares of the norms as computed: sums of n² squares, or of 2n² of them, in any order.
-template <class S>
+// From the squares of the norms as computed: sums of n² squares, or of 2n² of them, in any order. doubled: R was summed in
+// twice the precision of doubles (doubled.hpp), n + 1 terms to an entry.
+template <class S, bool doubled = false>
 NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double square_R) {
     constexpr double u = 0x1p-53, t = part_count<S> * double(Traits<RealOf<S>>::smallest_normal);
-    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(roundings(n) + 2, u);
-    const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up;
-    const double delta = (gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
-    // Squares below the smallest normal number may be lost: 2⁻⁵¹¹ is its root.
-    const double rho = (__builtin_sqrt(square_R) * up + part_count<S> * n * 0x1p-511 + delta) * (1 + 64 * u);
-    return {has_safe_norms<S>(square_A, square_X) && rho < 1 ? rho : __builtin_inf(), delta};
-}
-
-// The same for a residual of doubles that was summed in twice their precision (doubled.hpp), n + 1 terms to an entry.
-NEURALINV_INLINE Proof prove_doubled(int n, double square_A, double square_X, double square_R) {
-    constexpr double u = 0x1p-53, t = Traits<double>::smallest_normal;
-    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<double>(n + 1, u);
+    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(doubled ? n + 1 : roundings(n) + 2, u);
     const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up, R = __builtin_sqrt(square_R) * up;
-    const double delta = (u * R + gamma * gamma * (A * X + __builtin_sqrt(double(n))) + n * t * (A + X + 1)) * (1 + 64 * u);
-    const double rho = (R + n * 0x1p-511 + delta) * (1 + 64 * u);
-    return {rho < 1 ? rho : __builtin_inf(), delta};
+    const double summed = A * X + __builtin_sqrt(double(n)), rounding = doubled ? u * R + gamma * gamma * summed : gamma * summed;
+    const double delta = (rounding + n * t * (A + X + 1)) * (1 + 64 * u);
+    // Squares below the smallest normal number may be lost: 2⁻⁵¹¹ is its root.
+    const double rho = (R + part_count<S> * n * 0x1p-511 + delta) * (1 + 64 * u);
+    return {has_safe_norms<S>(square_A, square_X) && rho < 1 ? rho : __builtin_inf(), delta};
 }
 
 template <class S>

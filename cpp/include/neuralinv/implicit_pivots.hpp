@@ -9,8 +9,8 @@
 // Lines are the rows of A here, and the columns of columns.hpp: (Aᵀ)⁻¹ = (A⁻¹)ᵀ, and pivots are the largest of a row. In the
 // end, line k of what is left is line p_k of the inverse, and entry p_k of a line, divided by pivot k, is its entry k.
 //
-// Lines live in memory. `rank` steps make one pass over them: what a step needs of each row, mask and multiplier, is loaded
-// once for several lines, and a line once for several steps.
+// Lines live in memory. Two steps make one pass over them: what a step needs of each row, mask and multiplier, is loaded
+// once for several lines, and a line once for both steps.
 #pragma once
 
 #include "columns_direct.hpp"
@@ -27,7 +27,7 @@ inline constexpr int steps_by_lanes = 2;
 // One step.
 template <class T, int n>
 struct LaneStep {
-    Bits<T> chosen[n];       // all ones in the lanes that chose row i
+    Bits<T> chosen[n];         // all ones in the lanes that chose row i
     Vector<T> multipliers[n];  // zero there
 };
 
@@ -36,12 +36,12 @@ template <class T, int n>
 struct LaneElimination {
     Vector<T> lines[n * n];
     LaneStep<T, n> steps[steps_by_lanes];  // of the pass
-    Vector<T> cross;  // multipliers of the first step in the rows that the second one chose
-    Bits<T> open[n];              // the number of the row counted from the last possible one, −1 once it was chosen
-    Vector<T> sizes[n];           // the largest modulus of each line
+    Vector<T> cross;        // multipliers of the first step in the rows that the second one chose
+    Bits<T> open[n];        // the number of the row counted from the last possible one, −1 once it was chosen
+    Vector<T> sizes[n];     // the largest modulus of each line
     Vector<T> pivots[n];
     Vector<T> reciprocals[n];
-    Bits<T> rows[n];  // p by step
+    Bits<T> rows[n];        // p by step
 };
 
 // unite: x, and of y what the mask lets through. where_equal: all ones where a = b.

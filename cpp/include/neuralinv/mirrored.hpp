@@ -7,7 +7,8 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// From here on half a product and mirroring it take less time than a whole one.
+// From here on answers are symmetric. Half a product, mirrored, and two looks at symmetry take 1.1 to 1.2 times as long as a
+// whole one at n = 48, about as long at 64, and 0.7 of the time at 256: measured with AVX-512.
 inline constexpr int smallest_mirrored = 48;
 
 // Whether both triangles of A hold the same bits. Rows without gaps inside, `stride` apart.

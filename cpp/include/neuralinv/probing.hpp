@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "correction.hpp"
+#include "residual.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -29,18 +29,11 @@ struct ProbingMemory {
     // memory: null to learn how much it takes.
     ProbingMemory(std::byte* memory, std::int64_t n, std::int64_t columns)
         : entries(n * panels(columns) * panel_columns), bytes(0) {
-        take(memory, wide, sizeof *wide);
-        take(memory, narrow, sizeof *narrow);
-        take(memory, omega, entries * std::int64_t(sizeof(double)));
-        take(memory, P, entries * std::int64_t(sizeof(double)));
-        take(memory, D, entries * std::int64_t(sizeof(T)));
-    }
-
-   private:
-    template <class Item>
-    void take(std::byte* memory, Item*& pointer, std::int64_t size) {
-        pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
-        bytes += (size + 63) / 64 * 64;
+        take_piece(memory, bytes, wide, sizeof *wide);
+        take_piece(memory, bytes, narrow, sizeof *narrow);
+        take_piece(memory, bytes, omega, entries * std::int64_t(sizeof(double)));
+        take_piece(memory, bytes, P, entries * std::int64_t(sizeof(double)));
+        take_piece(memory, bytes, D, entries * std::int64_t(sizeof(T)));
     }
 };
 

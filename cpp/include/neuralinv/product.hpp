@@ -10,6 +10,7 @@
 // rows of real numbers, all real parts and all imaginary parts; of their products a and b one row is made, a + ib.
 #pragma once
 
+#include <cstddef>
 #include <utility>
 
 #include "complex.hpp"
@@ -231,6 +232,14 @@ struct ProductMemory {
     alignas(64) T left[left_rows<T> * left_pitch<T>];
     alignas(64) T tile[left_rows<T> * panel_columns];
 };
+
+// The next `size` bytes of scratch memory, in whole cache lines, behind the first `bytes`. memory: null to learn how much that
+// takes.
+template <class Item>
+void take_piece(std::byte* memory, std::int64_t& bytes, Item*& pointer, std::int64_t size) {
+    pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
+    bytes += (size + 63) / 64 * 64;
+}
 
 // Of the first 2 `rows` rows of a tile, each pair a, b becomes one, a + ib.
 template <class T>

@@ -30,20 +30,13 @@ struct CorrectionMemory {
     // memory: null to learn how much it takes.
     CorrectionMemory(std::byte* memory, std::int64_t n) : bytes(0) {
         const std::int64_t item = sizeof(T), panel = panel_entries<S>(n);
-        take(memory, wide, sizeof *wide);
-        take(memory, narrow, sizeof *narrow);
-        take(memory, wide_X, panel * std::int64_t(sizeof(double)));
-        take(memory, X, n * n * part_count<S> * item);
-        take(memory, R, panel * item);
-        take(memory, R2, panel * item);
+        take_piece(memory, bytes, wide, sizeof *wide);
+        take_piece(memory, bytes, narrow, sizeof *narrow);
+        take_piece(memory, bytes, wide_X, panel * std::int64_t(sizeof(double)));
+        take_piece(memory, bytes, X, n * n * part_count<S> * item);
+        take_piece(memory, bytes, R, panel * item);
+        take_piece(memory, bytes, R2, panel * item);
         Y = reinterpret_cast<T*>(wide_X);
-    }
-
-   private:
-    template <class Item>
-    void take(std::byte* memory, Item*& pointer, std::int64_t size) {
-        pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
-        bytes += (size + 63) / 64 * 64;
     }
 };
 

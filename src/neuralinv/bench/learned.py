@@ -15,7 +15,17 @@ from torch import Tensor
 
 import neuralinv as ni
 from neuralinv.bench import learned_parametric
-from neuralinv.bench.learned_rows import BATCH_ELEMENTS, OURS, RTOL, Row, Settings, bind, exact_routines, median_times
+from neuralinv.bench.learned_rows import (
+    BATCH_ELEMENTS,
+    OURS,
+    RTOL,
+    Row,
+    Settings,
+    batch_of,
+    bind,
+    exact_routines,
+    median_times,
+)
 from neuralinv.families import get_family
 from neuralinv.learned.minimax import cheapest_plan
 from neuralinv.measuring.timing import limited_threads
@@ -70,7 +80,7 @@ def _parametric(settings: Settings) -> Iterator[Row]:
             model = ni.learned.fit_parametric(
                 function, ranges=family.ranges, rtol=RTOL, snapshots=_FEWEST_SNAPSHOTS, cells=settings.cells
             )
-            theta = family.thetas(max(2, BATCH_ELEMENTS // n**2), generator=random)
+            theta = family.thetas(batch_of(BATCH_ELEMENTS, n), generator=random)
             A = function(theta).to(model.dtype)
             calls = {OURS: bind(model.inv, A, theta), **exact_routines(A, positive=family.symmetry == "positive")}
             times = median_times(calls, settings, len(A))
@@ -90,7 +100,7 @@ def _parametric(settings: Settings) -> Iterator[Row]:
 def _sequence(settings: Settings) -> Iterator[Row]:
     for n in settings.sizes:
         random = torch.Generator().manual_seed(n)
-        count = max(2, _SEQUENCE_ELEMENTS // n**2)
+        count = batch_of(_SEQUENCE_ELEMENTS, n)
         base = get_family("wishart").sample(count, n, generator=random) + 0.3 * torch.eye(n)
         B, C = (_symmetric_of_norm(base, random) for _ in range(2))
         angles = 2 * math.pi * torch.arange(_PERIOD) / _PERIOD

@@ -18,6 +18,7 @@ from neuralinv.bench.learned_rows import (
     RTOL,
     Row,
     Settings,
+    batch_of,
     bind,
     exact_routines,
     median_times,
@@ -41,7 +42,7 @@ def probable(settings: Settings) -> Iterator[Row]:
                 random = torch.Generator().manual_seed(n)
                 function = family.matrix_function(n, generator=random)
                 model = _fit(function, ranges=family.ranges, certificate="probabilistic", dtype=dtype)
-                theta = family.thetas(max(2, BATCH_ELEMENTS // n**2), generator=random)
+                theta = family.thetas(batch_of(BATCH_ELEMENTS, n), generator=random)
                 A = function(theta).to(dtype)
                 ours = bind(model.inv, A, theta, certificate="probabilistic")
                 times = median_times(
@@ -81,7 +82,7 @@ def wireless(settings: Settings) -> Iterator[Row]:
         def function(theta: Tensor, over_both: Callable[[Tensor], Tensor] = over_both) -> Tensor:
             return over_both(torch.cat([theta, torch.full_like(theta, _SNR)], -1))
 
-        unit = torch.rand(max(2, BATCH_ELEMENTS // 4 // n**2), 1, generator=random, dtype=torch.float64)
+        unit = torch.rand(batch_of(BATCH_ELEMENTS // 4, n), 1, generator=random, dtype=torch.float64)
         theta = frequency.at(unit)
         for certificate, mark in (("deterministic", ""), ("probabilistic", "p ")):
             model = _fit(function, ranges={"frequency": frequency}, certificate=certificate)

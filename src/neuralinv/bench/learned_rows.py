@@ -95,6 +95,11 @@ class Row:
         return self.offline / saved if saved > 0 else math.inf
 
 
+def batch_of(elements: int, n: int) -> int:
+    """Return how many matrices of n×n have about so many elements: at least 2."""
+    return max(2, elements // n**2)
+
+
 def exact_routines(A: Tensor, *, positive: bool) -> dict[str, Callable[[], Any]]:
     """Return calls of exact routines, by name, on matrices ``(batch, n, n)``."""
     array = A.numpy()

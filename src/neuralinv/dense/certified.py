@@ -104,8 +104,8 @@ def certified_inv(
     -----
     Beyond the proposer: 2 n³ floating-point operations for the residual, in float64, and 2 n³ for each step of the
     correction, in the precision of ``A`` on the CPU from n = 9 on; half of the latter where ``A`` is symmetric, and
-    half of the inversion, too, where it is positive definite. Without a proposer, real matrices up to 32×32 are
-    inverted and certified in one pass of the kernels (``cpp/include/neuralinv/certificate.hpp``,
+    half of the inversion, too, where it is positive definite. Without a proposer, real matrices up to 32×32 (float64
+    on the CPU: 40×40) are inverted and certified in one pass of the kernels (``cpp/include/neuralinv/certificate.hpp``,
     :mod:`neuralinv.kernels.elimination`); only what that pass cannot certify goes through the stages.
 
     Examples
