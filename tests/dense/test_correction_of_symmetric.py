@@ -95,6 +95,7 @@ def test_exact_inverses_of_all_kinds(n: int, dtype: torch.dtype) -> None:
     indefinite.diagonal(dim1=-2, dim2=-1).abs_()
     general = torch.randn(3, n, n, generator=torch.Generator().manual_seed(2), dtype=dtype)
     A = torch.cat([definite, indefinite, general])
+    assert bool((corrected(A, []).error_bound <= RTOL).all())
     result = ni.certified_inv(A, rtol=RTOL)
     assert bool(result.certified.all())
     assert result.source.tolist() == [int(ni.Source.EXACT)] * len(A)
