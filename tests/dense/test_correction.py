@@ -220,11 +220,13 @@ def test_kernel_and_torch_agree(n, dtype):
             theirs = correct(A[rows], X[rows], rtol, work=Workspace(), highest_order=order)
         assert theirs.order.tolist() == [order] * 2
         torch.testing.assert_close(mine.inverse[rows], theirs.inverse, rtol=0, atol=4 * torch.finfo(dtype).eps)
-        # The kernel adds up sums of 64 products: beyond, its rounding errors are bounded more closely.
+        # The kernel adds up sums of 64 products: beyond, its rounding errors are bounded more closely. Of complex
+        # products it counts two roundings more.
+        apart = 1e-1 if dtype.is_complex else 2e-2
         if n <= 64:
-            torch.testing.assert_close(mine.error_bound[rows], theirs.error_bound, rtol=2e-2, atol=0)
+            torch.testing.assert_close(mine.error_bound[rows], theirs.error_bound, rtol=apart, atol=0)
         else:
-            assert bool((mine.error_bound[rows] <= theirs.error_bound * 1.02).all())
+            assert bool((mine.error_bound[rows] <= theirs.error_bound * (1 + apart)).all())
             assert bool((mine.error_bound[rows] >= theirs.error_bound * 64 / n / 2).all())
 
 

@@ -1,4 +1,4 @@
-"""Corrections of symmetric matrices: half of the products, and inverses that are symmetric to the last bit."""
+"""Corrections of symmetric and Hermitian matrices: half of the products, and inverses that are so to the last bit."""
 
 import math
 
@@ -15,24 +15,26 @@ from neuralinv.testing import relative_error
 pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the extension was not built")
 
 REAL = [torch.float32, torch.float64]
+ALL = [*REAL, torch.complex64, torch.complex128]
 SIZES = [47, 48, 49, 63, 64, 65, 95, 97, 130, 256, 271]  # around the vectors, the tiles and the panels
 ORDERS = {2: 3e-4, 3: 1e-2, 4: 4e-2}  # by the norm of the residual of the guess
 RTOL = 1e-5
 
 
 def problem(n: int, dtype: torch.dtype, residual: float, *, definite: bool = True) -> tuple[Tensor, Tensor]:
-    """Symmetric matrices, and symmetric guesses of their inverses."""
+    """Hermitian matrices, and Hermitian guesses of their inverses."""
     random = torch.Generator().manual_seed(n)
-    A = torch.randn(5, n, n, generator=random, dtype=torch.float64)
-    A = (A + A.mT) / math.sqrt(8 * n)
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    A = torch.randn(5, n, n, generator=random, dtype=wide)
+    A = (A + A.mH) / math.sqrt(8 * n)
     A = (A + 2 * torch.eye(n) * (1 if definite else torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0))).to(dtype)
-    E = torch.randn(5, n, n, generator=random, dtype=torch.float64)
-    E = E + E.mT
-    X = torch.from_numpy(np.linalg.inv(A.double().numpy()))
+    E = torch.randn(5, n, n, generator=random, dtype=wide)
+    E = E + E.mH
+    X = torch.from_numpy(np.linalg.inv(A.to(wide).numpy()))
     E = X @ E @ X
-    E = residual * E / torch.linalg.matrix_norm(A.double() @ E)[:, None, None]
+    E = residual * E / torch.linalg.matrix_norm(A.to(wide) @ E)[:, None, None]
     X = (X + E).to(dtype)
-    return A, (X + X.mT) / 2
+    return A, (X + X.mH) / 2
 
 
 def corrected(A: Tensor, X: Tensor | list[Tensor]) -> Corrected:
@@ -41,44 +43,67 @@ def corrected(A: Tensor, X: Tensor | list[Tensor]) -> Corrected:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("dtype", REAL)
-def test_bounds_hold_and_inverses_are_symmetric(dtype: torch.dtype, n: int, order: int) -> None:
+@pytest.mark.parametrize("dtype", ALL)
+def test_bounds_hold_and_inverses_are_hermitian(dtype: torch.dtype, n: int, order: int) -> None:
     A, X = problem(n, dtype, ORDERS[order], definite=n % 2 == 0)
     found = corrected(A, X)
     assert found.order.tolist() == [order] * len(A)
     assert bool((found.error_bound <= RTOL).all())
     assert bool((relative_error(A, found.inverse) <= found.error_bound).all())
     if n >= 48:
-        assert torch.equal(found.inverse, found.inverse.mT)
+        assert torch.equal(found.inverse, found.inverse.mH)
 
 
 @pytest.mark.parametrize("where", ["A", "X", "the diagonal alone"])
 @pytest.mark.parametrize("entry", [(1, 0), (200, 3), (129, 128), (261, 260)])
-def test_one_entry_decides(entry: tuple[int, int], where: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_one_entry_decides(dtype: torch.dtype, entry: tuple[int, int], where: str) -> None:
     n = 262
-    A, X = problem(n, torch.float32, 3e-4)
+    A, X = problem(n, dtype, 3e-4)
     whole = corrected(A, X)
     changed = {"A": A, "X": X}.get(where)
     if changed is not None:
-        changed[2, entry[0], entry[1]] += 1e-6
+        changed[2, entry[0], entry[1]] += 1e-6j if dtype.is_complex else 1e-6
     else:
         A[2, entry[0], entry[0]] *= 1.01
         A[2] *= 0.999
     found = corrected(A, X)
-    symmetric = (found.inverse == found.inverse.mT).flatten(1).all(1).tolist()
-    assert symmetric == [True, True, changed is None, True, True]
+    hermitian = (found.inverse == found.inverse.mH).flatten(1).all(1).tolist()
+    assert hermitian == [True, True, changed is None, True, True]
     assert bool((relative_error(A, found.inverse) <= found.error_bound).all())
     others = [0, 1, 3, 4]
     assert torch.equal(found.inverse[others], whole.inverse[others])
 
 
-@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("part", [1e-6j, 1e-30j])
+def test_a_diagonal_that_is_not_real(part: complex) -> None:
+    A, X = problem(64, torch.complex64, 3e-4)
+    A[1, 7, 7] += part
+    X[3, 63, 63] += part
+    found = corrected(A, X)
+    hermitian = (found.inverse == found.inverse.mH).flatten(1).all(1).tolist()
+    assert hermitian == [True, False, True, False, True]
+    assert bool((relative_error(A, found.inverse) <= found.error_bound).all())
+
+
+def test_complex_zeros_of_either_sign_are_conjugates() -> None:
+    A, X = problem(64, torch.complex64, 3e-4)
+    parts = torch.view_as_real(A)
+    parts[:, 5, 9, 1] = parts[:, 9, 5, 1] = 0.0
+    parts[:, 11, 3, 1] = parts[:, 3, 11, 1] = -0.0
+    X = torch.from_numpy(np.linalg.inv(A.numpy().astype(np.complex128))) * (1 + 1e-5)
+    X = ((X + X.mH) / 2).to(torch.complex64)
+    found = corrected(A, X)
+    assert torch.equal(found.inverse, found.inverse.mH)
+
+
+@pytest.mark.parametrize("dtype", ALL)
 def test_strides_and_sequences(dtype: torch.dtype) -> None:
     A, X = problem(70, dtype, 3e-4)
     expected = corrected(A, X)
     wide = torch.full((5, 70, 80), torch.nan, dtype=dtype)
     wide[..., :70] = A
-    for strided in (A.mT, wide[..., :70]):
+    for strided in (A.mT.contiguous().mT, wide[..., :70]):
         assert torch.equal(corrected(strided, X).inverse.isnan(), expected.inverse.isnan())
         assert bool((relative_error(A, corrected(strided, X).inverse) <= RTOL).all())
     past = corrected(A, [X, X, X])  # a sequence at rest

@@ -1,8 +1,7 @@
 // A good guess becomes a certified inverse: one product in doubles for the residual R = AX − I, then as many products in T
 // as the bound asks for. neuralinv/dense/correction.py has the mathematics.
 //
-// One matrix after another, so that all that is made of it stays in the second-level cache. T is the real type of S; what
-// is made of complex matrices is rows of real numbers, real and imaginary parts side by side.
+// One matrix after another, so that all that is made of it stays in the second-level cache. T is the real type of S.
 #pragma once
 
 #include "correction_bounds.hpp"
@@ -13,76 +12,57 @@ namespace neuralinv::NEURALINV_TARGET {
 
 // R2 = R² or, for minus, R − R²; all in panels.
 template <class S, bool minus, class T = RealOf<S>>
-void square(int n, const T* R, T* R2, ProductMemory<T>& memory) {
-    constexpr int parts = part_count<S>;
-    const std::int64_t panel = std::int64_t(n) * panel_columns;
+void square(int n, const T* R, T* R2, PlanesMemory<S, T>& memory) {
+    const std::int64_t panel = std::int64_t(n) * panel_columns, plane = panel_entries(n);
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int p = 0; p < int(panels(parts * n)); ++p)
-            for (int r = 0; r < rows; ++r) {
-                const T* const source = R + p * panel + (i + r) * panel_columns;
-                T* const target = memory.left + parts * r * left_pitch<T> + p * (panel_columns / parts);
-                if constexpr (parts == 1)
-                    copy_row(source, panel_columns, target);
-                else
-                    split_row(source, panel_columns / 2, target);
-            }
+        for (int q = 0; q < plane_count<S>; ++q)
+            for (int p = 0; p < int(panels(n)); ++p)
+                for (int r = 0; r < rows; ++r)
+                    copy_row(R + q * plane + p * panel + (i + r) * panel_columns, panel_columns,
+                             memory.left + (q * tile_rows<T> + r) * left_pitch<T> + p * panel_columns);
     };
     const auto finish = [&](int i, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
         const std::int64_t at = std::int64_t(j) * n + std::int64_t(i) * panel_columns;
         for (int r = 0; r < rows; ++r)
             for (int v = 0; v * lanes<T> < columns; ++v) {
                 const int entry = r * panel_columns + v * lanes<T>;
-                const Vector<T> product = load_vector(tile + entry);
-                store_vector(minus ? load_vector(R + at + entry) - product : product, R2 + at + entry);
+                const auto part = [&](int which) NEURALINV_LAMBDA {
+                    const Vector<T> product = load_vector(tile + which * tile_rows<T> * panel_columns + entry);
+                    return minus ? load_vector(R + which * plane + at + entry) - product : product;
+                };
+                if constexpr (part_count<S> == 1)
+                    store_entry(R2 + at + entry, plane, part(0));
+                else
+                    store_entry(R2 + at + entry, plane, part(0), part(1));
             }
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, parts * n, R, memory, nothing, fill, finish);
+    multiply<S>(n, n, R, memory, nothing, fill, finish);
 }
 
 // Y = X + XQ or, for minus, X − XQ; X and Y in rows, Q in panels. A product reads X as often as there are groups of panels:
 // Y must lie elsewhere.
 template <class S, bool minus, class T = RealOf<S>>
-void apply(int n, const T* X, const T* Q, T* Y, ProductMemory<T>& memory) {
-    constexpr int parts = part_count<S>;
-    const int width = parts * n;
+void apply(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& memory) {
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r) {
-            const T* const source = X + std::int64_t(i + r) * width;
-            T* const target = memory.left + parts * r * left_pitch<T>;
-            if constexpr (parts == 1)
-                copy_row(source, n, target);
-            else
-                split_row(source, n, target);
-        }
+        for (int r = 0; r < rows; ++r) fill_row<S>(X + std::int64_t(i + r) * n * part_count<S>, n, r, memory.left);
     };
-    const auto finish = [&](int i, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
+    const auto finish = [&](int i, int rows, int j, int columns, T* tile) NEURALINV_LAMBDA {
         for (int r = 0; r < rows; ++r) {
-            const std::int64_t at = std::int64_t(i + r) * width + j;
-            const T* const product = tile + r * panel_columns;
-            const auto sum = [&](auto x, auto xq) NEURALINV_LAMBDA { return minus ? x - xq : x + xq; };
-            const auto whole = [&](int column) NEURALINV_LAMBDA {
-                store_vector(sum(load_vector(X + at + column), load_vector(product + column)), Y + at + column);
-            };
-            if (columns == panel_columns) {
-                static_for<0, panel_vectors<T>>([&](auto v) NEURALINV_LAMBDA { whole(decltype(v)::value * lanes<T>); });
-            } else {
-                int column = 0;
-                for (; column + lanes<T> <= columns; column += lanes<T>) whole(column);
-                for (; column < columns; ++column) Y[at + column] = sum(X[at + column], product[column]);
-            }
+            const std::int64_t at = (std::int64_t(i + r) * n + j) * part_count<S>;
+            add_row<S, minus>(X + at, 0, columns, tile + r * panel_columns);
+            store_joined<S>(tile + r * panel_columns, 0, columns, Y + at);
         }
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, part_count<S> * n, Q, memory, nothing, fill, finish);
+    multiply<S>(n, n, Q, memory, nothing, fill, finish);
 }
 
-// Y = X (I − R + … ± R^{order−1}) with R = AX − I; mirrored: A and X are symmetric, and so is every product with X.
+// Y = X (I − R + … ± R^{order−1}) with R = AX − I; mirrored: A and X are Hermitian, and so is every product with X.
 template <class S, class T = RealOf<S>>
 void correct(int n, int order, bool mirrored, const T* X, const CorrectionMemory<S>& memory, T* Y) {
     const auto times = [&](auto minus, const T* left, const T* right, T* target) NEURALINV_LAMBDA {
-        if constexpr (part_count<S> == 1)
-            if (mirrored) return apply_mirrored<T, decltype(minus)::value>(n, left, right, target, *memory.narrow);
+        if (mirrored) return apply_mirrored<S, decltype(minus)::value>(n, left, right, target, *memory.narrow);
         apply<S, decltype(minus)::value>(n, left, right, target, *memory.narrow);
     };
     constexpr Index<1> minus{};
@@ -123,7 +103,7 @@ bool invert_exactly(const Guesses<S>& guesses, std::int64_t b, RealOf<S>* X) {
     S* const target = reinterpret_cast<S*>(X);
     bool symmetric = false;
     if constexpr (part_count<S> == 1) {
-        symmetric = A.column_stride == 1 && has_positive_diagonal(n, matrix, A.row_stride) && is_symmetric(n, matrix, A.row_stride);
+        symmetric = A.column_stride == 1 && has_positive_diagonal(n, matrix, A.row_stride) && is_hermitian(n, matrix, A.row_stride);
         if (symmetric && guesses.invert_positive(one, 0, 1, target, nullptr).status == success) return true;
     }
     if (guesses.invert(one, 0, 1, target, nullptr).status != success) X[0] = RealOf<S>(__builtin_nanf(""));
@@ -135,8 +115,8 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
                    const Corrected<S>& result, std::byte* scratch) {
     using T = RealOf<S>;
     const MatrixBatch<S>& A = guesses.A;
-    const int n = int(A.n), width = part_count<S> * n;
-    const std::int64_t entries = A.n * width;  // real numbers
+    const int n = int(A.n);
+    const std::int64_t entries = A.n * A.n * part_count<S>;  // real numbers
     const CorrectionMemory<S> memory(scratch, n);
     for (std::int64_t b = begin; b < end; ++b) {
         const S* const matrix = A.data + b * A.batch_stride;
@@ -148,7 +128,7 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
             symmetric = invert_exactly(guesses, b, memory.X);
             past[0] = memory.X;
         }
-        const double square_X = take_guess(n, width, guesses.count, past, memory.X, memory.wide_X);
+        const double square_X = take_guess<S>(n, guesses.count, past, memory.X, memory.wide_X);
         Ahead ahead;
         if (entries * std::int64_t(sizeof(T)) <= largest_ahead) {
             ahead.add(X, entries);
@@ -171,13 +151,13 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
                 choice = choose_order<S>(n, proof, tolerance, highest, false);
             }
         bool mirrored = false;
-        if constexpr (part_count<S> == 1)
-            if (choice.order > 1 && n >= smallest_mirrored &&
-                (symmetric || (A.column_stride == 1 && is_symmetric(n, matrix, A.row_stride))) && is_symmetric<T>(n, guess, n)) {
-                const Choice half = choose_order<S>(n, proof, tolerance, highest, true);
-                mirrored = half.order == choice.order;
-                if (mirrored) choice = half;
-            }
+        if (choice.order > 1 && n >= smallest_mirrored &&
+            (symmetric || (A.column_stride == 1 && is_hermitian(n, matrix, A.row_stride))) &&
+            is_hermitian(n, reinterpret_cast<const S*>(guess), n)) {
+            const Choice half = choose_order<S>(n, proof, tolerance, highest, true);
+            mirrored = half.order == choice.order;
+            if (mirrored) choice = half;
+        }
         correct(n, choice.order, mirrored, guess, memory, X);
         result.bounds[b] = choice.bound;
         result.orders[b] = std::int8_t(choice.order);

@@ -3,11 +3,10 @@
 // neuralinv/dense/correction.py derives the bounds. Here all norms are of doubles, the residual's before it is rounded to
 // T. δ has one more term: where a thread reads denormals as zero, entries of A and X are off by the smallest normal
 // number t of T each, and R by at most n t (‖A‖_F + ‖X‖_F + 1), the rounding of R to T included. Complex entries are two
-// numbers, which doubles that at most. Complex products are formed of two sums of n real products for each part of an entry:
-// off by at most √2 γ_{n+1} |A||X| altogether, less than γ with four times as many terms, which stands for it as in Python.
-// For n, where it stands for a sum of n products, `roundings(n)` takes its place: sums are made of shorter ones here.
+// numbers, which doubles that at most. Of complex products, by planes.hpp, the real parts are off by at most γ_{n+1} |A||X|, the
+// imaginary ones by 3 γ_{n+4} |A||X|, which is less than γ with 4(n + 4) terms altogether, as in Python. For n, where it stands for a sum of n products, `roundings(n)` takes its place: sums are made of shorter ones here.
 //
-// Where A and X are symmetric, so is every X_k, and below the diagonal stands what was computed above it. Entries there are
+// Where A and X are Hermitian, so is every X_k, and below the diagonal stands what was computed above it. Entries there are
 // off by as much as their mirror images: the Frobenius norm of all errors is at most √2 times that of a whole product, and
 // twice where two follow each other.
 #pragma once
@@ -36,6 +35,10 @@ NEURALINV_INLINE double gamma_of(int k, double u) {
     return ku / (1 - ku);
 }
 
+// Roundings of complex entries beyond those of a sum.
+template <class S>
+inline constexpr int joining_roundings = part_count<S> == 2 ? 2 : 0;
+
 struct Proof {
     double rho;    // ‖I − AX‖_F ≤ rho, infinite where nothing is proved
     double delta;  // of it, what rounding may have done
@@ -46,7 +49,7 @@ struct Proof {
 template <class S, bool doubled = false>
 NEURALINV_INLINE Proof prove(int n, double square_A, double square_X, double square_R) {
     constexpr double u = 0x1p-53, t = part_count<S> * double(Traits<RealOf<S>>::smallest_normal);
-    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(doubled ? n + 1 : roundings(n) + 2, u);
+    const double up = 1 + 4 * (double(n) * n + 64) * u, gamma = gamma_of<S>(doubled ? n + 1 : roundings(n) + 2 + joining_roundings<S>, u);
     const double A = __builtin_sqrt(square_A) * up, X = __builtin_sqrt(square_X) * up, R = __builtin_sqrt(square_R) * up;
     const double summed = A * X + __builtin_sqrt(double(n)), rounding = doubled ? u * R + gamma * gamma * summed : gamma * summed;
     const double delta = (rounding + n * t * (A + X + 1)) * (1 + 64 * u);
@@ -61,7 +64,7 @@ NEURALINV_INLINE double bound_of_order(int order, int n, Proof proof, bool mirro
     if (!(rho < 1)) return __builtin_inf();
     if (order == 1) return rho;
     constexpr double u = is_single<S> ? 0x1p-24 : 0x1p-53;
-    const double gamma = gamma_of<S>(roundings(n) + 3, u);
+    const double gamma = gamma_of<S>(roundings(n) + 3 + joining_roundings<S>, u);
     double power = rho;
     for (int k = 1; k < order; ++k) power *= rho;
     const double rounding = (1 + rho) * (proof.delta + order * gamma * rho) / ((1 - rho) * (1 - rho)) + 6 * u;

@@ -1,8 +1,8 @@
-// Half of the work for symmetric matrices: of products that are symmetric, what is right of the diagonal is formed, and
-// mirrored.
+// Half of the work for symmetric and Hermitian matrices: of products that are so, too, what is right of the diagonal is formed,
+// and mirrored.
 #pragma once
 
-#include "product.hpp"
+#include "planes.hpp"
 #include "transpose.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -11,29 +11,81 @@ namespace neuralinv::NEURALINV_TARGET {
 // whole one at n = 48, about as long at 64, and 0.7 of the time at 256: measured with AVX-512.
 inline constexpr int smallest_mirrored = 48;
 
-// Whether both triangles of A hold the same bits. Rows without gaps inside, `stride` apart.
+// Entries of two parts each from a row of as many numbers.
 template <class T>
-bool is_symmetric(int n, const T* A, std::int64_t stride) {
+struct Parts {
+    Row<T> re, im;
+};
+
+template <class T>
+NEURALINV_INLINE Parts<T> load_parts(const Complex<T>* source) {
+    const auto order = std::make_integer_sequence<int, block<T>>{};
+    const T* const entries = &source->re;
+    const Row<T> a = load_row(entries), b = load_row(entries + block<T>);
+    return {parts_in<0>(a, b, order), parts_in<1>(a, b, order)};
+}
+
+// Whether rows i.. and columns j.. of A, a block of them, are the conjugates of the block opposite. Real ones: to the bit.
+template <class S>
+NEURALINV_INLINE bool mirrors(const S* A, std::int64_t stride, int i, int j) {
+    using T = RealOf<S>;
     constexpr int B = block<T>;
-    typedef std::int64_t Words __attribute__((vector_size(block_bytes)));
-    const int whole = n / B * B;
-    for (int i = 0; i < whole; i += B) {
+    if constexpr (part_count<S> == 1) {
+        typedef std::int64_t Words __attribute__((vector_size(block_bytes)));
         Words different{};
-        for (int j = 0; j <= i; j += B) {
-            Row<T> v[B];
-            static_for<0, B>([&](auto r) NEURALINV_LAMBDA { v[decltype(r)::value] = load_row(A + (j + decltype(r)::value) * stride + i); });
-            transpose(v);
-            static_for<0, B>([&](auto r) NEURALINV_LAMBDA {
-                different |= Words(v[decltype(r)::value]) ^ Words(load_row(A + (i + decltype(r)::value) * stride + j));
-            });
-        }
+        Row<T> v[B];
+        static_for<0, B>([&](auto r) NEURALINV_LAMBDA { v[decltype(r)::value] = load_row(A + (j + decltype(r)::value) * stride + i); });
+        transpose(v);
+        static_for<0, B>([&](auto r) NEURALINV_LAMBDA {
+            different |= Words(v[decltype(r)::value]) ^ Words(load_row(A + (i + decltype(r)::value) * stride + j));
+        });
         std::int64_t any = 0;
         for (unsigned w = 0; w < sizeof different / sizeof any; ++w) any |= different[w];
-        if (any != 0) return false;
+        return any == 0;
+    } else {
+        typedef typename Traits<T>::Integer Answers __attribute__((vector_size(block_bytes)));
+        Answers different{};
+        Row<T> re[B], im[B];
+        static_for<0, B>([&](auto r) NEURALINV_LAMBDA {
+            const Parts<T> row = load_parts(A + (j + decltype(r)::value) * stride + i);
+            re[decltype(r)::value] = row.re;
+            im[decltype(r)::value] = row.im;
+        });
+        transpose(re);
+        transpose(im);
+        static_for<0, B>([&](auto r) NEURALINV_LAMBDA {
+            const Parts<T> row = load_parts(A + (i + decltype(r)::value) * stride + j);
+            different |= Answers(row.re != re[decltype(r)::value]) | Answers(row.im != -im[decltype(r)::value]);
+        });
+        typename Traits<T>::Integer any = 0;
+        for (int r = 0; r < B; ++r) any |= different[r];
+        return any == 0;
+    }
+}
+
+template <class T>
+NEURALINV_INLINE bool are_conjugates(T x, T y) {
+    return __builtin_memcmp(&x, &y, sizeof x) == 0;
+}
+
+template <class T>
+NEURALINV_INLINE bool are_conjugates(Complex<T> x, Complex<T> y) {
+    return x.re == y.re && x.im == -y.im;
+}
+
+// Whether A is its own conjugate transpose; real matrices to the bit. Rows without gaps inside, `stride` apart.
+template <class S>
+bool is_hermitian(int n, const S* A, std::int64_t stride) {
+    constexpr int B = block<RealOf<S>>;
+    const int whole = n / B * B;
+    for (int i = 0; i < whole; i += B) {
+        bool same = true;
+        for (int j = 0; j <= i; j += B) same &= mirrors(A, stride, i, j);
+        if (!same) return false;
     }
     for (int i = whole; i < n; ++i)
-        for (int j = 0; j < i; ++j)
-            if (__builtin_memcmp(A + i * stride + j, A + j * stride + i, sizeof(T)) != 0) return false;
+        for (int j = 0; j <= i; ++j)
+            if (!are_conjugates(A[i * stride + j], A[j * stride + i])) return false;
     return true;
 }
 
@@ -44,52 +96,105 @@ bool has_positive_diagonal(int n, const T* A, std::int64_t stride) {
     return positive;
 }
 
-// Columns begin..end-1 of a tile's rows, as rows of Y from `column` on: (·, pitch).
-template <class T>
-NEURALINV_INLINE void store_transposed(const T* tile, int rows, int begin, int end, T* Y, std::int64_t pitch, int column) {
-    constexpr int B = block<T>;
+// A tile's row, real numbers or parts, from entry `first` on, gets X ± itself. X: the row of `columns` entries of S.
+template <class S, bool minus, class T = RealOf<S>>
+NEURALINV_INLINE void add_row(const T* X, int first, int columns, T* row) {
+    const auto sum = [](auto x, auto product) NEURALINV_LAMBDA { return minus ? x - product : x + product; };
+    constexpr int apart = tile_rows<T> * panel_columns;
+    int c = first;
+    for (; c + lanes<T> <= columns; c += lanes<T>)
+        if constexpr (part_count<S> == 1)
+            store_vector(sum(load_vector(X + c), load_vector(row + c)), row + c);
+        else
+            for_each_pair<Vector<T>>(X + 2 * c, lanes<T>, [&](int, Vector<T> re, Vector<T> im) NEURALINV_LAMBDA {
+                store_vector(sum(re, load_vector(row + c)), row + c);
+                store_vector(sum(im, load_vector(row + apart + c)), row + apart + c);
+            });
+    for (; c < columns; ++c)
+        for (int part = 0; part < part_count<S>; ++part)
+            row[part * apart + c] = sum(X[part_count<S> * c + part], row[part * apart + c]);
+}
+
+// A tile's row as entries of S, from `first` on.
+template <class S, class T = RealOf<S>>
+NEURALINV_INLINE void store_joined(const T* row, int first, int columns, T* target) {
+    constexpr int apart = tile_rows<T> * panel_columns;
+    if constexpr (part_count<S> == 1) {
+        copy_row(row + first, columns - first, target + first);
+    } else {
+        int c = first;
+        for (; c + lanes<T> <= columns; c += lanes<T>) store_pairs(load_vector(row + c), load_vector(row + apart + c), target + 2 * c);
+        for (; c < columns; ++c) {
+            target[2 * c] = row[c];
+            target[2 * c + 1] = row[apart + c];
+        }
+    }
+}
+
+// Columns begin..end-1 of a tile's rows, conjugated, as rows of Y from `column` on: (·, pitch) entries of S.
+template <class S, class T = RealOf<S>>
+NEURALINV_INLINE void store_transposed(const T* tile, int rows, int begin, int end, S* Y, std::int64_t pitch, int column) {
+    constexpr int B = block<T>, apart = tile_rows<T> * panel_columns;
     const auto singly = [&](int first, int last) NEURALINV_LAMBDA {
         for (int c = first; c < last; ++c)
-            for (int r = 0; r < rows; ++r) Y[c * pitch + column + r] = tile[r * panel_columns + c];
+            for (int r = 0; r < rows; ++r) {
+                T* const target = reinterpret_cast<T*>(Y + c * pitch + column + r);
+                target[0] = tile[r * panel_columns + c];
+                if constexpr (part_count<S> == 2) target[1] = -tile[apart + r * panel_columns + c];
+            }
     };
     if (rows < B) return singly(begin, end);
     int c = begin;
     for (; c + B <= end; c += B)
         for (int r = 0; r < rows; r += B) {
             const int first = r + B <= rows ? r : rows - B;  // overlaps the last
-            Row<T> v[B];
-            static_for<0, B>([&](auto q) NEURALINV_LAMBDA { v[decltype(q)::value] = load_row(tile + (first + decltype(q)::value) * panel_columns + c); });
-            transpose(v);
-            static_for<0, B>([&](auto q) NEURALINV_LAMBDA { store_row(v[decltype(q)::value], Y + (c + decltype(q)::value) * pitch + column + first); });
+            Row<T> v[part_count<S>][B];
+            static_for<0, part_count<S>>([&](auto part) NEURALINV_LAMBDA {
+                auto& block = v[decltype(part)::value];
+                static_for<0, B>([&](auto q) NEURALINV_LAMBDA {
+                    block[decltype(q)::value] = load_row(tile + decltype(part)::value * apart + (first + decltype(q)::value) * panel_columns + c);
+                });
+                transpose(block);
+            });
+            static_for<0, B>([&](auto q) NEURALINV_LAMBDA {
+                T* const target = reinterpret_cast<T*>(Y + (c + decltype(q)::value) * pitch + column + first);
+                if constexpr (part_count<S> == 1)
+                    store_row(v[0][decltype(q)::value], target);
+                else
+                    store_pairs(v[0][decltype(q)::value], -v[1][decltype(q)::value], target);
+            });
         }
     singly(c, end);
 }
 
-// Y = X + XQ or, for minus, X − XQ, where that is symmetric: as `apply` of correction.hpp, which has the rest.
-template <class T, bool minus>
-void apply_mirrored(int n, const T* X, const T* Q, T* Y, ProductMemory<T>& memory) {
+// Y = X + XQ or, for minus, X − XQ, where that is Hermitian: as `apply` of correction.hpp, which has the rest.
+template <class S, bool minus, class T = RealOf<S>>
+void apply_mirrored(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& memory) {
+    constexpr int parts = part_count<S>, apart = tile_rows<T> * panel_columns;
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r) copy_row(X + std::int64_t(i + r) * n, n, memory.left + r * left_pitch<T>);
+        for (int r = 0; r < rows; ++r) fill_row<S>(X + std::int64_t(i + r) * n * parts, n, r, memory.left);
     };
     const auto finish = [&](int i, int rows, int j, int columns, T* tile) NEURALINV_LAMBDA {
         const int first = i > j ? i - j : 0;  // what is left of column i was mirrored when its row was formed
         for (int r = 0; r < rows; ++r) {
-            const T* const x = X + std::int64_t(i + r) * n + j;
+            const std::int64_t at = (std::int64_t(i + r) * n + j) * parts;
             T* const row = tile + r * panel_columns;
-            const auto sum = [&](auto one, auto other) NEURALINV_LAMBDA { return minus ? one - other : one + other; };
-            int c = first;
-            for (; c + lanes<T> <= columns; c += lanes<T>) store_vector(sum(load_vector(x + c), load_vector(row + c)), row + c);
-            for (; c < columns; ++c) row[c] = sum(x[c], row[c]);
+            add_row<S, minus>(X + at, first, columns, row);
+            if constexpr (parts == 2)
+                if (i + r >= j && i + r < j + columns) row[apart + i + r - j] = 0;  // of the diagonal
+            store_joined<S>(row, first, columns, Y + at);
         }
-        for (int r = 0; r < rows; ++r)
-            copy_row(tile + r * panel_columns + first, columns - first, Y + std::int64_t(i + r) * n + j + first);
         const int below = i + rows - j;  // columns from here on lie right of the diagonal in every row
         for (int c = first; c < below && c < columns; ++c)
-            for (int r = 0; i + r < j + c; ++r) Y[std::int64_t(j + c) * n + i + r] = tile[r * panel_columns + c];
-        store_transposed(tile, rows, below > 0 ? below : 0, columns, Y + std::int64_t(j) * n, n, i);
+            for (int r = 0; i + r < j + c; ++r) {
+                T* const target = Y + (std::int64_t(j + c) * n + i + r) * parts;
+                target[0] = tile[r * panel_columns + c];
+                if constexpr (parts == 2) target[1] = -tile[apart + r * panel_columns + c];
+            }
+        store_transposed(tile, rows, below > 0 ? below : 0, columns, reinterpret_cast<S*>(Y) + std::int64_t(j) * n, n, i);
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<T, true>(n, n, Q, memory, nothing, fill, finish);
+    multiply<S, true>(n, n, Q, memory, nothing, fill, finish);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -1,11 +1,11 @@
 // What random vectors Ω say of candidates X for the inverses of A: sums of squares of the columns of D = AXΩ − Ω, in doubles,
 // and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics.
 //
-// Everything about one matrix stays in the second-level cache: A is read once. T is the real type of S; a complex vector is
-// two columns of real numbers side by side.
+// Everything about one matrix stays in the second-level cache: A is read once. T is the real type of S.
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include "residual.hpp"
 
@@ -18,17 +18,18 @@ template <class S>
 struct ProbingMemory {
     using T = RealOf<S>;
 
-    ProductMemory<double>* wide;
-    ProductMemory<T>* narrow;
+    PlanesMemory<S, double>* wide;
+    PlanesMemory<S, T>* narrow;
     double* omega;  // panels
     double* P;      // XΩ in panels
     T* D;           // in panels
+    std::int64_t plane;
     std::int64_t entries;
     std::int64_t bytes;
 
     // memory: null to learn how much it takes.
     ProbingMemory(std::byte* memory, std::int64_t n, std::int64_t columns)
-        : entries(n * panels(columns) * panel_columns), bytes(0) {
+        : plane(n * panels(columns / part_count<S>) * panel_columns), entries(plane_count<S> * plane), bytes(0) {
         take_piece(memory, bytes, wide, sizeof *wide);
         take_piece(memory, bytes, narrow, sizeof *narrow);
         take_piece(memory, bytes, omega, entries * std::int64_t(sizeof(double)));
@@ -45,9 +46,10 @@ std::int64_t probing_bytes(std::int64_t n, std::int64_t columns) {
 template <class S>
 void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMemory<S>& memory) {
     using T = RealOf<S>;
-    constexpr int parts = part_count<S>, most_vectors = int(most_probed_columns) / lanes<double>;
+    constexpr int parts = part_count<S>, most_vectors = int(most_probed_columns) / parts / lanes<double>;
+    constexpr int left_plane = tile_rows<double> * left_pitch<double>;
     const MatrixBatch<S>& batch = probing.A;
-    const int n = int(batch.n), width = int(probing.columns);
+    const int n = int(batch.n), vectors = int(probing.columns) / parts;
     const std::int64_t entries = std::int64_t(n) * n;
     const S* const A = batch.data + b * batch.batch_stride;
     const S* const X = probing.X + b * entries;
@@ -57,64 +59,79 @@ void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMe
         ahead.add(A + batch.batch_stride, entries);
         ahead.add(X + entries, entries);
     }
-    Vector<double> squares_A = {}, squares_X = {}, squares_D[most_vectors] = {}, squares_XD[most_vectors] = {};
+    Vector<double> squares_A = {}, squares_X = {}, squares_D[parts][most_vectors] = {}, squares_XD[parts][most_vectors] = {};
     const auto lay = [&](const S* matrix, std::int64_t row_stride, std::int64_t column_stride, int i,
                          int rows) NEURALINV_LAMBDA {
         Vector<double> sum = {};
         for (int r = 0; r < rows; ++r)
-            sum += take_row(n, matrix + (i + r) * row_stride, column_stride, gathered,
-                            memory.wide->left + parts * r * left_pitch<double>);
+            sum += take_row(n, matrix + (i + r) * row_stride, column_stride, gathered, [&](int j, auto... entry) NEURALINV_LAMBDA {
+                store_entry(memory.wide->left + r * left_pitch<double> + j, left_plane, entry...);
+            });
         return sum;
     };
-    const auto place = [&](int i, int j) NEURALINV_LAMBDA { return std::int64_t(j) * n + std::int64_t(i) * panel_columns; };
+    // body(at, k, entry...): entry k.. of the vectors' row that begins at `at` in the panels, as many as a vector has.
+    const auto for_each_entry = [&](int i, int rows, int j, int columns, const auto* tile, const auto& body) NEURALINV_LAMBDA {
+        using Tile = std::remove_cv_t<std::remove_pointer_t<decltype(tile)>>;
+        for (int r = 0; r < rows; ++r)
+            for (int c = 0; c < columns; c += lanes<double>) {
+                const Tile* const entry = tile + r * panel_columns + c;
+                const auto part = [&](int which) NEURALINV_LAMBDA {
+                    Half<Tile> value;
+                    __builtin_memcpy(&value, entry + which * tile_rows<Tile> * panel_columns, sizeof value);
+                    return widened<Tile>(value);
+                };
+                const std::int64_t at = std::int64_t(j) * n + std::int64_t(i + r) * panel_columns + c;
+                if constexpr (parts == 1)
+                    body(at, (j + c) / lanes<double>, part(0));
+                else
+                    body(at, (j + c) / lanes<double>, part(0), part(1));
+            }
+    };
     multiply<S>(
-        n, width, memory.omega, *memory.wide, ahead,
+        n, vectors, memory.omega, *memory.wide, ahead,
         [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
         [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < columns; c += lanes<double>)
-                    store_vector(load_vector(tile + r * panel_columns + c), memory.P + place(i + r, j) + c);
+            for_each_entry(i, rows, j, columns, tile, [&](std::int64_t at, int, auto... entry) NEURALINV_LAMBDA {
+                store_entry(memory.P + at, memory.plane, entry...);
+            });
         });
+    const auto difference = [&](Vector<double> entry, std::int64_t at, int k, int part) NEURALINV_LAMBDA {
+        const Vector<double> off = entry - load_vector(memory.omega + part * memory.plane + at);
+        squares_D[part][k] += off * off;
+        return narrowed<T>(off);
+    };
     multiply<S>(
-        n, width, memory.P, *memory.wide, ahead,
+        n, vectors, memory.P, *memory.wide, ahead,
         [&](int i, int rows, bool) NEURALINV_LAMBDA {
             squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows);
         },
         [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < columns; c += lanes<double>) {
-                    const std::int64_t at = place(i + r, j) + c;
-                    const Vector<double> entry = load_vector(tile + r * panel_columns + c) - load_vector(memory.omega + at);
-                    squares_D[(j + c) / lanes<double>] += entry * entry;
-                    store_narrowed(entry, memory.D + at);
-                }
+            for_each_entry(i, rows, j, columns, tile, [&](std::int64_t at, int k, auto... entry) NEURALINV_LAMBDA {
+                int part = 0;  // braces are evaluated in order
+                const Half<T> D[] = {difference(entry, at, k, part++)...};
+                if constexpr (parts == 1)
+                    store_entry(memory.D + at, memory.plane, D[0]);
+                else
+                    store_entry(memory.D + at, memory.plane, D[0], D[1]);
+            });
         });
     multiply<S>(
-        n, width, memory.D, *memory.narrow, ahead,
+        n, vectors, memory.D, *memory.narrow, ahead,
         [&](int i, int rows, bool) NEURALINV_LAMBDA {
-            for (int r = 0; r < rows; ++r) {
-                const T* const row = reinterpret_cast<const T*>(X + std::int64_t(i + r) * n);
-                T* const left = memory.narrow->left + parts * r * left_pitch<T>;
-                if constexpr (parts == 1)
-                    copy_row(row, n, left);
-                else
-                    split_row(row, n, left);
-            }
+            for (int r = 0; r < rows; ++r) fill_row<S>(reinterpret_cast<const T*>(X + std::int64_t(i + r) * n), n, r, memory.narrow->left);
         },
-        [&](int, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < columns; c += lanes<double>) {
-                    Half<T> narrow;
-                    __builtin_memcpy(&narrow, tile + r * panel_columns + c, sizeof narrow);
-                    const Vector<double> entry = widened<T>(narrow);
-                    squares_XD[(j + c) / lanes<double>] += entry * entry;
-                }
+        [&](int i, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
+            for_each_entry(i, rows, j, columns, tile, [&](std::int64_t, int k, auto... entry) NEURALINV_LAMBDA {
+                int part = 0;
+                ((squares_XD[part++][k] += entry * entry), ...);
+            });
         });
-    double* const squares = probing.squares + b * 2 * width;
-    for (int j = 0; j < width; ++j) {
-        squares[j] = squares_D[j / lanes<double>][j % lanes<double>];
-        squares[width + j] = squares_XD[j / lanes<double>][j % lanes<double>];
-    }
+    double* const squares = probing.squares + b * 2 * probing.columns;
+    for (int j = 0; j < vectors; ++j)
+        for (int part = 0; part < parts; ++part) {
+            squares[parts * j + part] = squares_D[part][j / lanes<double>][j % lanes<double>];
+            squares[parts * (vectors + j) + part] = squares_XD[part][j / lanes<double>][j % lanes<double>];
+        }
     probing.norms[2 * b] = sum_of_lanes(squares_A);
     probing.norms[2 * b + 1] = sum_of_lanes(squares_X);
 }
@@ -122,13 +139,19 @@ void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMe
 // Matrices begin..end-1.
 template <class S>
 void probe_range(const Probing<S>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch) {
-    const int n = int(probing.A.n), width = int(probing.columns);
-    const ProbingMemory<S> memory(scratch, n, width);
+    constexpr int parts = part_count<S>;
+    const int n = int(probing.A.n), vectors = int(probing.columns) / parts;
+    const ProbingMemory<S> memory(scratch, n, probing.columns);
     for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = 0, memory.D[e] = 0;
     for (int i = 0; i < n; ++i)
-        for (int j = 0; j < width; ++j)
-            memory.omega[std::int64_t(j / panel_columns) * n * panel_columns + i * panel_columns + j % panel_columns] =
-                probing.omega[std::int64_t(i) * width + j];
+        for (int j = 0; j < vectors; ++j) {
+            double* const target = memory.omega + std::int64_t(j / panel_columns) * n * panel_columns + i * panel_columns + j % panel_columns;
+            const double* const entry = probing.omega + (std::int64_t(i) * vectors + j) * parts;
+            if constexpr (parts == 1)
+                store_entry(target, memory.plane, entry[0]);
+            else
+                store_entry(target, memory.plane, entry[0], entry[1]);
+        }
     for (std::int64_t b = begin; b < end; ++b) probe(probing, b, b + 1 == end, memory);
 }
 

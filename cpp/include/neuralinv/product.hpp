@@ -1,13 +1,11 @@
-// Products of square matrices, row by row without gaps, n ≤ largest_product: tiles of the result stay in registers.
+// Products of matrices whose inner dimension n is at most largest_product: tiles of the result stay in registers.
 //
 // The right factor is laid out in panels of `panel_columns` columns, padded with zeros, so that a tile reads it from the
 // first byte to the last. A few rows of the left one are copied to memory of a fixed pitch: the distances between them
 // are then constants, and converting them to the precision of the product costs nothing more. Both precisions have
 // panels of the same width, so that a residual computed in doubles is laid out as a right factor of floats.
 //
-// Complex matrices take the same tiles, two real multiplications for each part of an entry. The rows of the right factor
-// and of the result are real numbers, real and imaginary parts side by side as in memory. A row of the left factor is two
-// rows of real numbers, all real parts and all imaginary parts; of their products a and b one row is made, a + ib.
+// Here are tiles; planes.hpp makes products of them, of complex matrices, too.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +33,6 @@ inline constexpr int panel_vectors = panel_columns / lanes<T>;
 template <class T>
 inline constexpr int tile_rows = tile_vectors / panel_vectors<T>;
 
-// Rows of the left factor at once, an even number: of complex matrices two belong together. One tile has them all, or two.
-template <class T>
-inline constexpr int left_rows = tile_rows<T> % 2 == 0 ? tile_rows<T> : 2 * tile_rows<T>;
-
 // Between rows of the left factor: one cache line more, or all rows would compete for the same lines.
 template <class T>
 inline constexpr int left_pitch = largest_product + 64 / int(sizeof(T));
@@ -48,11 +42,8 @@ inline constexpr std::int64_t panels_in_cache = std::int64_t(512) << 10;
 
 inline std::int64_t panels(std::int64_t columns) { return (columns + panel_columns - 1) / panel_columns; }
 
-// Real numbers in the panels of an n×n right factor of S.
-template <class S>
-std::int64_t panel_entries(std::int64_t n) {
-    return panels(part_count<S> * n) * n * panel_columns;
-}
+// Entries in the panels of an n×n right factor of real numbers.
+inline std::int64_t panel_entries(std::int64_t n) { return panels(n) * n * panel_columns; }
 
 // As many entries of T as a vector has doubles.
 template <class T>
@@ -69,9 +60,8 @@ NEURALINV_INLINE Vector<double> widened(Half<T> entries) {
 }
 
 template <class T>
-NEURALINV_INLINE void store_narrowed(Vector<double> value, T* target) {
-    const Half<T> narrow = __builtin_convertvector(value, Half<T>);
-    __builtin_memcpy(target, &narrow, sizeof narrow);
+NEURALINV_INLINE Half<T> narrowed(Vector<double> entries) {
+    return __builtin_convertvector(entries, Half<T>);
 }
 
 NEURALINV_INLINE double sum_of_lanes(Vector<double> x) {
@@ -122,27 +112,11 @@ NEURALINV_INLINE void for_each_pair(const T* source, int n, const Body& body) {
     visit(i, rest);
 }
 
-// i (x₀ + i x₁), …
-template <class T, int... lane>
-NEURALINV_INLINE Vector<T> times_i(Vector<T> x, std::integer_sequence<int, lane...>) {
-    const Vector<T> signs = {(lane % 2 == 0 ? T(-1) : T(1))...};
-    return signs * __builtin_shufflevector(x, x, (lane ^ 1)...);
-}
-
 template <class T>
 NEURALINV_INLINE void copy_row(const T* source, int n, T* target) {
     int i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) store_vector(load_vector(source + i), target + i);
     for (; i < n; ++i) target[i] = source[i];
-}
-
-// A row of complex numbers as two rows of the left factor.
-template <class T>
-NEURALINV_INLINE void split_row(const T* source, int n, T* target) {
-    for_each_pair<Vector<T>>(source, n, [&](int i, Vector<T> re, Vector<T> im) NEURALINV_LAMBDA {
-        store_vector(re, target + i);
-        store_vector(im, target + left_pitch<T> + i);
-    });
 }
 
 // Lines of memory to fetch, one in each step of a sum: arithmetic alone keeps the memory idle, and more lines at once than
@@ -227,10 +201,10 @@ template <class T>
 inline constexpr TileKernels<T> tile_kernels{};
 
 // What a product works in.
-template <class T>
+template <class T, int rows = tile_rows<T>>
 struct ProductMemory {
-    alignas(64) T left[left_rows<T> * left_pitch<T>];
-    alignas(64) T tile[left_rows<T> * panel_columns];
+    alignas(64) T left[rows * left_pitch<T>];
+    alignas(64) T tile[rows * panel_columns];
 };
 
 // The next `size` bytes of scratch memory, in whole cache lines, behind the first `bytes`. memory: null to learn how much that
@@ -239,52 +213,6 @@ template <class Item>
 void take_piece(std::byte* memory, std::int64_t& bytes, Item*& pointer, std::int64_t size) {
     pointer = memory == nullptr ? nullptr : reinterpret_cast<Item*>(memory + bytes);
     bytes += (size + 63) / 64 * 64;
-}
-
-// Of the first 2 `rows` rows of a tile, each pair a, b becomes one, a + ib.
-template <class T>
-NEURALINV_INLINE void join_parts(int rows, int vectors, T* tile) {
-    for (int r = 0; r < rows; ++r) {
-        const T* const a = tile + 2 * r * panel_columns;
-        for (int v = 0; v < vectors; ++v) {
-            const Vector<T> b = load_vector(a + panel_columns + v * lanes<T>);
-            store_vector(load_vector(a + v * lanes<T>) + times_i<T>(b, std::make_integer_sequence<int, lanes<T>>{}),
-                         tile + r * panel_columns + v * lanes<T>);
-        }
-    }
-}
-
-// left · right for an n×n left factor of S and a right one of `width` real columns, a tile at a time: fill(i, rows, first)
-// puts rows i.. of the left factor, `rows` of them, into memory.left (first: for the first time; two rows of real numbers
-// for each complex one), and finish(i, rows, j, columns, tile) gets the tile at row i and column j of real numbers, and may
-// write to it. upper: without the panels that end before the diagonal.
-template <class S, bool upper = false, class T, class Ahead, class Fill, class Finish>
-NEURALINV_INLINE void multiply(int n, int width, const T* right, ProductMemory<T>& memory, Ahead& ahead, const Fill& fill,
-                               const Finish& finish) {
-    constexpr int parts = part_count<S>, most = parts == 2 ? left_rows<T> / 2 : tile_rows<T>;
-    const int count = int(panels(width));
-    const std::int64_t held = panels_in_cache / (std::int64_t(n) * panel_columns * std::int64_t(sizeof(T)));
-    const int group = held < 1 ? 1 : held < count ? int(held) : count;
-    for (int begin = 0; begin < count; begin += group) {
-        const int end = begin + group < count ? begin + group : count;
-        for (int i = 0; i < n; i += most) {
-            const int rows = n - i < most ? n - i : most;
-            fill(i, rows, begin == 0);
-            const int diagonal = upper ? i / panel_columns : 0;
-            for (int p = diagonal < begin ? begin : diagonal; p < end; ++p) {
-                const int j = p * panel_columns, columns = width - j < panel_columns ? width - j : panel_columns;
-                const int vectors = (columns + lanes<T> - 1) / lanes<T>;
-                for (int r = 0; r < parts * rows; r += tile_rows<T>) {
-                    const int left = parts * rows - r, tall = left < tile_rows<T> ? left : tile_rows<T>;
-                    tile_kernels<T>.of[tall - 1][vectors - 1](
-                        memory.left + r * left_pitch<T>, right + std::int64_t(p) * n * panel_columns, n,
-                        memory.tile + r * panel_columns, ahead.take(n), summed_at_once);
-                }
-                if constexpr (parts == 2) join_parts(rows, vectors, memory.tile);
-                finish(i, rows, j, columns, memory.tile);
-            }
-        }
-    }
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

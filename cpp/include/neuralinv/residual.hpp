@@ -1,13 +1,13 @@
 // The residual R = AX − I of an approximate inverse, in doubles or in twice their precision, and what goes into it.
 //
-// T is the real type of S; what is made of complex matrices is rows of real numbers, real and imaginary parts side by side.
+// T is the real type of S; complex matrices are kept as they come, and multiplied in planes of real numbers.
 #pragma once
 
 #include <cstddef>
 
 #include "doubled.hpp"
 #include "guesses.hpp"
-#include "product.hpp"
+#include "planes.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -18,8 +18,8 @@ template <class S>
 struct CorrectionMemory {
     using T = RealOf<S>;
 
-    ProductMemory<double>* wide;
-    ProductMemory<T>* narrow;
+    PlanesMemory<S, double>* wide;
+    PlanesMemory<S, T>* narrow;
     double* wide_X;  // panels
     T* X;            // rows; where one guess is not in the caller's memory
     T* R;            // panels
@@ -29,7 +29,7 @@ struct CorrectionMemory {
 
     // memory: null to learn how much it takes.
     CorrectionMemory(std::byte* memory, std::int64_t n) : bytes(0) {
-        const std::int64_t item = sizeof(T), panel = panel_entries<S>(n);
+        const std::int64_t item = sizeof(T), panel = plane_count<S> * panel_entries(n);
         take_piece(memory, bytes, wide, sizeof *wide);
         take_piece(memory, bytes, narrow, sizeof *narrow);
         take_piece(memory, bytes, wide_X, panel * std::int64_t(sizeof(double)));
@@ -60,25 +60,36 @@ NEURALINV_INLINE void extrapolate_row(int width, int count, const T* const* past
 
 // The approximate inverse, n rows of `width` real numbers, into X where it is made of several, and into panels of doubles.
 // Returns ‖X‖_F².
-template <class T>
-double take_guess(int n, int width, int count, const T* const* past, T* X, double* panels) {
+template <class S, class T = RealOf<S>>
+double take_guess(int n, int count, const T* const* past, T* X, double* panels) {
+    constexpr int width = part_count<S>;
     Vector<double> squares = {};
-    const std::int64_t panel = std::int64_t(n) * panel_columns;
+    const std::int64_t panel = std::int64_t(n) * panel_columns, plane = panel_entries(n);
     for (int i = 0; i < n; ++i) {
-        const std::int64_t at = std::int64_t(i) * width;
-        if (count > 1) extrapolate_row(width, count, past, at, X + at);
-        for_each_vector<Half<T>>(count > 1 ? X + at : past[0] + at, width, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
-            const Vector<double> wide = widened<T>(entries);
-            squares += wide * wide;
-            store_vector(wide, panels + j / panel_columns * panel + i * panel_columns + j % panel_columns);
-        });
+        const std::int64_t at = std::int64_t(i) * n * width;
+        if (count > 1) extrapolate_row(n * width, count, past, at, X + at);
+        const T* const row = count > 1 ? X + at : past[0] + at;
+        const auto place = [&](int j) NEURALINV_LAMBDA { return panels + j / panel_columns * panel + i * panel_columns + j % panel_columns; };
+        if constexpr (width == 1)
+            for_each_vector<Half<T>>(row, n, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
+                const Vector<double> wide = widened<T>(entries);
+                squares += wide * wide;
+                store_vector(wide, place(j));
+            });
+        else
+            for_each_pair<Half<T>>(row, n, [&](int j, Half<T> re, Half<T> im) NEURALINV_LAMBDA {
+                const Vector<double> wide_re = widened<T>(re), wide_im = widened<T>(im);
+                squares += wide_re * wide_re + wide_im * wide_im;
+                store_entry(place(j), plane, wide_re, wide_im);
+            });
     }
     return sum_of_lanes(squares);
 }
 
-// A row of A as doubles, a complex one as two. Returns the sum of squares, lane by lane.
-template <class S>
-NEURALINV_INLINE Vector<double> take_row(int n, const S* row, std::int64_t stride, S* gathered, double* left) {
+// A row of A as doubles: keep(j, entries), or keep(j, re, im) of a complex one, gets as many as a vector has, from entry j
+// on, and zeros beyond the row. Returns the sum of squares, lane by lane.
+template <class S, class Keep>
+NEURALINV_INLINE Vector<double> take_row(int n, const S* row, std::int64_t stride, S* gathered, const Keep& keep) {
     using T = RealOf<S>;
     if (stride != 1) {
         for (int j = 0; j < n; ++j) gathered[j] = row[j * stride];
@@ -90,14 +101,13 @@ NEURALINV_INLINE Vector<double> take_row(int n, const S* row, std::int64_t strid
         for_each_vector<Half<T>>(source, n, [&](int j, Half<T> entries) NEURALINV_LAMBDA {
             const Vector<double> wide = widened<T>(entries);
             squares += wide * wide;
-            store_vector(wide, left + j);
+            keep(j, wide);
         });
     else
         for_each_pair<Half<T>>(source, n, [&](int j, Half<T> re, Half<T> im) NEURALINV_LAMBDA {
             const Vector<double> wide_re = widened<T>(re), wide_im = widened<T>(im);
             squares += wide_re * wide_re + wide_im * wide_im;
-            store_vector(wide_re, left + j);
-            store_vector(wide_im, left + left_pitch<double> + j);
+            keep(j, wide_re, wide_im);
         });
     return squares;
 }
@@ -140,18 +150,27 @@ struct UnitRow {
 };
 inline constexpr UnitRow unit_row{};
 
+// Row i of I as it lies in columns j.. of a panel.
+NEURALINV_INLINE const double* identity_row(int i, int j) {
+    const int diagonal = i - j;
+    return unit_row.entries + (diagonal >= 0 && diagonal < panel_columns ? panel_columns - diagonal : 0);
+}
+
 // R = AX − I in panels of T. Returns ‖R‖_F² before rounding, and adds ‖A‖_F² to square_A.
 template <class S>
 double form_residual(int n, const S* A, std::int64_t row_stride, std::int64_t column_stride,
                      const CorrectionMemory<S>& memory, Ahead& ahead, double& square_A) {
     using T = RealOf<S>;
-    constexpr int parts = part_count<S>;
+    constexpr int left_plane = tile_rows<double> * left_pitch<double>, tile_plane = tile_rows<double> * panel_columns;
+    const std::int64_t plane = panel_entries(n);
     S* const gathered = reinterpret_cast<S*>(memory.narrow->left);
     Vector<double> squares_A = {}, squares_R = {};
     const auto fill = [&](int i, int rows, bool first) NEURALINV_LAMBDA {
         for (int r = 0; r < rows; ++r) {
-            const Vector<double> squares = take_row(n, A + (i + r) * row_stride, column_stride, gathered,
-                                                    memory.wide->left + parts * r * left_pitch<double>);
+            double* const left = memory.wide->left + r * left_pitch<double>;
+            const Vector<double> squares = take_row(n, A + (i + r) * row_stride, column_stride, gathered, [&](int j, auto... entries) NEURALINV_LAMBDA {
+                store_entry(left + j, left_plane, entries...);
+            });
             if (first) squares_A += squares;
         }
     };
@@ -160,28 +179,35 @@ double form_residual(int n, const S* A, std::int64_t row_stride, std::int64_t co
         for (int r = 0; r < rows; ++r) {
             double* const row = tile + r * panel_columns;
             // Beyond the matrix, where a vector of T is longer than one of doubles, there are zeros.
-            for (int v = (columns + lanes<double> - 1) / lanes<double>; v < panel_vectors<double>; ++v)
-                store_vector(Vector<double>{}, row + v * lanes<double>);
-            const int diagonal = parts * (i + r) - j;
-            const bool crosses = diagonal >= 0 && diagonal < panel_columns;
-            const double* const identity = unit_row.entries + (crosses ? panel_columns - diagonal : 0);
+            for (int part = 0; part < part_count<S>; ++part)
+                for (int v = (columns + lanes<double> - 1) / lanes<double>; v < panel_vectors<double>; ++v)
+                    store_vector(Vector<double>{}, row + part * tile_plane + v * lanes<double>);
+            const double* const identity = identity_row(i + r, j);
             static_for<0, panel_vectors<double>>([&](auto v_) NEURALINV_LAMBDA {
                 constexpr int at = decltype(v_)::value * lanes<double>;
                 const Vector<double> entries = load_vector(row + at) - load_vector(identity + at);
                 squares_R += entries * entries;
-                store_narrowed(entries, panel + r * panel_columns + at);
+                T* const target = panel + r * panel_columns + at;
+                if constexpr (part_count<S> == 1) {
+                    store_entry(target, plane, narrowed<T>(entries));
+                } else {
+                    const Vector<double> im = load_vector(row + tile_plane + at);
+                    squares_R += im * im;
+                    store_entry(target, plane, narrowed<T>(entries), narrowed<T>(im));
+                }
             });
         }
     };
-    multiply<S>(n, parts * n, memory.wide_X, *memory.wide, ahead, fill, finish);
+    multiply<S>(n, n, memory.wide_X, *memory.wide, ahead, fill, finish);
     square_A = sum_of_lanes(squares_A);
     return sum_of_lanes(squares_R);
 }
 
-// Vectors first..first+count-1 of a panel of R, in row i, with sums in twice the precision of doubles. left: row i of A.
+// Vectors first..first+count-1 of the panel of R that begins at column j, in row i, with sums in twice the precision of
+// doubles. left: row i of A.
 template <int count>
-NEURALINV_INLINE Vector<double> form_doubled(int n, const double* left, const double* panel, int diagonal, int first, double* R) {
-    const double* const identity = unit_row.entries + (diagonal >= 0 && diagonal < panel_columns ? panel_columns - diagonal : 0);
+NEURALINV_INLINE Vector<double> form_doubled(int n, const double* left, const double* panel, int i, int j, int first, double* R) {
+    const double* const identity = identity_row(i, j);
     DoubledSum sums[count];
     static_for<0, count>([&](auto v) NEURALINV_LAMBDA {
         sums[decltype(v)::value] = {Vector<double>{} - load_vector(identity + (first + decltype(v)::value) * lanes<double>)};
@@ -206,16 +232,17 @@ __attribute__((noinline)) inline double form_doubled_residual(int n, const doubl
     constexpr int whole = panel_vectors<double>;
     Vector<double> squares = {};
     for (int i = 0; i < n; ++i) {
-        take_row(n, A + i * row_stride, column_stride, memory.narrow->left, memory.wide->left);
+        take_row(n, A + i * row_stride, column_stride, memory.narrow->left,
+                 [&](int j, Vector<double> entries) NEURALINV_LAMBDA { store_vector(entries, memory.wide->left + j); });
         for (int j = 0; j < n; j += panel_columns) {
             const double* const panel = memory.wide_X + std::int64_t(j) * n;
             double* const R = memory.R + std::int64_t(j) * n + std::int64_t(i) * panel_columns;
             const int vectors = (n - j + lanes<double> - 1) / lanes<double>;
             if (vectors >= whole) {
-                squares += form_doubled<whole>(n, memory.wide->left, panel, i - j, 0, R);
+                squares += form_doubled<whole>(n, memory.wide->left, panel, i, j, 0, R);
                 continue;
             }
-            for (int v = 0; v < vectors; ++v) squares += form_doubled<1>(n, memory.wide->left, panel, i - j, v, R);
+            for (int v = 0; v < vectors; ++v) squares += form_doubled<1>(n, memory.wide->left, panel, i, j, v, R);
             for (int v = vectors; v < whole; ++v) store_vector(Vector<double>{}, R + v * lanes<double>);
         }
     }

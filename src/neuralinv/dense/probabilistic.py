@@ -12,8 +12,9 @@ transform of ``‖Mω‖²`` at θ is ``Π (1 + 2θσ_j²)^{-1/2} ≤ (1 + 2θ �
 best θ. Complex vectors count twice. A lemma of this kind about the largest ``‖M ω_i‖`` and ``‖M‖₂`` is due to Halko,
 Martinsson & Tropp 2011 (doi:10.1137/090771806, Lemma 4.1).
 
-``D = ω − A (X ω)`` is computed in float64, and wrong by at most ``γ_{2n+4} (‖A‖_F ‖X‖_F + 1) ‖ω‖₂``; ``X D`` in the
-precision of X, and wrong by ``γ_{n+2} ‖X‖_F ‖D‖₂`` there. Both are added.
+``D = ω − A (X ω)`` is computed in float64, and wrong by at most ``γ_{2n+8} (‖A‖_F ‖X‖_F + 1) ‖ω‖₂``; ``X D`` in the
+precision of X, and wrong by ``γ_{n+4} ‖X‖_F ‖D‖₂`` there. Both are added. γ has four times as many terms for complex
+products: the kernel makes each of three real ones (``cpp/include/neuralinv/planes.hpp``).
 """
 
 from __future__ import annotations
@@ -149,11 +150,11 @@ def probable_error_bound(A: Tensor, X: Tensor, probes: Tensor, failure_probabili
     sizes = torch.linalg.vector_norm(probes, dim=0) * up
     information = torch.finfo(A.dtype)
 
-    wrong_D = (gamma(2 * n + 4, _U, A.dtype) * (norm_A * norm_X + 1))[:, None] * sizes
+    wrong_D = (gamma(2 * n + 8, _U, A.dtype) * (norm_A * norm_X + 1))[:, None] * sizes
     D = squares[:, 0].sqrt() * up + wrong_D
     # What underflows is below n² times the smallest normal number.
     lost = n * n * information.tiny * (1 + norm_X)
-    wrong_XD = gamma(n + 2, information.eps / 2, A.dtype) * norm_X[:, None] * D + norm_X[:, None] * wrong_D
+    wrong_XD = gamma(n + 4, information.eps / 2, A.dtype) * norm_X[:, None] * D + norm_X[:, None] * wrong_D
     XD = squares[:, 1].sqrt() * up + wrong_XD + lost[:, None]
 
     factor = overestimate(failure_probability, k, is_complex=A.is_complex()) * (1 + 64 * _U)
