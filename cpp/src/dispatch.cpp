@@ -1,6 +1,7 @@
 // Choice of the instruction set, and of the number of threads.
 #include "neuralinv/dispatch.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
@@ -56,9 +57,9 @@ const Kernels& chosen() {
 constexpr double work_for_threads = 1 << 16;
 
 // Share matrices 0..count-1 among threads. range(begin, end) returns its first failure; entries: touched for each matrix,
-// multiplications: done for each.
+// multiplications: done for each; fills: a tile that is not full takes as long as one that is.
 template <class Range>
-FirstFailure share(std::int64_t count, double entries, double multiplications, std::int64_t tile, int threads,
+FirstFailure share(std::int64_t count, double entries, double multiplications, std::int64_t tile, bool fills, int threads,
                    const Range& range) {
     // Moving an entry costs about as much as 16 multiplications; eight of either take place at once.
     const double work = double(count) * (multiplications + 16.0 * entries) / 8.0;
@@ -67,7 +68,10 @@ FirstFailure share(std::int64_t count, double entries, double multiplications, s
     // Pieces of whole tiles, several for each thread so that one that was interrupted does not hold up the others.
     const std::int64_t wanted = std::int64_t(threads) * 8;
     std::int64_t length = (count + wanted - 1) / wanted;
-    if (length > tile) length = (length + tile - 1) / tile * tile;
+    if (length > tile)
+        length = (length + tile - 1) / tile * tile;
+    else if (fills)
+        length = std::min(tile, (count + threads - 1) / threads);
     FirstFailure first{-1, success};
     std::mutex mutex;
     auto run_piece = [&](std::int64_t piece) {
@@ -101,7 +105,7 @@ FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* 
         if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
-    return share(A.count, n * n, effort<S> * n * n * n, tile<S>(), threads,
+    return share(A.count, n * n, effort<S> * n * n * n, tile<S>(), structure == Structure::positive, threads,
                  [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
 }
 
@@ -112,14 +116,14 @@ FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure st
         if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
     const double n = double(A.n), k = double(B.columns);
     prefer_large_pages(X, A.count * A.n * B.columns);
-    return share(A.count, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), threads,
+    return share(A.count, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), structure == Structure::positive, threads,
                  [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
 }
 
 template <class S>
 FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads) {
     const double n = double(A.n);
-    return share(A.count, n * n, effort<S> * n * n * n / 2, tile<S>(), threads,
+    return share(A.count, n * n, effort<S> * n * n * n / 2, tile<S>(), structure == Structure::positive, threads,
                  [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
                      if constexpr (effort<S> == 1)
                          if (structure == Structure::positive)
@@ -136,7 +140,7 @@ Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double t
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
     const FirstFailure first =
-        share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), threads, [&](std::int64_t begin, std::int64_t end) {
+        share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), false, threads, [&](std::int64_t begin, std::int64_t end) {
             return kernel(A, begin, end, X, info, tolerance, bounds, &missed);
         });
     return {first, !missed};

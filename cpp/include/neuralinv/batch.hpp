@@ -21,7 +21,4 @@ struct FirstFailure {
     std::int32_t status;
 };
 
-// The largest n of positive definite matrices that lie in lanes, one in each; columns.hpp takes larger ones.
-inline constexpr std::int64_t largest_size = 32;
-
 }  // namespace neuralinv

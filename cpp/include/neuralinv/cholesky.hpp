@@ -1,7 +1,7 @@
 // Symmetric positive definite matrices, one in each lane: A = L D Lᵀ with a unit lower triangle L and a diagonal D > 0,
 // Cholesky's factors without his square roots. Only the lower triangle of A is read.
 //
-// A tile is (n, n), row by row. Column by column from the left, with W = L D,
+// A tile is (n, n), row by row, `pitch` from one to the next. Column by column from the left, with W = L D,
 //
 //     W(i,j) = A(i,j) − Σ_{m<j} W(i,m) L(j,m),    D(j) = W(j,j),    L(i,j) = W(i,j) / D(j),
 //
@@ -20,7 +20,7 @@ struct Unblocked {
     static constexpr int rows = 1, columns = 1;
 };
 struct Blocked {
-    static constexpr int rows = 2, columns = 4;
+    static constexpr int rows = NEURALINV_VECTOR_BYTES == 64 ? 4 : 2, columns = 4;
 };
 
 // An unrolled elimination lives in registers anyway.
@@ -35,50 +35,50 @@ struct BlocksFor<Fixed<n>> {
 
 // W and L for rows i.., columns j.. of the tile a; all columns before j are done. With `diagonal`, the last of the
 // columns is that of the diagonal.
-template <class T, bool careful, bool diagonal, int rows, int columns, class N, class I, class J>
-NEURALINV_INLINE void factor_block(Vector<T>* a, N n, I i, J j, Pivot<T>* pivot) {
+template <class T, bool careful, bool diagonal, int rows, int columns, class P, class I, class J>
+NEURALINV_INLINE void factor_block(Vector<T>* a, P pitch, I i, J j, Pivot<T>* pivot) {
     using F = Field<T>;
     Vector<T> w[rows][columns];
     const auto each_row = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, Fixed<rows>{}, body); };
     const auto each_column = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, Fixed<columns>{}, body); };
     each_row([&](auto r) NEURALINV_LAMBDA {
-        each_column([&](auto c) NEURALINV_LAMBDA { w[r][c] = a[(i + r) * n + j + c]; });
+        each_column([&](auto c) NEURALINV_LAMBDA { w[r][c] = a[(i + r) * pitch + j + c]; });
     });
     loop(zero, j, [&](auto m) NEURALINV_LAMBDA {
         each_row([&](auto r) NEURALINV_LAMBDA {
             each_column([&](auto c) NEURALINV_LAMBDA {
-                w[r][c] = F::template minus_product<careful>(w[r][c], a[(i + r) * n + m], a[m * n + j + c]);
+                w[r][c] = F::template minus_product<careful>(w[r][c], a[(i + r) * pitch + m], a[m * pitch + j + c]);
             });
         });
     });
     each_column([&](auto c) NEURALINV_LAMBDA {
         loop(zero, c, [&](auto m) NEURALINV_LAMBDA {
             each_row([&](auto r) NEURALINV_LAMBDA {
-                w[r][c] = F::template minus_product<careful>(w[r][c], w[r][m], a[(j + m) * n + j + c]);
+                w[r][c] = F::template minus_product<careful>(w[r][c], w[r][m], a[(j + m) * pitch + j + c]);
             });
         });
         if constexpr (diagonal && decltype(c)::value == columns - 1) {
             pivot[j + c] = make_pivot<T>(w[0][c]);
         } else {
             each_row([&](auto r) NEURALINV_LAMBDA {
-                a[(i + r) * n + j + c] = w[r][c];
-                a[(j + c) * n + i + r] = divide<T, careful>(w[r][c], pivot[j + c]);
+                a[(i + r) * pitch + j + c] = w[r][c];
+                a[(j + c) * pitch + i + r] = divide<T, careful>(w[r][c], pivot[j + c]);
             });
         }
     });
 }
 
-// a: (n·n), of which the lower triangle is read; gives Lᵀ in the strict upper triangle. pivot: (n) gives D.
+// a: (n, n), of which the lower triangle is read; gives Lᵀ in the strict upper triangle. pivot: (n) gives D.
 // N: Fixed<n> or int. ahead: asked once for each block of columns.
-template <class T, class Blocks, bool careful, class N, class Prefetch>
-NEURALINV_INLINE void factor_positive(Vector<T>* a, N n, Pivot<T>* pivot, Prefetch& ahead) {
+template <class T, class Blocks, bool careful, class N, class P, class Prefetch>
+NEURALINV_INLINE void factor_positive(Vector<T>* a, N n, P pitch, Pivot<T>* pivot, Prefetch& ahead) {
     loop_blocks<Blocks::columns>(zero, n, [&](auto j, auto columns) NEURALINV_LAMBDA {
         ahead.fetch();
         loop(zero, columns, [&](auto r) NEURALINV_LAMBDA {
-            factor_block<T, careful, true, 1, decltype(r)::value + 1>(a, n, j + r, j, pivot);
+            factor_block<T, careful, true, 1, decltype(r)::value + 1>(a, pitch, j + r, j, pivot);
         });
         loop_blocks<Blocks::rows>(j + columns, n, [&](auto i, auto rows) NEURALINV_LAMBDA {
-            factor_block<T, careful, false, decltype(rows)::value, decltype(columns)::value>(a, n, i, j, pivot);
+            factor_block<T, careful, false, decltype(rows)::value, decltype(columns)::value>(a, pitch, i, j, pivot);
         });
     });
 }
@@ -111,12 +111,12 @@ NEURALINV_INLINE Mask<T> first_not_positive(const Pivot<T>* pivot, int n) {
 // which gives column j of the lower triangle once the later columns are known (Takahashi, Fagan & Chen 1973). With the
 // factors, n³/2 multiplications altogether, half of those for a general matrix.
 //
-// a: (n·n), Lᵀ in the upper triangle; gives X in the lower one.
-template <class T, class Blocks, bool careful, class N, class Prefetch>
-NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot, Prefetch& ahead) {
+// a: (n, n), Lᵀ in the upper triangle; gives X in the lower one.
+template <class T, class Blocks, bool careful, class N, class P, class Prefetch>
+NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, P pitch, const Pivot<T>* pivot, Prefetch& ahead) {
     using F = Field<T>;
     const auto lower = [&](auto i, auto j) NEURALINV_LAMBDA -> const Vector<T>& {
-        return i >= j ? a[i * n + j] : a[j * n + i];
+        return i >= j ? a[i * pitch + j] : a[j * pitch + i];
     };
     loop_blocks_down<Blocks::columns>(zero, n, [&](auto j, auto columns) NEURALINV_LAMBDA {
         ahead.fetch();
@@ -128,7 +128,7 @@ NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot, 
             const auto subtract = [&](auto m) NEURALINV_LAMBDA {
                 loop(zero, rows, [&](auto r) NEURALINV_LAMBDA {
                     each_column([&](auto c) NEURALINV_LAMBDA {
-                        x[r][c] = F::template minus_product<careful>(x[r][c], lower(i + r, m), a[(j + c) * n + m]);
+                        x[r][c] = F::template minus_product<careful>(x[r][c], lower(i + r, m), a[(j + c) * pitch + m]);
                     });
                 });
             };
@@ -138,9 +138,9 @@ NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot, 
             loop_down(zero, columns, [&](auto c) NEURALINV_LAMBDA {
                 loop(zero, rows, [&](auto r) NEURALINV_LAMBDA {
                     loop(c + one, columns, [&](auto m) NEURALINV_LAMBDA {
-                        x[r][c] = F::template minus_product<careful>(x[r][c], x[r][m], a[(j + c) * n + j + m]);
+                        x[r][c] = F::template minus_product<careful>(x[r][c], x[r][m], a[(j + c) * pitch + j + m]);
                     });
-                    a[(i + r) * n + j + c] = x[r][c];
+                    a[(i + r) * pitch + j + c] = x[r][c];
                 });
             });
         });
@@ -149,45 +149,67 @@ NEURALINV_INLINE void invert_factored(Vector<T>* a, N n, const Pivot<T>* pivot, 
             Vector<T> y[decltype(columns)::value] = {};
             loop(known, n, [&](auto m) NEURALINV_LAMBDA {
                 loop(c, columns, [&](auto r) NEURALINV_LAMBDA {
-                    y[r] = F::template minus_product<careful>(y[r], a[m * n + j + r], a[(j + c) * n + m]);
+                    y[r] = F::template minus_product<careful>(y[r], a[m * pitch + j + r], a[(j + c) * pitch + m]);
                 });
             });
             loop_down(c, columns, [&](auto r) NEURALINV_LAMBDA {
                 if (int(r) == int(c)) y[r] = y[r] + divide<T, careful>(F::constant(1), pivot[j + c]);
                 loop(c + one, columns, [&](auto m) NEURALINV_LAMBDA {
-                    y[r] = F::template minus_product<careful>(y[r], lower(j + r, j + m), a[(j + c) * n + j + m]);
+                    y[r] = F::template minus_product<careful>(y[r], lower(j + r, j + m), a[(j + c) * pitch + j + m]);
                 });
-                a[(j + r) * n + j + c] = y[r];
+                a[(j + r) * pitch + j + c] = y[r];
             });
         });
     });
 }
 
 // Solve A X = B for `width` right-hand sides. a, pivot: as factor_positive leaves them; b: (n, width) B, gives X.
-template <class T, bool careful, int width, class N>
-NEURALINV_INLINE void solve_factored(const Vector<T>* a, N n, const Pivot<T>* pivot, Vector<T>* b) {
+template <class T, class Blocks, bool careful, int width, class N, class P>
+NEURALINV_INLINE void solve_factored(const Vector<T>* a, N n, P pitch, const Pivot<T>* pivot, Vector<T>* b) {
     using F = Field<T>;
-    const auto each = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, Fixed<width>{}, body); };
+    const auto each_column = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, Fixed<width>{}, body); };
     constexpr Fixed<width> w{};
-    loop(one, n, [&](auto i) NEURALINV_LAMBDA {  // L Y = B
-        Vector<T> y[width];
-        each([&](auto c) NEURALINV_LAMBDA { y[c] = b[i * w + c]; });
+    loop_blocks<Blocks::rows>(zero, n, [&](auto i, auto rows) NEURALINV_LAMBDA {  // L Y = B
+        Vector<T> y[decltype(rows)::value][width];
+        const auto each_row = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, rows, body); };
+        each_row([&](auto r) NEURALINV_LAMBDA { each_column([&](auto c) NEURALINV_LAMBDA { y[r][c] = b[(i + r) * w + c]; }); });
         loop(zero, i, [&](auto m) NEURALINV_LAMBDA {
-            each([&](auto c) NEURALINV_LAMBDA {
-                y[c] = F::template minus_product<careful>(y[c], a[m * n + i], b[m * w + c]);
+            each_row([&](auto r) NEURALINV_LAMBDA {
+                each_column([&](auto c) NEURALINV_LAMBDA {
+                    y[r][c] = F::template minus_product<careful>(y[r][c], a[m * pitch + i + r], b[m * w + c]);
+                });
             });
         });
-        each([&](auto c) NEURALINV_LAMBDA { b[i * w + c] = y[c]; });
+        each_row([&](auto r) NEURALINV_LAMBDA {
+            each_column([&](auto c) NEURALINV_LAMBDA {
+                loop(zero, r, [&](auto m) NEURALINV_LAMBDA {
+                    y[r][c] = F::template minus_product<careful>(y[r][c], a[(i + m) * pitch + i + r], y[m][c]);
+                });
+                b[(i + r) * w + c] = y[r][c];
+            });
+        });
     });
-    loop_down(zero, n, [&](auto i) NEURALINV_LAMBDA {  // Lᵀ X = D⁻¹ Y
-        Vector<T> x[width];
-        each([&](auto c) NEURALINV_LAMBDA { x[c] = divide<T, careful>(b[i * w + c], pivot[i]); });
-        loop(i + one, n, [&](auto m) NEURALINV_LAMBDA {
-            each([&](auto c) NEURALINV_LAMBDA {
-                x[c] = F::template minus_product<careful>(x[c], a[i * n + m], b[m * w + c]);
+    loop_blocks_down<Blocks::rows>(zero, n, [&](auto i, auto rows) NEURALINV_LAMBDA {  // Lᵀ X = D⁻¹ Y
+        Vector<T> x[decltype(rows)::value][width];
+        const auto each_row = [&](const auto& body) NEURALINV_LAMBDA { loop(zero, rows, body); };
+        each_row([&](auto r) NEURALINV_LAMBDA {
+            each_column([&](auto c) NEURALINV_LAMBDA { x[r][c] = divide<T, careful>(b[(i + r) * w + c], pivot[i + r]); });
+        });
+        loop(i + rows, n, [&](auto m) NEURALINV_LAMBDA {
+            each_row([&](auto r) NEURALINV_LAMBDA {
+                each_column([&](auto c) NEURALINV_LAMBDA {
+                    x[r][c] = F::template minus_product<careful>(x[r][c], a[(i + r) * pitch + m], b[m * w + c]);
+                });
             });
         });
-        each([&](auto c) NEURALINV_LAMBDA { b[i * w + c] = x[c]; });
+        loop_down(zero, rows, [&](auto r) NEURALINV_LAMBDA {
+            each_column([&](auto c) NEURALINV_LAMBDA {
+                loop(r + one, rows, [&](auto m) NEURALINV_LAMBDA {
+                    x[r][c] = F::template minus_product<careful>(x[r][c], a[(i + r) * pitch + i + m], x[m][c]);
+                });
+                b[(i + r) * w + c] = x[r][c];
+            });
+        });
     });
 }
 

@@ -7,8 +7,7 @@
 #include "careful.hpp"
 #include "columns_direct.hpp"
 #include "columns_memory.hpp"
-
-#include <cstdlib>
+#include "room.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -16,25 +15,6 @@ template <class T>
 NEURALINV_INLINE int height_of(int n) {
     return (n + lanes<T> - 1) / lanes<T>;
 }
-
-// One piece of memory for vectors; a small one needs no heap.
-class Room {
-   public:
-    Room() = default;
-    ~Room() { std::free(heap_); }
-    Room(const Room&) = delete;
-
-    // Null: there is none. To be called once.
-    void* take(std::int64_t bytes) {
-        if (bytes <= std::int64_t(sizeof(local_))) return local_;
-        if (posix_memalign(&heap_, NEURALINV_VECTOR_BYTES, std::size_t(bytes)) != 0) heap_ = nullptr;
-        return heap_;
-    }
-
-   private:
-    alignas(64) unsigned char local_[32768];
-    void* heap_ = nullptr;
-};
 
 // What `together` eliminations work in.
 template <class T, int together>

@@ -4,10 +4,11 @@
 // knows failure.
 #pragma once
 
-#include "cholesky.hpp"
-#include "entries.hpp"
+#include "careful.hpp"
 #include "logarithm.hpp"
 #include "panels.hpp"
+#include "positive_tiles.hpp"
+#include "prefetch.hpp"
 
 #include <type_traits>
 
@@ -16,12 +17,11 @@ namespace neuralinv::NEURALINV_TARGET {
 // Sizes up to this one are unrolled completely.
 inline constexpr int largest_unrolled_positive = unrolls_factors ? 6 : 0;
 
-// Entries to make room for: n, or the largest where n is known at run time only.
-template <class N>
-inline constexpr int positive_room = int(largest_size);
+// The largest n of a matrix in each lane, one tile in the second-level cache.
+inline constexpr int largest_positive_tile = 96;
 
-template <int n>
-inline constexpr int positive_room<Fixed<n>> = n;
+// Larger ones are not fetched ahead: the hardware sees what comes next in a row.
+inline constexpr int largest_fetched_ahead = 32;
 
 // Blocks of columns of a tile.
 template <class N>
@@ -30,45 +30,20 @@ NEURALINV_INLINE int block_count(N n) {
     return n / columns + n % columns;
 }
 
-// The lower triangles of a tile, and what shares 16 bytes with them.
-template <class T, class N>
-NEURALINV_INLINE void load_lower(Rows<const T> from, N n, Vector<T>* a) {
-    constexpr Fixed<piece<T>> size{};
-    const auto entries = n * n;
-    if (entries < size) {
-        load_entries<T>(from, entries, a);
-        return;
-    }
-    loop(zero, n, [&](auto i) NEURALINV_LAMBDA {
-        loop(zero, (i + size) / size, [&](auto c) NEURALINV_LAMBDA {
-            const int at = i * n + c * size, last = entries - size, start = at < last ? at : last;
-            load_chunk<T>(from.data + start, from.stride, a + start);
-        });
-    });
-}
-
-// Copy the strict lower triangle to the upper one.
-template <class T, class N>
-NEURALINV_INLINE void mirror(N n, Vector<T>* a) {
-    loop(one, n, [&](auto i) NEURALINV_LAMBDA {
-        loop(zero, i, [&](auto j) NEURALINV_LAMBDA { a[j * n + i] = a[i * n + j]; });
-    });
-}
-
 // Load a tile and factor it. Returns where the factors can be used.
-template <class T, class N, class Prefetch>
-NEURALINV_INLINE Mask<T> load_and_factor_inline(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot, Prefetch& ahead) {
-    Vector<T> diagonal[positive_room<N>];
-    load_lower<T>(from, n, a);
-    loop(zero, n, [&](auto i) NEURALINV_LAMBDA { diagonal[i] = a[i * n + i]; });
-    factor_positive<T, typename BlocksFor<N>::type, false>(a, n, pivot, ahead);
-    return positive_safely<T>(diagonal, pivot, n);
+template <class T, class N, class Tile, class Prefetch>
+NEURALINV_INLINE Mask<T> load_and_factor_inline(Rows<const T> from, N n, Tile& tile, Prefetch& ahead) {
+    const auto pitch = tile_pitch(n);
+    load_lower<T>(from, n, tile.a);
+    loop(zero, n, [&](auto i) NEURALINV_LAMBDA { tile.diagonal[i] = tile.a[i * pitch + i]; });
+    factor_positive<T, typename BlocksFor<N>::type, false>(tile.a, n, pitch, tile.pivot, ahead);
+    return positive_safely<T>(tile.diagonal, tile.pivot, n);
 }
 
 // One copy for all callers where the tile lies in memory anyway.
-template <class T, class N>
-__attribute__((noinline)) Mask<T> load_and_factor_shared(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot, Ahead& ahead) {
-    return load_and_factor_inline<T>(from, n, a, pivot, ahead);
+template <class T, class Tile>
+__attribute__((noinline)) Mask<T> load_and_factor_shared(Rows<const T> from, int n, Tile& tile, Ahead& ahead) {
+    return load_and_factor_inline<T>(from, n, tile, ahead);
 }
 
 // What is fetched meanwhile: nothing for matrices so small that it would cost more than it saves.
@@ -81,19 +56,24 @@ struct PositiveAhead<Fixed<n>> {
     using type = std::conditional_t<(n < 4), NothingAhead, Ahead>;
 };
 
-template <class T, class N>
-NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot,
-                                         typename PositiveAhead<N>::type& ahead) {
+template <class T, class N, class Tile>
+NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Tile& tile, typename PositiveAhead<N>::type& ahead) {
     if constexpr (is_fixed<N>)
-        return load_and_factor_inline<T>(from, n, a, pivot, ahead);
+        return load_and_factor_inline<T>(from, n, tile, ahead);
     else
-        return load_and_factor_shared<T>(from, n, a, pivot, ahead);
+        return load_and_factor_shared<T>(from, n, tile, ahead);
 }
 
-template <class T, class N>
-NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Vector<T>* a, Pivot<T>* pivot) {
+template <class T, class N, class Tile>
+NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Tile& tile) {
     typename PositiveAhead<N>::type nothing{};
-    return load_and_factor<T>(from, n, a, pivot, nothing);
+    return load_and_factor<T>(from, n, tile, nothing);
+}
+
+// Buffers of a tile that a range needs: its source's, and its target's where it has one.
+template <class T>
+NEURALINV_INLINE int buffers_for(const Block<const T>& matrices, std::int64_t count, int most) {
+    return matrices.row_by_row() && count % tile<T> == 0 ? 0 : most;
 }
 
 // The careful counterpart. Returns LAPACK's info.
@@ -102,22 +82,45 @@ __attribute__((noinline, cold)) Mask<T> load_and_factor_carefully(Rows<const T> 
                                                                   Pivot<T>* pivot) {
     NothingAhead nothing;
     load_lower<T>(from, n, a);
-    factor_positive<T, Unblocked, true>(a, n, pivot, nothing);
+    factor_positive<T, Unblocked, true>(a, n, tile_pitch(n), pivot, nothing);
     return first_not_positive<T>(pivot, n);
+}
+
+// body(a, pivot) with memory for n at run time: that of the tile, or other where the tile lives in registers.
+template <class T, class N, class Tile, class Body>
+NEURALINV_INLINE void with_memory([[maybe_unused]] Tile& tile, const Body& body) {
+    if constexpr (is_fixed<N>) {
+        Vector<T> a[N::value * (N::value + 1)];
+        Pivot<T> pivot[N::value];
+        body(a, pivot);
+    } else {
+        body(tile.a, tile.pivot);
+    }
+}
+
+// Matrices [begin, end), one by one, where there was no memory for tiles. run(b) returns what became of one.
+template <class Run>
+__attribute__((noinline, cold)) FirstFailure one_by_one(std::int64_t begin, std::int64_t end, Status* info, const Run& run) {
+    FirstFailure failure{-1, success};
+    for (std::int64_t b = begin; b < end; ++b) {
+        const Status status = run(b);
+        if (info) info[b] = status;
+        if (status != success && failure.index < 0) failure = {b, status};
+    }
+    return failure;
 }
 
 // ---- inverses ------------------------------------------------------------------------------------------------------
 
 template <class T>
-__attribute__((noinline, cold)) void invert_positive_carefully(Rows<const T> from, int n, Rows<T> to, Status* status) {
+__attribute__((noinline, cold)) void invert_positive_carefully(Rows<const T> from, int n, Vector<T>* a, Pivot<T>* pivot, Rows<T> to,
+                                                               Status* status) {
     NothingAhead nothing;
-    Vector<T> a[largest_size * largest_size];
-    Pivot<T> pivot[largest_size];
     const Mask<T> info = load_and_factor_carefully<T>(from, n, a, pivot);
-    invert_factored<T, Unblocked, true>(a, n, pivot, nothing);
+    invert_factored<T, Unblocked, true>(a, n, tile_pitch(n), pivot, nothing);
     mirror<T>(n, a);
-    spoil<T>(Mask<T>(info != Mask<T>{}), n * n, a);
-    store_entries<T>(a, n * n, to);
+    spoil<T>(Mask<T>(info != Mask<T>{}), n * tile_pitch(n), a);
+    store_matrices<T>(a, n, to);
     store_status<T>(info, status);
 }
 
@@ -126,29 +129,30 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
                                           Status* info) {
     const Block<const T> matrices = block_of(A);
     const Block<T> inverses{X, n, n, n * n, n, 1};
+    using Memory = PositiveMemory<T, N>;
+    const Memory memory(n, buffers_for<T>(matrices, end - begin, 2));
+    if (!memory.available) return one_by_one(begin, end, info, [&](std::int64_t b) { return invert_carefully(A, b, Structure::positive, X + b * n * n); });
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
-        constexpr int entries = positive_room<N> * positive_room<N>;
-        T in[entries * tile<T>], out[entries * tile<T>];
-        Vector<T> a[entries];
-        Pivot<T> pivot[positive_room<N>];
-        const Rows<const T> from = source_rows<T>(matrices, b, count, in);
-        const Rows<T> to = target_rows<T>(inverses, b, count, out);
+        typename Memory::Tile tile(memory);
+        const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
+        const Rows<T> to = target_rows<T>(inverses, b, count, tile.out);
         typename PositiveAhead<N>::type ahead{};
-        if constexpr (std::is_same_v<decltype(ahead), Ahead>) ahead = look_ahead(A, b, tile<T>, X, 2 * block_count<N>(n));
-        const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot, ahead));
+        if constexpr (std::is_same_v<decltype(ahead), Ahead>)
+            if (n <= largest_fetched_ahead) ahead = look_ahead(A, b, lanes<T>, X, 2 * block_count<N>(n));
+        const bool careful = any<T>(~load_and_factor<T>(from, n, tile, ahead));
         if (__builtin_expect(careful, 0)) {
-            invert_positive_carefully<T>(from, n, to, status);
+            with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) { invert_positive_carefully<T>(from, n, a, pivot, to, status); });
         } else {
-            invert_factored<T, typename BlocksFor<N>::type, false>(a, n, pivot, ahead);
-            mirror<T>(n, a);
-            store_entries<T>(a, n * n, to);
+            invert_factored<T, typename BlocksFor<N>::type, false>(tile.a, n, tile_pitch(n), tile.pivot, ahead);
+            mirror<T>(n, tile.a);
+            store_matrices<T>(tile.a, n, to);
         }
-        finish_rows<T>(inverses, b, count, out);
+        finish_rows<T>(inverses, b, count, tile.out);
         return careful;
     });
 }
 
-// Inverses of matrices [begin, end) of A, 1 ≤ A.n ≤ largest_size. Only lower triangles are read.
+// Inverses of matrices [begin, end) of A, 1 ≤ A.n ≤ largest_positive_tile. Only lower triangles have an effect.
 //
 // X: (count, n, n), row by row without gaps. info: (count) or null; 0, or k ≥ 1 where the k-th leading minor is the
 // first that is not positive: LAPACK's potrf.
@@ -164,42 +168,42 @@ inline FirstFailure invert_positive_range(const MatrixBatch<T>& A, std::int64_t 
 template <class T, bool careful>
 __attribute__((noinline)) void solve_positive_panels(const Vector<T>* a, int n, const Pivot<T>* pivot, Mask<T> failed,
                                                      const RightSides<T>& B, std::int64_t begin, int count, T* X) {
-    solve_panels<T, largest_size>(n, B, begin, count, X, [&](Vector<T>* b, auto width) NEURALINV_LAMBDA {
-        solve_factored<T, careful, decltype(width)::value>(a, n, pivot, b);
+    solve_panels<T, largest_positive_tile>(n, B, begin, count, X, [&](Vector<T>* b, auto width) NEURALINV_LAMBDA {
+        solve_factored<T, std::conditional_t<careful, Unblocked, Blocked>, careful, decltype(width)::value>(a, n, tile_pitch(n), pivot, b);
         if (careful) spoil<T>(failed, n * width, b);
     });
 }
 
 template <class T>
-__attribute__((noinline, cold)) void solve_positive_carefully(Rows<const T> from, int n, const RightSides<T>& B,
+__attribute__((noinline, cold)) void solve_positive_carefully(Rows<const T> from, int n, Vector<T>* a, Pivot<T>* pivot, const RightSides<T>& B,
                                                               std::int64_t begin, int count, T* X, Status* status) {
-    Vector<T> a[largest_size * largest_size];
-    Pivot<T> pivot[largest_size];
     const Mask<T> info = load_and_factor_carefully<T>(from, n, a, pivot);
     solve_positive_panels<T, true>(a, n, pivot, Mask<T>(info != Mask<T>{}), B, begin, count, X);
     store_status<T>(info, status);
 }
 
-// unrolled: for a single right-hand side, in registers.
-template <class T, bool unrolled, class N>
+// n known to the compiler: a single right-hand side, in registers.
+template <class T, class N>
 inline FirstFailure solve_positive_sized(N n, const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin,
                                          std::int64_t end, T* X, Status* info) {
     const Block<const T> matrices = block_of(A);
+    using Memory = PositiveMemory<T, N>;
+    const Memory memory(n, buffers_for<T>(matrices, end - begin, 1));
+    if (!memory.available) return one_by_one(begin, end, info, [&](std::int64_t b) { return solve_carefully(A, B, b, Structure::positive, X + b * n * B.columns); });
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
-        constexpr int room = positive_room<N>;
-        T in[room * room * tile<T>];
-        Vector<T> a[room * room];
-        Pivot<T> pivot[room];
-        const Rows<const T> from = source_rows<T>(matrices, b, count, in);
-        const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot));
+        typename Memory::Tile tile(memory);
+        const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
+        const bool careful = any<T>(~load_and_factor<T>(from, n, tile));
         if (__builtin_expect(careful, 0)) {
-            solve_positive_carefully<T>(from, n, B, b, count, X, status);
-        } else if constexpr (unrolled) {
-            solve_panel<T, 1, room>(n, B, 0, b, count, X, [&](Vector<T>* x) NEURALINV_LAMBDA {
-                solve_factored<T, false, 1>(a, n, pivot, x);
+            with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) {
+                solve_positive_carefully<T>(from, n, a, pivot, B, b, count, X, status);
+            });
+        } else if constexpr (is_fixed<N>) {
+            solve_panel<T, 1, N::value>(n, B, 0, b, count, X, [&](Vector<T>* x) NEURALINV_LAMBDA {
+                solve_factored<T, Unblocked, false, 1>(tile.a, n, n, tile.pivot, x);
             });
         } else {
-            solve_positive_panels<T, false>(a, n, pivot, Mask<T>{}, B, b, count, X);
+            solve_positive_panels<T, false>(tile.a, n, tile.pivot, Mask<T>{}, B, b, count, X);
         }
         return careful;
     });
@@ -209,10 +213,9 @@ inline FirstFailure solve_positive_sized(N n, const MatrixBatch<T>& A, const Rig
 template <class T>
 inline FirstFailure solve_positive_range(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin,
                                          std::int64_t end, T* X, Status* info) {
-    if (B.columns == 1 && A.n <= largest_unrolled_positive)
-        return with_size<largest_unrolled_positive>(
-            A.n, [&](auto n) { return solve_positive_sized<T, is_fixed<decltype(n)>>(n, A, B, begin, end, X, info); });
-    return solve_positive_sized<T, false>(int(A.n), A, B, begin, end, X, info);
+    if (B.columns == 1)
+        return with_size<largest_unrolled_positive>(A.n, [&](auto n) { return solve_positive_sized<T>(n, A, B, begin, end, X, info); });
+    return solve_positive_sized<T>(int(A.n), A, B, begin, end, X, info);
 }
 
 // ---- log-determinants ----------------------------------------------------------------------------------------------
@@ -225,29 +228,34 @@ NEURALINV_INLINE Vector<T> log_product(const Pivot<T>* pivot, N n) {
 }
 
 template <class T>
-__attribute__((noinline, cold)) Vector<T> logdet_positive_carefully(Rows<const T> from, int n, Status* status) {
-    Vector<T> a[largest_size * largest_size];
-    Pivot<T> pivot[largest_size];
+__attribute__((noinline, cold)) void logdet_positive_carefully(Rows<const T> from, int n, Vector<T>* a, Pivot<T>* pivot, Vector<T>& result,
+                                                               Status* status) {
     const Mask<T> info = load_and_factor_carefully<T>(from, n, a, pivot);
-    Vector<T> result = log_product<T>(pivot, n);
+    result = log_product<T>(pivot, n);
     spoil<T>(Mask<T>(info != Mask<T>{}), 1, &result);
     store_status<T>(info, status);
-    return result;
 }
 
 template <class T, class N>
 inline FirstFailure slogdet_positive_sized(N n, const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign,
                                            T* logabsdet, Status* info) {
     const Block<const T> matrices = block_of(A);
+    using Memory = PositiveMemory<T, N>;
+    const Memory memory(n, buffers_for<T>(matrices, end - begin, 1));
+    if (!memory.available) return one_by_one(begin, end, info, [&](std::int64_t b) { return slogdet_carefully(A, b, Structure::positive, sign + b, logabsdet + b); });
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
-        constexpr int room = positive_room<N>;
-        T in[room * room * tile<T>];
-        Vector<T> a[room * room];
-        Pivot<T> pivot[room];
-        const Rows<const T> from = source_rows<T>(matrices, b, count, in);
-        const bool careful = any<T>(~load_and_factor<T>(from, n, a, pivot));
-        const Vector<T> result = __builtin_expect(careful, 0) ? logdet_positive_carefully<T>(from, n, status)
-                                                              : log_product<T>(pivot, n);
+        typename Memory::Tile tile(memory);
+        const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
+        const bool careful = any<T>(~load_and_factor<T>(from, n, tile));
+        Vector<T> result;
+        if (__builtin_expect(careful, 0))
+            with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) {
+                Vector<T> found;
+                logdet_positive_carefully<T>(from, n, a, pivot, found, status);
+                result = found;
+            });
+        else
+            result = log_product<T>(tile.pivot, n);
         for (int i = 0; i < count; ++i) {
             sign[b + i] = careful && status[i] != success ? T(__builtin_nanf("")) : T(1);
             logabsdet[b + i] = result[i];

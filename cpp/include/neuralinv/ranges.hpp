@@ -11,15 +11,11 @@
 namespace neuralinv::NEURALINV_TARGET {
 
 // Real matrices up to these sizes are eliminated one in each lane; larger ones one after another, in columns, but for inverses
-// a little larger: implicit_range.hpp.
+// a little larger: implicit_range.hpp. Positive definite ones, for which nothing is swapped, stay in lanes up to
+// largest_positive_tile.
 inline constexpr int largest_inverse_in_lanes = largest_unrolled;
 inline constexpr int largest_solution_in_lanes = NEURALINV_VECTOR_BYTES == 64 ? 16 : 12;
 inline constexpr int largest_determinant_in_lanes = 16;
-inline constexpr int largest_positive_in_lanes = 32;
-// A tile of 32×32 floats would be read and written at distances of 4 KiB, which compete for a few lines of the cache.
-template <class T>
-inline constexpr int largest_positive_inverse_in_lanes = sizeof(T) == 4 ? 31 : 20;
-
 // Beyond n = 8 a few matrices would wait for the lanes left empty.
 template <class T>
 NEURALINV_INLINE bool fills_lanes(std::int64_t n, std::int64_t count) {
@@ -62,7 +58,7 @@ void slogdet(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* s
 
 template <class T>
 FirstFailure invert_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info) {
-    if (A.n > largest_positive_inverse_in_lanes<T> || !fills_lanes<T>(A.n, end - begin))
+    if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin))
         return invert_symmetric(A, begin, end, X, info);
     return invert_positive_range(A, begin, end, X, info);
 }
@@ -70,14 +66,15 @@ FirstFailure invert_positive(const MatrixBatch<T>& A, std::int64_t begin, std::i
 template <class T>
 FirstFailure solve_positive(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X,
                             Status* info) {
-    if (A.n > largest_positive_in_lanes) return solve_columns(A, B, Structure::positive, begin, end, X, info);
+    if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin))
+        return solve_columns(A, B, Structure::positive, begin, end, X, info);
     return solve_positive_range(A, B, begin, end, X, info);
 }
 
 template <class T>
 FirstFailure slogdet_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet,
                               Status* info) {
-    if (A.n > largest_positive_in_lanes)
+    if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin))
         return slogdet_columns(A, Structure::positive, begin, end, sign, logabsdet, info);
     return slogdet_positive_range(A, begin, end, sign, logabsdet, info);
 }
