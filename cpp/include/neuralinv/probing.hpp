@@ -1,5 +1,5 @@
 // What random vectors Ω say of candidates X for the inverses of A: sums of squares of the columns of D = AXΩ − Ω, in doubles,
-// and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics.
+// and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics. Of inverse square roots, D = XAXΩ − Ω.
 //
 // Everything about one matrix stays in the second-level cache: A is read once. T is the real type of S; a complex vector is
 // two columns of real numbers side by side.
@@ -22,6 +22,7 @@ struct ProbingMemory {
     ProductMemory<T>* narrow;
     double* omega;  // panels
     double* P;      // XΩ in panels
+    double* Q;      // AXΩ in panels, of roots
     T* D;           // in panels
     std::int64_t entries;
     std::int64_t bytes;
@@ -33,6 +34,7 @@ struct ProbingMemory {
         take_piece(memory, bytes, narrow, sizeof *narrow);
         take_piece(memory, bytes, omega, entries * std::int64_t(sizeof(double)));
         take_piece(memory, bytes, P, entries * std::int64_t(sizeof(double)));
+        take_piece(memory, bytes, Q, entries * std::int64_t(sizeof(double)));
         take_piece(memory, bytes, D, entries * std::int64_t(sizeof(T)));
     }
 };
@@ -67,28 +69,33 @@ void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMe
         return sum;
     };
     const auto place = [&](int i, int j) NEURALINV_LAMBDA { return std::int64_t(j) * n + std::int64_t(i) * panel_columns; };
-    multiply<S>(
-        n, width, memory.omega, *memory.wide, ahead,
-        [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
-        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+    const auto lay_A = [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows); };
+    const auto keep_in = [&](double* panels) NEURALINV_LAMBDA {
+        return [&place, panels](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
             for (int r = 0; r < rows; ++r)
                 for (int c = 0; c < columns; c += lanes<double>)
-                    store_vector(load_vector(tile + r * panel_columns + c), memory.P + place(i + r, j) + c);
-        });
+                    store_vector(load_vector(tile + r * panel_columns + c), panels + place(i + r, j) + c);
+        };
+    };
+    const auto subtract = [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+        for (int r = 0; r < rows; ++r)
+            for (int c = 0; c < columns; c += lanes<double>) {
+                const std::int64_t at = place(i + r, j) + c;
+                const Vector<double> entry = load_vector(tile + r * panel_columns + c) - load_vector(memory.omega + at);
+                squares_D[(j + c) / lanes<double>] += entry * entry;
+                store_narrowed(entry, memory.D + at);
+            }
+    };
     multiply<S>(
-        n, width, memory.P, *memory.wide, ahead,
-        [&](int i, int rows, bool) NEURALINV_LAMBDA {
-            squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows);
-        },
-        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
-            for (int r = 0; r < rows; ++r)
-                for (int c = 0; c < columns; c += lanes<double>) {
-                    const std::int64_t at = place(i + r, j) + c;
-                    const Vector<double> entry = load_vector(tile + r * panel_columns + c) - load_vector(memory.omega + at);
-                    squares_D[(j + c) / lanes<double>] += entry * entry;
-                    store_narrowed(entry, memory.D + at);
-                }
-        });
+        n, width, memory.omega, *memory.wide, ahead, [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
+        keep_in(memory.P));
+    if (probing.roots) {
+        multiply<S>(n, width, memory.P, *memory.wide, ahead, lay_A, keep_in(memory.Q));
+        multiply<S>(
+            n, width, memory.Q, *memory.wide, ahead, [&](int i, int rows, bool) NEURALINV_LAMBDA { lay(X, n, 1, i, rows); }, subtract);
+    } else {
+        multiply<S>(n, width, memory.P, *memory.wide, ahead, lay_A, subtract);
+    }
     multiply<S>(
         n, width, memory.D, *memory.narrow, ahead,
         [&](int i, int rows, bool) NEURALINV_LAMBDA {
@@ -124,7 +131,7 @@ template <class S>
 void probe_range(const Probing<S>& probing, std::int64_t begin, std::int64_t end, std::byte* scratch) {
     const int n = int(probing.A.n), width = int(probing.columns);
     const ProbingMemory<S> memory(scratch, n, width);
-    for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = 0, memory.D[e] = 0;
+    for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = memory.Q[e] = 0, memory.D[e] = 0;
     for (int i = 0; i < n; ++i)
         for (int j = 0; j < width; ++j)
             memory.omega[std::int64_t(j / panel_columns) * n * panel_columns + i * panel_columns + j % panel_columns] =
