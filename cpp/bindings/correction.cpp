@@ -68,10 +68,10 @@ void row_sums(Address X, Address rows, Address columns, Size count, Size n, int 
 }
 
 // A: (count, n, n), of any strides in elements; X: (count, n, n); omega: (n, columns) doubles; squares: (count, 2, columns)
-// doubles; norms: (count, 2) doubles.
+// doubles; norms: (count, 2) doubles. roots: X are inverse square roots.
 template <class S>
 void probe(Address A, Size count, Size n, Size batch_stride, Size row_stride, Size column_stride, Address X,
-           Address omega, Size columns, Address squares, Address norms, int threads) {
+           Address omega, Size columns, Address squares, Address norms, bool roots, int threads) {
     if (count < 0 || n < 1 || n > neuralinv::largest_probed) throw nb::value_error("n is out of range");
     if (columns < 1 || columns > neuralinv::most_probed_columns || columns % neuralinv::part_count<S> != 0)
         throw nb::value_error("the number of vectors is out of range");
@@ -80,7 +80,8 @@ void probe(Address A, Size count, Size n, Size batch_stride, Size row_stride, Si
                                         reinterpret_cast<const double*>(omega),
                                         reinterpret_cast<double*>(squares),
                                         reinterpret_cast<double*>(norms),
-                                        columns};
+                                        columns,
+                                        roots};
     nb::gil_scoped_release release;
     neuralinv::probe(probing, threads);
 }

@@ -2,6 +2,7 @@
 #define NEURALINV_TARGET avx2
 #define NEURALINV_VECTOR_BYTES 32
 #include "neuralinv/certified_range.hpp"
+#include "neuralinv/pivot_signs.hpp"
 
 #include "kernels.hpp"
 

@@ -2,6 +2,7 @@
 #define NEURALINV_TARGET avx512
 #define NEURALINV_VECTOR_BYTES 64
 #include "neuralinv/certified_range.hpp"
+#include "neuralinv/pivot_signs.hpp"
 
 #include "kernels.hpp"
 

@@ -3,6 +3,7 @@
 #define NEURALINV_VECTOR_BYTES 16
 #define NEURALINV_FEW_UNROLLED
 #include "neuralinv/certified_range.hpp"
+#include "neuralinv/pivot_signs.hpp"
 
 #include "kernels.hpp"
 

@@ -5,6 +5,7 @@
 #include "neuralinv/complex.hpp"
 #include "neuralinv/guesses.hpp"
 #include "neuralinv/right_sides.hpp"
+#include "neuralinv/roots.hpp"
 #include "neuralinv/status.hpp"
 
 namespace neuralinv {
@@ -21,6 +22,9 @@ template <class S>
 using SlogdetPositiveRange = FirstFailure (*)(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t end, S* sign,
                                               RealOf<S>* logabsdet, Status* info);
 
+template <class T>
+using PivotSignsRange = void (*)(const PivotSigns<T>& signs, std::int64_t begin, std::int64_t end);
+
 // Of general matrices.
 template <class S>
 struct GeneralKernels {
@@ -35,6 +39,7 @@ struct PositiveKernels {
     InvertRange<T> invert;
     SolveRange<T> solve;
     SlogdetPositiveRange<T> slogdet;
+    PivotSignsRange<T> pivot_signs;
 };
 
 // Inverses with bounds of their errors, certificate.hpp. A lies row by row without gaps.
@@ -111,7 +116,8 @@ const Kernels& kernels_in_use();
 // The body of every file that compiles the kernels for one instruction set.
 #define NEURALINV_GENERAL(target, scalar) {&target::invert<scalar>, &target::solve<scalar>, &target::slogdet<scalar>}
 #define NEURALINV_POSITIVE(target, scalar) \
-    {&target::invert_positive<scalar>, &target::solve_positive<scalar>, &target::slogdet_positive<scalar>}
+    {&target::invert_positive<scalar>, &target::solve_positive<scalar>, &target::slogdet_positive<scalar>, \
+     &target::pivot_signs_range<scalar>}
 #define NEURALINV_DEFINE_KERNELS(name, target)                  \
     namespace neuralinv {                                       \
     extern const Kernels kernels_##target;                      \

@@ -2,6 +2,7 @@
 #define NEURALINV_TARGET neon
 #define NEURALINV_VECTOR_BYTES 16
 #include "neuralinv/certified_range.hpp"
+#include "neuralinv/pivot_signs.hpp"
 
 #include "kernels.hpp"
 

@@ -9,7 +9,7 @@ using namespace neuralinv;
 namespace {
 
 template <class S>
-void check_probing(int n, int vectors) {
+void check_probing(int n, int vectors, bool roots = false) {
     using T = RealOf<S>;
     constexpr int parts = part_count<S>;
     const std::int64_t count = 5;
@@ -21,7 +21,7 @@ void check_probing(int n, int vectors) {
     std::vector<double> omega(std::size_t(n * width)), squares(std::size_t(count * 2 * width), -1), norms(std::size_t(2 * count));
     for (std::size_t e = 0; e < omega.size(); ++e) omega[e] = double(random[e * 7 % random.size()]);
     const MatrixBatch<S> batch{reinterpret_cast<const S*>(A.data()), count, n, n * pitch, pitch, 1};
-    probe(Probing<S>{batch, reinterpret_cast<const S*>(X.data()), omega.data(), squares.data(), norms.data(), width}, 3);
+    probe(Probing<S>{batch, reinterpret_cast<const S*>(X.data()), omega.data(), squares.data(), norms.data(), width, roots}, 3);
 
     const auto times = [&](const T* M, int row, const std::vector<long double>& v) {
         std::vector<long double> out(v.size(), 0.0L);
@@ -44,6 +44,7 @@ void check_probing(int n, int vectors) {
         const T* const a = A.data() + b * n * pitch * parts;
         const T* const x = X.data() + b * n * step;
         std::vector<long double> D = times(a, pitch * parts, times(x, step, {omega.begin(), omega.end()}));
+        if (roots) D = times(x, step, D);
         for (std::size_t e = 0; e < D.size(); ++e) D[e] -= omega[e];
         const std::vector<long double> XD = times(x, step, D);
         for (int j = 0; j < width; ++j)
@@ -119,6 +120,8 @@ int main() {
         for (int vectors : {1, 2, 7, 8, 16, 20, 32}) {
             check_probing<float>(n, vectors);
             check_probing<double>(n, 2 * vectors);
+            check_probing<float>(n, vectors, true);
+            check_probing<double>(n, 2 * vectors, true);
             check_probing<Complex<float>>(n, vectors);
             check_probing<Complex<double>>(n, vectors);
         }

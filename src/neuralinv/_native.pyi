@@ -65,9 +65,34 @@ class _Probe(Protocol):
         columns: int,
         squares: int,
         norms: int,
+        roots: bool,
         threads: int,
         /,
     ) -> None: ...
+
+class _Survey(Protocol):
+    def __call__(self, A: int, count: int, n: int, start: int, sizes: int, symmetric: int, threads: int, /) -> None: ...
+
+class _SumInverses(Protocol):
+    def __call__(
+        self,
+        A: int,
+        count: int,
+        n: int,
+        scales: int,
+        shifts: int,
+        weights: int,
+        terms: int,
+        X: int,
+        threads: int,
+        /,
+    ) -> None: ...
+
+class _CorrectRoots(Protocol):
+    def __call__(self, A: int, count: int, n: int, X: int, squares: int, threads: int, /) -> None: ...
+
+class _PivotSigns(Protocol):
+    def __call__(self, X: int, count: int, n: int, positive: int, threads: int, /) -> None: ...
 
 class _Solve(Protocol):
     def __call__(
@@ -101,6 +126,7 @@ LARGEST_CORRECTED: int
 MOST_TERMS: int
 LARGEST_PROBED: int
 MOST_PROBED_COLUMNS: int
+LARGEST_ROOT: int
 
 invert_f32: _Invert
 invert_f64: _Invert
@@ -124,6 +150,14 @@ probe_f32: _Probe
 probe_f64: _Probe
 probe_c64: _Probe
 probe_c128: _Probe
+survey_f32: _Survey
+survey_f64: _Survey
+sum_inverses_f32: _SumInverses
+sum_inverses_f64: _SumInverses
+correct_roots_f32: _CorrectRoots
+correct_roots_f64: _CorrectRoots
+pivot_signs_f32: _PivotSigns
+pivot_signs_f64: _PivotSigns
 solve_f32: _Solve
 solve_f64: _Solve
 solve_c64: _Solve

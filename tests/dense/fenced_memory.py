@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native
+from neuralinv.dense import native, native_roots
 
 PAGE, PROT_NONE = mmap.PAGESIZE, 0
 READ_WRITE, PRIVATE = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -85,8 +85,18 @@ def run_kernels(count: int, n: int, dtype: torch.dtype) -> None:
         native.slogdet(S, positive=True)
         native.solve_ex(S, copy(torch.randn(count, n, 2, dtype=dtype)), positive=True)
         X = torch.linalg.inv(S)
-        correct(S, copy((X + X.mT) / 2))
+        X = copy((X + X.mT) / 2)
+        correct(S, X)
+        native.probe(S, X, copy(torch.randn(n, 5, dtype=torch.float64)), root=True)
+        roots(S)
         combine(count, n * n, dtype)
+
+
+def roots(A: Tensor) -> None:
+    native_roots.survey(A, copy(torch.ones(len(A[0]), dtype=A.dtype)))
+    X = native_roots.sum_inverses(A, torch.ones(len(A)), (0.1, 1.0), (0.5, 0.5), take(A.shape, A.dtype))
+    native_roots.has_positive_pivots(X)
+    native_roots.correct(A, X)
 
 
 def correct(A: Tensor, X: Tensor) -> None:

@@ -446,9 +446,14 @@ def test_largest_sums(dtype, n, monkeypatch):
         ("combine_f32", (0, 0, 0, 1, 0, 1), "number of terms is out of range"),
         ("deviate_f64", (0, 0, 0, 0, 1, 513, 1), "number of terms is out of range"),
         ("row_sums_f32", (0, 0, 0, 1, 0), "number or size of the matrices is out of range"),
-        ("probe_f32", (0, 1, 513, 0, 0, 0, 0, 0, 8, 0, 0), "n is out of range"),
-        ("probe_f64", (0, 1, 3, 0, 0, 0, 0, 0, 65, 0, 0), "number of vectors is out of range"),
-        ("probe_c64", (0, 1, 3, 0, 0, 0, 0, 0, 7, 0, 0), "number of vectors is out of range"),
+        ("probe_f32", (0, 1, 1025, 0, 0, 0, 0, 0, 8, 0, 0, False), "n is out of range"),
+        ("probe_f64", (0, 1, 3, 0, 0, 0, 0, 0, 65, 0, 0, False), "number of vectors is out of range"),
+        ("probe_c64", (0, 1, 3, 0, 0, 0, 0, 0, 7, 0, 0, False), "number of vectors is out of range"),
+        ("survey_f32", (0, 1, 1025, 0, 0, 0), "number or size of the matrices is out of range"),
+        ("sum_inverses_f64", (0, 1, 0, 0, 0, 0, 1, 0), "number or size of the matrices is out of range"),
+        ("sum_inverses_f32", (0, 1, 3, 0, 0, 0, 0, 0), "there are no terms"),
+        ("correct_roots_f32", (0, -1, 3, 0, 0), "number or size of the matrices is out of range"),
+        ("pivot_signs_f64", (0, 1, 1025, 0), "number or size of the matrices is out of range"),
     ],
 )
 def test_sizes_that_the_kernels_refuse(kernel, arguments, message):

@@ -79,7 +79,8 @@ struct RowSums {
 // What random vectors Ω say of candidates X for the inverses of A, with D = AXΩ − Ω: sums of squares of the columns of D and
 // of XD, and of the entries of A and X. A: of any strides; X: (count, n, n) and omega: (n, vectors), without gaps; squares:
 // (count, 2, columns), of D and of XD, norms: (count, 2), of A and of X. A complex vector is two columns of real numbers.
-inline constexpr std::int64_t largest_probed = 512;
+// roots: X are inverse square roots, and D = XAXΩ − Ω.
+inline constexpr std::int64_t largest_probed = 1024;
 inline constexpr std::int64_t most_probed_columns = 64;
 
 // The scalar of complex vectors is Complex<double>.
@@ -91,6 +92,7 @@ struct Probing {
     double* squares;
     double* norms;
     std::int64_t columns;
+    bool roots = false;
 };
 
 }  // namespace neuralinv

@@ -89,6 +89,25 @@ bool is_hermitian(int n, const S* A, std::int64_t stride) {
     return true;
 }
 
+// What stands right of the diagonal goes below it. X: (n, n) without gaps.
+template <class T>
+void mirror(int n, T* X) {
+    constexpr int B = block<T>;
+    const int whole = n / B * B;
+    for (int i = 0; i < whole; i += B) {
+        for (int r = i; r < i + B; ++r)
+            for (int c = i; c < r; ++c) X[std::int64_t(r) * n + c] = X[std::int64_t(c) * n + r];
+        for (int j = i + B; j < whole; j += B) {
+            Row<T> v[B];
+            static_for<0, B>([&](auto r) NEURALINV_LAMBDA { v[decltype(r)::value] = load_row(X + std::int64_t(i + decltype(r)::value) * n + j); });
+            transpose(v);
+            static_for<0, B>([&](auto r) NEURALINV_LAMBDA { store_row(v[decltype(r)::value], X + std::int64_t(j + decltype(r)::value) * n + i); });
+        }
+    }
+    for (int r = whole; r < n; ++r)
+        for (int c = 0; c < r; ++c) X[std::int64_t(r) * n + c] = X[std::int64_t(c) * n + r];
+}
+
 template <class T>
 bool has_positive_diagonal(int n, const T* A, std::int64_t stride) {
     bool positive = true;

@@ -1,5 +1,5 @@
 // What random vectors Ω say of candidates X for the inverses of A: sums of squares of the columns of D = AXΩ − Ω, in doubles,
-// and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics.
+// and of XD, in T. neuralinv/dense/probabilistic.py has the mathematics. Of inverse square roots, D = XAXΩ − Ω.
 //
 // Everything about one matrix stays in the second-level cache: A is read once. T is the real type of S.
 #pragma once
@@ -22,6 +22,7 @@ struct ProbingMemory {
     PlanesMemory<S, T>* narrow;
     double* omega;  // panels
     double* P;      // XΩ in panels
+    double* Q;      // AXΩ in panels, of roots
     T* D;           // in panels
     std::int64_t plane;
     std::int64_t entries;
@@ -34,6 +35,7 @@ struct ProbingMemory {
         take_piece(memory, bytes, narrow, sizeof *narrow);
         take_piece(memory, bytes, omega, entries * std::int64_t(sizeof(double)));
         take_piece(memory, bytes, P, entries * std::int64_t(sizeof(double)));
+        take_piece(memory, bytes, Q, entries * std::int64_t(sizeof(double)));
         take_piece(memory, bytes, D, entries * std::int64_t(sizeof(T)));
     }
 };
@@ -87,34 +89,39 @@ void probe(const Probing<S>& probing, std::int64_t b, bool last, const ProbingMe
                     body(at, (j + c) / lanes<double>, part(0), part(1));
             }
     };
-    multiply<S>(
-        n, vectors, memory.omega, *memory.wide, ahead,
-        [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
-        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+    const auto lay_A = [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows); };
+    const auto keep_in = [&](double* panels) NEURALINV_LAMBDA {
+        return [&, panels](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
             for_each_entry(i, rows, j, columns, tile, [&](std::int64_t at, int, auto... entry) NEURALINV_LAMBDA {
-                store_entry(memory.P + at, memory.plane, entry...);
+                store_entry(panels + at, memory.plane, entry...);
             });
-        });
+        };
+    };
     const auto difference = [&](Vector<double> entry, std::int64_t at, int k, int part) NEURALINV_LAMBDA {
         const Vector<double> off = entry - load_vector(memory.omega + part * memory.plane + at);
         squares_D[part][k] += off * off;
         return narrowed<T>(off);
     };
-    multiply<S>(
-        n, vectors, memory.P, *memory.wide, ahead,
-        [&](int i, int rows, bool) NEURALINV_LAMBDA {
-            squares_A += lay(A, batch.row_stride, batch.column_stride, i, rows);
-        },
-        [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
-            for_each_entry(i, rows, j, columns, tile, [&](std::int64_t at, int k, auto... entry) NEURALINV_LAMBDA {
-                int part = 0;  // braces are evaluated in order
-                const Half<T> D[] = {difference(entry, at, k, part++)...};
-                if constexpr (parts == 1)
-                    store_entry(memory.D + at, memory.plane, D[0]);
-                else
-                    store_entry(memory.D + at, memory.plane, D[0], D[1]);
-            });
+    const auto subtract = [&](int i, int rows, int j, int columns, const double* tile) NEURALINV_LAMBDA {
+        for_each_entry(i, rows, j, columns, tile, [&](std::int64_t at, int k, auto... entry) NEURALINV_LAMBDA {
+            int part = 0;  // braces are evaluated in order
+            const Half<T> D[] = {difference(entry, at, k, part++)...};
+            if constexpr (parts == 1)
+                store_entry(memory.D + at, memory.plane, D[0]);
+            else
+                store_entry(memory.D + at, memory.plane, D[0], D[1]);
         });
+    };
+    multiply<S>(
+        n, vectors, memory.omega, *memory.wide, ahead, [&](int i, int rows, bool) NEURALINV_LAMBDA { squares_X += lay(X, n, 1, i, rows); },
+        keep_in(memory.P));
+    if (probing.roots) {
+        multiply<S>(n, vectors, memory.P, *memory.wide, ahead, lay_A, keep_in(memory.Q));
+        multiply<S>(
+            n, vectors, memory.Q, *memory.wide, ahead, [&](int i, int rows, bool) NEURALINV_LAMBDA { lay(X, n, 1, i, rows); }, subtract);
+    } else {
+        multiply<S>(n, vectors, memory.P, *memory.wide, ahead, lay_A, subtract);
+    }
     multiply<S>(
         n, vectors, memory.D, *memory.narrow, ahead,
         [&](int i, int rows, bool) NEURALINV_LAMBDA {
@@ -142,7 +149,7 @@ void probe_range(const Probing<S>& probing, std::int64_t begin, std::int64_t end
     constexpr int parts = part_count<S>;
     const int n = int(probing.A.n), vectors = int(probing.columns) / parts;
     const ProbingMemory<S> memory(scratch, n, probing.columns);
-    for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = 0, memory.D[e] = 0;
+    for (std::int64_t e = 0; e < memory.entries; ++e) memory.omega[e] = memory.P[e] = memory.Q[e] = 0, memory.D[e] = 0;
     for (int i = 0; i < n; ++i)
         for (int j = 0; j < vectors; ++j) {
             double* const target = memory.omega + std::int64_t(j / panel_columns) * n * panel_columns + i * panel_columns + j % panel_columns;

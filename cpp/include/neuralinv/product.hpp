@@ -16,7 +16,7 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-inline constexpr int largest_product = 512;
+inline constexpr int largest_product = 1024;
 
 inline constexpr int panel_columns = 4 * lanes<double>;
 

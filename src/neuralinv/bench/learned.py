@@ -68,6 +68,7 @@ def row_count(settings: Settings) -> int:
 
 _CONDITIONS = (1e1, 1e2, 1e3, 1e4)
 _ROOT_SIZES = (256, 512, 1024)
+_ROOT_ELEMENTS = 1 << 20
 _ROOT_CERTIFICATES = {"deterministic": "wishart", "probabilistic": "probable"}
 
 
@@ -134,11 +135,13 @@ def _iteration(settings: Settings) -> Iterator[Row]:
 
 def _root(settings: Settings) -> Iterator[Row]:
     for n in _ROOT_SIZES:
-        A = get_family("wishart").sample(1, n, generator=torch.Generator().manual_seed(n), dtype=torch.float32)
+        random = torch.Generator().manual_seed(n)
+        count = batch_of(_ROOT_ELEMENTS, n)  # a matrix has one thread
+        A = get_family("wishart").sample(count, n, generator=random, dtype=torch.float32)
         for certificate, case in _ROOT_CERTIFICATES.items():
             ours = bind(ni.learned.inv_sqrt, A, cond=200.0, rtol=RTOL, certificate=certificate)
             result = ours()
-            times = median_times({OURS: ours, "eigh": bind(_by_eigenvalues, A)}, settings, 1)
+            times = median_times({OURS: ours, "eigh": bind(_by_eigenvalues, A)}, settings, count)
             certified = float((result.source == int(ni.Source.REFINED)).double().mean())
             yield Row("root", case, n, times.pop(OURS), times, 4.0, certified)
 

@@ -1,4 +1,5 @@
-"""The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension.
+"""The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension, but
+:mod:`neuralinv.dense.native_roots` for inverse square roots.
 
 Tensors on a GPU are handed on to :mod:`neuralinv.dense.gpu`. What else comes in is a tensor or a NumPy array of
 a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides and at least one entry, on the CPU, and of a
@@ -255,9 +256,9 @@ def probes(A: Tensor, count: int) -> bool:
     return 0 < count * (2 if A.is_complex() else 1) <= _native.MOST_PROBED_COLUMNS
 
 
-def probe(A: Tensor, X: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
+def probe(A: Tensor, X: Tensor, omega: Tensor, *, root: bool = False) -> tuple[Tensor, Tensor]:
     """Return sums of squares of the columns of ``D = AXΩ − Ω`` and of ``XD``, ``(batch, 2, k)``, and of the entries of
-    ``A`` and ``X``, ``(batch, 2)``, in double precision.
+    ``A`` and ``X``, ``(batch, 2)``, in double precision. For a ``root``, ``D = XAXΩ − Ω``.
 
     Parameters
     ----------
@@ -280,6 +281,7 @@ def probe(A: Tensor, X: Tensor, omega: Tensor) -> tuple[Tensor, Tensor]:
         k * parts,
         squares.data_ptr(),
         norms.data_ptr(),
+        root,
         _threads_for(A),
     )
     return squares.sum(-1), norms

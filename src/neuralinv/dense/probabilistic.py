@@ -139,8 +139,8 @@ def probable_error_bound(A: Tensor, X: Tensor, probes: Tensor, failure_probabili
 
     Notes
     -----
-    6 k n² floating-point operations, 4 k n² of them in double precision. Real matrices up to n = 512 and complex ones
-    up to 256 go to a kernel on the CPU, ``cpp/include/neuralinv/probing.hpp``, which reads A and X once.
+    6 k n² floating-point operations, 4 k n² of them in double precision. Matrices up to n = 1024 go to a
+    kernel on the CPU, ``cpp/include/neuralinv/probing.hpp``, which reads A and X once.
     """
     n, k = probes.shape
     squares, norms = _probe(A, X, probes)  # of D and XD; of A and X

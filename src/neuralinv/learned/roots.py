@@ -4,13 +4,12 @@
 2006, doi:10.1137/050643374, for Newton's h; Anil et al. 2020, arXiv:2002.09018, for its use in Shampoo), here with the
 best polynomials for an interval of eigenvalues (:mod:`neuralinv.learned.minimax`): matrix products alone.
 
-Inverse square roots start from a few shifted inverses instead (:mod:`neuralinv.learned.shifted_inverses`), which take
-fewer operations. The proof of either is in :mod:`neuralinv.learned.root_certificate`.
+Inverse square roots are a few shifted inverses instead (:mod:`neuralinv.learned.square_roots`), which take fewer
+operations. The proof of either is in :mod:`neuralinv.learned.root_certificate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar, cast
@@ -26,16 +25,15 @@ from neuralinv.dense.result import Source, Status, name_indices
 from neuralinv.dense.scaling import widen
 from neuralinv.learned.architectures.schulz import evaluate_polynomial
 from neuralinv.learned.minimax import cheapest_plan
-from neuralinv.learned.root_certificate import bound_error, probable_error_bound
+from neuralinv.learned.root_certificate import bound_error, correct_square_root, probable_error_bound
 from neuralinv.learned.root_gradient import ImplicitRoot
-from neuralinv.learned.shifted_inverses import approximate_inverse_square_root
+from neuralinv.learned.shifted_inverses import Survey, survey
+from neuralinv.learned.square_roots import Attempt, square_root_attempts
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 _U = torch.finfo(torch.float64).eps / 2
 _TOLERANCE = 1e-3  # of the iteration in the caller's precision; correction steps square it
-_ROUNDING_OF_ROOTS = 0.02  # error of square roots computed in single precision: this times eps times ``cond``, at least
-_MARGIN = 8  # between what is asked for and what the square root's approximation aims at
 _MOST_CORRECTIONS = 3
 _HIGHEST_ROOT = 16
 
@@ -127,8 +125,8 @@ def inv_pth_root(
 
     Notes
     -----
-    For p = 2 and a condition number of 1e3, about 3 inverses, 5 matrix products and a Cholesky factorisation in the
-    precision of A, and 2 products in float64 for the proof. Differentiable, any number of times, for Hermitian changes
+    For p = 2 three or four inverses, a product and an elimination in the precision of A, and a product and a half in
+    float64 for the proof. Differentiable, any number of times, for Hermitian changes
     of A; a derivative takes an eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
@@ -149,22 +147,21 @@ def inv_pth_root(
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     n = tensor.shape[-1]
-    flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n)
-    finite = torch.isfinite(torch.linalg.vector_norm(flat, dim=(-2, -1)))
+    flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n).resolve_conj().contiguous()
+    looked = survey(flat)
+    finite = torch.isfinite(looked.frobenius)
     if not bool(finite.all()):  # or the squares overflow
         finite = torch.isfinite(flat).flatten(1).all(1)
-    hermitian = finite
-    if not torch.equal(flat, flat.mH):  # a fraction of the time that finding out which ones takes
-        hermitian = (flat == flat.mH).flatten(1).all(1)
-    if bool((finite & ~hermitian).any()):
+    if bool((finite & ~looked.hermitian).any()):
         raise ValueError(
-            f"matrices at {name_indices(finite & ~hermitian)} of the flattened batch are not exactly Hermitian; "
+            f"matrices at {name_indices(finite & ~looked.hermitian)} of the flattened batch are not exactly Hermitian; "
             "pass (A + A.mT) / 2"
         )
-    identity = torch.eye(n, dtype=flat.dtype, device=flat.device)
     if not bool(finite.all()):
+        identity = torch.eye(n, dtype=flat.dtype, device=flat.device)
         flat = torch.where(finite[:, None, None], flat, identity)
-    result = _roots(flat, p, cond, rtol, odds)
+        looked = survey(flat)
+    result = _roots(flat, looked, p, cond, rtol, odds)
     nothing = (result.status == Status.SINGULAR) | ~finite
     result.root[nothing] = torch.nan
     result.error_bound[nothing] = torch.inf
@@ -185,97 +182,86 @@ def inv_pth_root(
 
 
 @torch.no_grad()
-def _roots(A: Tensor, p: int, cond: float, rtol: float, odds: Odds | None) -> RootResult[Tensor]:
-    wide, single = widen(A), A.dtype in (torch.float32, torch.complex64)
-    # The bound must leave room for rounding the answer to its dtype.
+def _roots(A: Tensor, looked: Survey, p: int, cond: float, rtol: float, odds: Odds | None) -> RootResult[Tensor]:
+    # A bound must leave room for rounding the answer to its dtype.
     tolerance = max(rtol - 1.001 * torch.finfo(A.dtype).eps / 2, rtol / 2)
-    precisions = [A, wide] if single else [wide]
-    if p == 2 and single and _ROUNDING_OF_ROOTS * torch.finfo(A.dtype).eps * cond > tolerance:
-        precisions = [wide]
-    everything = torch.arange(len(A), device=A.device)
-    first, *others = precisions if p == 2 else precisions[:1]
-    W, relative = _approximate(wide, first, p, cond, tolerance, odds, everything)
-    for work in others:
-        _improve(W, relative, tolerance, partial(_approximate, wide, work, p, cond, tolerance, odds))
+    attempts: list[Attempt] = [partial(_iterated, p=p, cond=cond, tolerance=tolerance, odds=odds)]
+    if p == 2:
+        attempts = square_root_attempts(A.dtype, cond, tolerance, odds)
+    attempts.append(partial(_by_eigenvalues, p=p))
+    answer, bound = _rounded(*attempts[0](A, looked), dtype=A.dtype)
     source = torch.full((len(A),), int(Source.REFINED), dtype=torch.int8, device=A.device)
-    kept = _improve(W, relative, tolerance, lambda left: _by_eigenvalues(wide[left], p))
-    source[kept] = int(Source.FALLBACK)
-    answer = W.to(A.dtype)
-    bound = relative
-    if not torch.equal(W, answer):  # which it is where single precision was good enough
-        size = torch.linalg.vector_norm(W, dim=(-2, -1))
-        distance = torch.linalg.vector_norm(W - answer, dim=(-2, -1)) / torch.where(size > 0, size, 1)
-        bound = (relative + (1 + relative) * distance) * (1 + 4 * A.shape[-1] ** 2 * _U + 64 * _U)
-    proved = relative < 1
-    bound = torch.where(proved & torch.isfinite(bound), bound, torch.inf)
+    for attempt in attempts[1:]:
+        left = (~(bound <= rtol)).nonzero().squeeze(1)
+        if not len(left):
+            break
+        X, better = _rounded(*attempt(A[left], looked[left]), dtype=A.dtype)
+        improved = ~(better >= bound[left])
+        kept = left[improved]
+        answer[kept], bound[kept] = X[improved], better[improved]
+        if attempt is attempts[-1]:
+            source[kept] = int(Source.FALLBACK)
+    proved = torch.isfinite(bound)
     status = torch.where(bound <= rtol, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR))
     return RootResult(answer, bound, status.to(torch.int8), source, rtol)
 
 
-def _improve(
-    W: Tensor, relative: Tensor, tolerance: float, attempt: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> Tensor:
-    """Try to do better where the bound exceeds the tolerance; write what is better, and return the index of it."""
-    left = (~(relative <= tolerance)).nonzero().squeeze(1)
-    if not len(left):
-        return left
-    X, bound = attempt(left)
-    improved = ~(bound >= relative[left])
-    kept = left[improved]
-    W[kept], relative[kept] = X[improved], bound[improved]
-    return kept
+def _rounded(X: Tensor, relative: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Round X, which may be wider; the bound counts it, and is infinite where nothing is proved."""
+    bound = relative
+    if X.dtype != dtype:
+        answer = X.to(dtype)
+        size = torch.linalg.vector_norm(X, dim=(-2, -1))
+        distance = torch.linalg.vector_norm(X - answer, dim=(-2, -1)) / torch.where(size > 0, size, 1)
+        bound = (relative + (1 + relative) * distance) * (1 + 4 * X.shape[-1] ** 2 * _U + 64 * _U)
+        X = answer
+    return X, torch.where((relative < 1) & torch.isfinite(bound), bound, torch.inf)
 
 
-def _approximate(
-    wide: Tensor, work: Tensor, p: int, cond: float, tolerance: float, odds: Odds | None, left: Tensor
+def _iterated(
+    A: Tensor, looked: Survey, *, p: int, cond: float, tolerance: float, odds: Odds | None
 ) -> tuple[Tensor, Tensor]:
-    """Approximate the roots of some matrices in the precision of ``work``, and bound the errors."""
-    if len(left) < len(wide):
-        wide, work = wide[left], work[left]
-    start = _iterate(work, p, cond, tolerance)
-    W = widen(start)
+    """Approximate roots by products in the precision of A, and bound the errors."""
+    wide, W = widen(A), widen(_iterate(A, looked.norm, p, cond))
     if odds is None:
-        return _corrected(wide, W, p, tolerance, start.dtype)
-    bound = probable_error_bound(wide, W, p, odds, work=start.dtype)
-    _improve(W, bound, tolerance, lambda rest: _corrected(wide[rest], W[rest], p, tolerance, start.dtype))
+        return _corrected(wide, W, p, tolerance)
+    bound = probable_error_bound(wide, W, p, odds)
+    left = (~(bound <= tolerance)).nonzero().squeeze(1)
+    if len(left):
+        W[left], bound[left] = _corrected(wide[left], W[left], p, tolerance)
     return W, bound
 
 
-def _corrected(A: Tensor, W: Tensor, p: int, tolerance: float, work: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Bound the error of W, and correct it where that helps.
-
-    Square roots are not corrected: Newton's step multiplies what does not commute with A by up to ``√κ / 4``.
-    """
-    relative, R = bound_error(A, W, p, work=work)
-    for _ in range(_MOST_CORRECTIONS if p != 2 else 0):
+def _corrected(A: Tensor, W: Tensor, p: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Bound the error of W, and correct it where that helps."""
+    relative, R = bound_error(A, W, p)
+    for _ in range(_MOST_CORRECTIONS):
         active = ((relative > tolerance) & (relative < 1)).nonzero().squeeze(1)
         if not len(active):
             break
         # Newton's step from the residual of A itself: X (I + R/p), Hermitian by averaging.
         better = _hermitian_part(W[active] + W[active] @ R[active] / p)
-        bound, residual = bound_error(A[active], better, p, work=A.dtype)
+        bound, residual = bound_error(A[active], better, p)
         improved = bound < relative[active]
         kept = active[improved]
         W[kept], relative[kept], R[kept] = better[improved], bound[improved], residual[improved]
     return W, relative
 
 
-def _by_eigenvalues(A: Tensor, p: int) -> tuple[Tensor, Tensor]:
+def _by_eigenvalues(A: Tensor, looked: Survey, *, p: int) -> tuple[Tensor, Tensor]:
+    del looked
+    A = widen(A)
     L, Q = torch.linalg.eigh(A)
-    X = _hermitian_part((Q * L.clamp(min=0).pow(-1 / p)[:, None, :].to(Q.dtype)) @ Q.mH)
-    return X, bound_error(A, X, p, work=A.dtype)[0]
-
-
-def _iterate(A: Tensor, p: int, cond: float, tolerance: float) -> Tensor:
-    """Return Hermitian approximations in the dtype of ``A``."""
-    rows = A.abs().sum(-1).amax(-1) if A.shape[-1] else torch.linalg.matrix_norm(A)
-    largest = torch.minimum(torch.linalg.vector_norm(A, dim=(-2, -1)), rows)
-    largest = torch.where(largest > 0, largest, 1)
+    X = _hermitian_part((Q * L.clamp(min=0).pow(-1 / p)[:, None, :].to(Q.dtype)) @ Q.mH).contiguous()
     if p == 2:
-        return approximate_inverse_square_root(A, largest / cond, largest, tolerance / _MARGIN)
-    # From X₀ = s^{-1/p} I with s ≥ ‖A‖₂.
+        return correct_square_root(A, X)
+    return X, bound_error(A, X, p)[0]
+
+
+def _iterate(A: Tensor, norm: Tensor, p: int, cond: float) -> Tensor:
+    """Return Hermitian approximations in the dtype of ``A``, from X₀ = s^{-1/p} I with s ≥ ‖A‖₂."""
     plan = cheapest_plan(1 / cond, 1.0, _TOLERANCE, root=p, most_products=100)
-    s = largest[:, None, None]
+    s = torch.where(norm > 0, norm, 1).to(A.dtype.to_real())[:, None, None]
     M = A / s
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     X: Tensor | None = None

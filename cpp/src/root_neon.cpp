@@ -1,0 +1,10 @@
+// Armv8 Advanced SIMD.
+#define NEURALINV_TARGET neon
+#define NEURALINV_VECTOR_BYTES 16
+#include "neuralinv/root_residual.hpp"
+#include "neuralinv/shifted_inverses.hpp"
+#include "neuralinv/survey.hpp"
+
+#include "root_kernels.hpp"
+
+NEURALINV_DEFINE_ROOTS("neon", neon)
