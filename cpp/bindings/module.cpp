@@ -11,6 +11,7 @@ namespace nb = nanobind;
 
 void bind_block_tridiagonal(nb::module_& m);
 void bind_correction(nb::module_& m);
+void bind_result_memory(nb::module_& m);
 void bind_roots(nb::module_& m);
 
 namespace {
@@ -139,5 +140,6 @@ NB_MODULE(_native, m) {
     m.def("available_instruction_sets", &neuralinv::available_instruction_sets);
     bind_block_tridiagonal(m);
     bind_correction(m);
+    bind_result_memory(m);
     bind_roots(m);
 }

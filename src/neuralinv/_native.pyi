@@ -1,6 +1,11 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+class ResultMemory:
+    def __init__(self, bytes: int) -> None: ...
+
+def spare_memory() -> int: ...
+
 class _Invert(Protocol):
     def __call__(
         self,

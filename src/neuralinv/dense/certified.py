@@ -25,6 +25,7 @@ from neuralinv.dense.pipeline import (
 )
 from neuralinv.dense.probabilistic import Odds, draw_probes
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
+from neuralinv.dense.result_memory import new_tensor
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
 
@@ -227,7 +228,7 @@ def _by_chunks(
 ) -> Outcome:
     total = A.shape[0]
     result = Outcome(
-        torch.empty_like(A, memory_format=torch.contiguous_format),
+        new_tensor(A),
         A.new_empty(total, dtype=torch.float64),
         A.new_empty(total, dtype=torch.int8),
         A.new_empty(total, dtype=torch.int8),

@@ -38,6 +38,7 @@ from torch import Tensor
 from neuralinv.dense import native
 from neuralinv.dense.extrapolation import extrapolate
 from neuralinv.dense.result import Source
+from neuralinv.dense.result_memory import new_tensor
 
 HIGHEST_ORDER = 4
 
@@ -71,8 +72,7 @@ class Corrected(NamedTuple):
     @classmethod
     def room_for(cls, A: Tensor) -> Corrected:
         """Return memory for the inverses of ``A``, ``(batch, n, n)``."""
-        X = torch.empty_like(A, memory_format=torch.contiguous_format)
-        return cls(X, A.new_empty(len(A), dtype=torch.float64), A.new_empty(len(A), dtype=torch.int8))
+        return cls(new_tensor(A), A.new_empty(len(A), dtype=torch.float64), A.new_empty(len(A), dtype=torch.int8))
 
     @property
     def source(self) -> Tensor:

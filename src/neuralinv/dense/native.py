@@ -1,5 +1,5 @@
 """The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension, but
-:mod:`neuralinv.dense.native_roots` for inverse square roots.
+:mod:`neuralinv.dense.native_roots` for inverse square roots and :mod:`neuralinv.dense.result_memory`.
 
 Tensors on a GPU are handed on to :mod:`neuralinv.dense.gpu`. What else comes in is a tensor or a NumPy array of
 a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides and at least one entry, on the CPU, and of a
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neuralinv.dense import gpu
 from neuralinv.dense.extrapolation import MOST_TERMS
+from neuralinv.dense.result_memory import new_array, new_tensor
 
 try:
     from neuralinv import _native
@@ -360,9 +361,7 @@ def _address(A: Any) -> int:
 
 
 def _new_like(A: Any) -> Any:
-    if isinstance(A, Tensor):
-        return torch.empty_like(A, memory_format=torch.contiguous_format)
-    return np.empty(A.shape, A.dtype)
+    return new_tensor(A) if isinstance(A, Tensor) else new_array(A)
 
 
 def _new(like: Any, shape: Sequence[int]) -> Any:

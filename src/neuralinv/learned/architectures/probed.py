@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense.probabilistic import Odds, draw_probes, probable_error_bound
+from neuralinv.dense.result_memory import new_tensor
 from neuralinv.learned.architectures.combination import as_rows
 
 
@@ -39,7 +40,7 @@ def certify_with_probes(
     ``2 n² (r + 3k)`` operations for each matrix, r the number of modes, two thirds of those with the k vectors in
     double precision.
     """
-    X = torch.empty_like(A, memory_format=torch.contiguous_format)
+    X = new_tensor(A)
     rows = as_rows(X)
     native.combine(model.coefficients(unit, A, features).to(rows.dtype), model.basis, rows)
     probes = draw_probes(A, odds, most=model.most_overestimated)

@@ -43,6 +43,7 @@ from neuralinv.dense.correction import (
     matrices_at_once,
     product_roundoff,
 )
+from neuralinv.dense.result_memory import new_tensor
 from neuralinv.learned.architectures.combination import Combination, as_rows, small_product
 
 _U64 = torch.finfo(torch.float64).eps / 2
@@ -230,7 +231,7 @@ def certify_uniformly(
     c, a = (small_product(features, weight) for weight in (model.weight, uniform.weight))
     bounds = _Bounds(model, uniform, c, a)
     narrow = c.to(model.basis.dtype)
-    X = torch.empty_like(A, memory_format=torch.contiguous_format)
+    X = new_tensor(A)
     norm_E, size_X = (torch.empty(len(A), dtype=torch.float64, device=A.device) for _ in range(2))
     # Kernels take the batch at once and leave nothing behind but numbers; torch takes what its temporaries can stay in
     # the cache for.

@@ -1,0 +1,91 @@
+#include "neuralinv/result_memory.hpp"
+
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace neuralinv {
+
+namespace {
+
+constexpr std::int64_t alignment = std::int64_t(1) << 21;  // of large pages
+
+struct Piece {
+    void* data;
+    std::int64_t room;
+};
+
+struct Spare {
+    std::mutex mutex;
+    std::vector<Piece> pieces;
+    std::int64_t bytes = 0;
+};
+
+// Never destroyed: results may outlive everything else.
+Spare& spare() {
+    static Spare* const all = new Spare;
+    return *all;
+}
+
+// In bytes. NEURALINV_SPARE_MEMORY gives it in MiB; what cannot be read keeps nothing.
+std::int64_t most_kept() {
+    static const std::int64_t most = [] {
+        const char* const wanted = std::getenv("NEURALINV_SPARE_MEMORY");
+        const std::int64_t mebibytes = wanted == nullptr ? 256 : std::strtoll(wanted, nullptr, 10);
+        return (mebibytes < 0 ? 0 : mebibytes > (1 << 20) ? 1 << 20 : mebibytes) << 20;
+    }();
+    return most;
+}
+
+// A piece that fits, with a quarter to spare at most. Where none does, all are given back: nobody shall run out of memory for
+// what is kept.
+Piece take(std::int64_t room) {
+    Spare& kept = spare();
+    const std::lock_guard<std::mutex> lock(kept.mutex);
+    for (std::size_t i = kept.pieces.size(); i-- > 0;) {
+        const Piece piece = kept.pieces[i];
+        if (piece.room < room || piece.room > room + room / 4) continue;
+        kept.pieces.erase(kept.pieces.begin() + std::ptrdiff_t(i));
+        kept.bytes -= piece.room;
+        return piece;
+    }
+    for (const Piece& piece : kept.pieces) std::free(piece.data);
+    kept.pieces.clear();
+    kept.bytes = 0;
+    return {nullptr, 0};
+}
+
+}  // namespace
+
+ResultMemory::ResultMemory(std::int64_t bytes) : bytes_(bytes) {
+    const std::int64_t room = (bytes + alignment - 1) / alignment * alignment;
+    Piece piece = take(room);
+    if (piece.data == nullptr) {
+        piece.room = room;
+        if (posix_memalign(&piece.data, std::size_t(alignment), std::size_t(room)) != 0) throw std::bad_alloc();
+    }
+    data_ = piece.data;
+    room_ = piece.room;
+}
+
+ResultMemory::~ResultMemory() {
+    Spare& kept = spare();
+    {
+        const std::lock_guard<std::mutex> lock(kept.mutex);
+        if (kept.bytes + room_ <= most_kept()) {
+            kept.pieces.push_back({data_, room_});
+            kept.bytes += room_;
+            return;
+        }
+    }
+    std::free(data_);
+}
+
+std::int64_t spare_memory() {
+    Spare& kept = spare();
+    const std::lock_guard<std::mutex> lock(kept.mutex);
+    return kept.bytes;
+}
+
+}  // namespace neuralinv
