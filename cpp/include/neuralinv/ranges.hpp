@@ -5,7 +5,7 @@
 #include "general.hpp"
 #include "implicit_range.hpp"
 #include "positive.hpp"
-#include "symmetric_range.hpp"
+#include "symmetric_pivots.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -75,7 +75,7 @@ template <class T>
 FirstFailure slogdet_positive(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet,
                               Status* info) {
     if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin))
-        return slogdet_columns(A, Structure::positive, begin, end, sign, logabsdet, info);
+        return slogdet_symmetric(A, begin, end, sign, logabsdet, info);
     return slogdet_positive_range(A, begin, end, sign, logabsdet, info);
 }
 

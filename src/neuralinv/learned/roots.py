@@ -106,7 +106,8 @@ def inv_pth_root(
     p
         From 1 to 16. The rounding term of the proof grows like ``‖X‖_Fᵖ``: large p certifies little at rtol 1e-10.
     cond
-        ``min(‖A‖_F, ‖A‖_∞) / λ_min`` that the iteration is made for. Matrices beyond it are answered by the fallback.
+        ``min(‖A‖_F, ‖A‖_∞) / λ_min`` that the iteration is made for. For p = 2, what this does not certify is tried
+        once more, in float64 and for 16 times ``cond``; the fallback answers the rest.
     rtol
         The relative error that certifies; by default 1e-5 for float32, 1e-10 for float64.
     on_singular
@@ -126,8 +127,8 @@ def inv_pth_root(
     Notes
     -----
     For p = 2 three or four inverses, a product and an elimination in the precision of A, and a product and a half in
-    float64 for the proof. Differentiable, any number of times, for Hermitian changes
-    of A; a derivative takes an eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
+    float64 for the proof. Differentiable, any number of times, for Hermitian changes of A; a derivative takes an
+    eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
     check_square(tensor, A)
@@ -147,7 +148,7 @@ def inv_pth_root(
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
     n = tensor.shape[-1]
-    flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n).resolve_conj().contiguous()
+    flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n).resolve_neg().resolve_conj().contiguous()
     looked = survey(flat)
     finite = torch.isfinite(looked.frobenius)
     if not bool(finite.all()):  # or the squares overflow
