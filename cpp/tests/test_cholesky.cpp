@@ -130,6 +130,7 @@ void test_positive(const Kernels& kernels) {
     sizes.insert(sizes.end(), {40, 47, 48, 49, 63, 64, 65, 66, 95, 96, 97, 130});
     for (int n : sizes) {
         for (int count : {1, 2, 16, 37}) compare<T>(kernels, n, count, count % 7 + 1, T(1));
+        compare<T>(kernels, n, 3, 5, T(1));  // four right-hand sides at once, and one
         compare<T>(kernels, n, 5, 1, T(1e30));
         compare<T>(kernels, n, 5, 2, T(1e-30));
         compare_layouts<T>(kernels, n);

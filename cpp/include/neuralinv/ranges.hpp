@@ -5,7 +5,7 @@
 #include "general.hpp"
 #include "implicit_range.hpp"
 #include "positive.hpp"
-#include "symmetric_pivots.hpp"
+#include "symmetric_solution.hpp"
 #include "tiles.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -16,6 +16,10 @@ namespace neuralinv::NEURALINV_TARGET {
 inline constexpr int largest_inverse_in_lanes = largest_unrolled;
 inline constexpr int largest_solution_in_lanes = NEURALINV_VECTOR_BYTES == 64 ? 16 : 12;
 inline constexpr int largest_determinant_in_lanes = 16;
+// Positive definite systems with at most one right-hand side to so many rows are solved from L D Lᵀ: with more of them, columns
+// that take right-hand sides along are faster.
+inline constexpr int smallest_symmetric_solution = 32, sides_worth_of_rows = 16;
+
 // Beyond n = 8 a few matrices would wait for the lanes left empty.
 template <class T>
 NEURALINV_INLINE bool fills_lanes(std::int64_t n, std::int64_t count) {
@@ -66,8 +70,10 @@ FirstFailure invert_positive(const MatrixBatch<T>& A, std::int64_t begin, std::i
 template <class T>
 FirstFailure solve_positive(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X,
                             Status* info) {
-    if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin))
+    if (A.n > largest_positive_tile || !fills_lanes<T>(A.n, end - begin)) {
+        if (A.n >= smallest_symmetric_solution && sides_worth_of_rows * B.columns <= A.n) return solve_symmetric(A, B, begin, end, X, info);
         return solve_columns(A, B, Structure::positive, begin, end, X, info);
+    }
     return solve_positive_range(A, B, begin, end, X, info);
 }
 

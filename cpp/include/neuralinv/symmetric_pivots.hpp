@@ -6,8 +6,8 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// Y and Z of the four steps from k on, in the rows that columns behind them have.
-template <class T>
+// Y and Z of the four steps from k on, in the rows that columns behind them have. keep: Z, which is L, takes the place of C.
+template <bool keep, class T>
 NEURALINV_INLINE void form_columns(const Symmetric<T>& a, int height, int k, const PivotBlock<T>& block) {
     for (int v = first_vector<T>(k); v < height; ++v) {
         Vector<T> y[steps_together];
@@ -15,24 +15,43 @@ NEURALINV_INLINE void form_columns(const Symmetric<T>& a, int height, int k, con
             constexpr int s = decltype(s_)::value;
             y[s] = a.columns[(k + s) * height + v];
             static_for<0, s>([&](auto q) NEURALINV_LAMBDA { y[s] -= broadcast(block.l[s][decltype(q)::value]) * y[decltype(q)::value]; });
+            const Vector<T> z = y[s] * block.reciprocal[s];
             a.y[s * height + v] = y[s];
-            a.z(height)[s * height + v] = y[s] * block.reciprocal[s];
+            a.z(height)[s * height + v] = z;
+            if constexpr (keep) a.columns[(k + s) * height + v] = z;
         });
     }
 }
 
-// D to a.pivots, as far as it is positive. Returns whether all of it is.
+// Columns from j on lose Z Yᵀ.
 template <class T>
+NEURALINV_INLINE void update_behind(const Symmetric<T>& a, int height, int n, int j) {
+    while (j < n) {
+        const int group_end = (j / column_group<T> + 1) * column_group<T>, end = group_end < n ? group_end : n, first = first_vector<T>(j);
+        for (; j + columns_together <= end; j += columns_together) update_columns<T, 0, columns_together>(a, height, j, first);
+        for (; j < end; ++j) update_columns<T, 0, 1>(a, height, j, first);
+    }
+}
+
+// D to a.pivots, as far as it is positive, and with `keep` L below the diagonal of the columns. Returns whether all of D is.
+template <bool keep = false, class T>
 NEURALINV_INLINE bool eliminate_below(const Symmetric<T>& a, int n, int height) {
     bool positive = true;
     for (int k = 0; k < n && positive; k += steps_together) {
         const PivotBlock<T> block = factor_pivots(a, height, k);
         for (int s = 0; s < steps_together; ++s) positive &= a.pivots[k + s] > 0;
-        form_columns(a, height, k, block);
-        for (int j = first_vector<T>(k + steps_together) * lanes<T>; j < n; j += column_group<T>)
-            update_group<T, 0>(a, height, n, j, first_vector<T>(j));
+        form_columns<keep>(a, height, k, block);
+        update_behind(a, height, n, k + steps_together);
     }
     return positive;
+}
+
+// Whether the pivots can be trusted, and divided by.
+template <class T>
+NEURALINV_INLINE bool has_usable_pivots(const Symmetric<T>& a, int n) {
+    Elimination<T> pivots{};
+    pivots.pivots = a.pivots;
+    return usable<T, Rounding::fused>(pivots, Structure::positive, a.sizes, n);
 }
 
 // Signs and logarithms of the determinants of positive definite matrices [begin, end) of A, n ≥ 8. Only lower triangles have an
@@ -43,13 +62,11 @@ FirstFailure slogdet_symmetric(const MatrixBatch<T>& A, std::int64_t begin, std:
     const int n = int(A.n), height = symmetric_height<T>(n);
     const SymmetricWorkspace<T, 1> workspace(height);
     const Symmetric<T>& a = workspace.matrices[0];
-    Elimination<T> pivots{};
     for (std::int64_t b = begin; b < end; ++b) {
         bool done = workspace.available;
         if (done) {
-            pivots.pivots = a.pivots;
             load_symmetric(A, b, height, a);
-            done = eliminate_below(a, n, height) && usable<T, Rounding::fused>(pivots, Structure::positive, a.sizes, n);
+            done = eliminate_below(a, n, height) && has_usable_pivots(a, n);
         }
         if (done)
             slogdet_of_pivots(a.pivots, n, false, sign + b, logabsdet + b);
