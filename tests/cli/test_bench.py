@@ -18,13 +18,14 @@ from neuralinv.bench.rivals import Prepared, Rival, UnavailableError
 from neuralinv.cli.bench import parse_sizes
 from neuralinv.measuring.machine import usable_cores
 
+OPERATIONS = ("inv", "solve", "solve-n", "slogdet", "inv-pos", "solve-pos", "slogdet-pos")
 TINY = ("--sizes", "3,2", "--batch", 40, "--seconds", 0.005, "--threads", 1)
 
 
 def test_everything_that_was_asked_for(neuralinv, tmp_path: Path) -> None:
     out, plot = tmp_path / "o" / "figures.json", tmp_path / "plot.png"
     result = neuralinv(
-        "bench", "dense", *TINY, "--operations", "inv,solve,solve-n,slogdet", "--rivals", "torch,numpy,scipy",
+        "bench", "dense", *TINY, "--operations", ",".join(OPERATIONS), "--rivals", "torch,numpy,scipy",
         "--single", "--json", out, "--plot", plot,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -38,9 +39,7 @@ def test_everything_that_was_asked_for(neuralinv, tmp_path: Path) -> None:
     assert document["machine"]["threads"] == 1
     rows = document["rows"]
     cases = [(row["operation"], row["dtype"], row["n"]) for row in rows if not row["operation"].startswith("single")]
-    assert sorted(cases) == sorted(
-        (o, d, n) for o in ("inv", "solve", "solve-n", "slogdet") for d in ("float32", "float64") for n in (2, 3)
-    )
+    assert sorted(cases) == sorted((o, d, n) for o in OPERATIONS for d in ("float32", "float64") for n in (2, 3))
     for row in rows:
         assert next(iter(row["figures"])) == "neuralinv"
         assert row["inaccurate"] is False

@@ -54,7 +54,7 @@ def measure_accuracy(problem: Problem, result: Sequence[Tensor]) -> Accuracy:
     """
     count = judged_count(problem)
     A, parts = problem.A[:count], [part[:count] for part in result]
-    if problem.operation.name == "slogdet":
+    if problem.operation.name.startswith("slogdet"):
         error = _slogdet_error(A, parts[0], parts[1])
     elif problem.b is None:
         error = _inverse_error(A, parts[0])

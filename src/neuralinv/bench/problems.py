@@ -52,6 +52,10 @@ OPERATIONS = {
         Operation("solve-n", "solve, n right-hand sides", lambda n: 8 / 3 * n**3, lambda n: 3 * n * n, lambda n: n),
         Operation("slogdet", "log-determinant", lambda n: 2 / 3 * n**3, lambda n: n * n + 2),
         Operation("inv-pos", "inverse, positive definite", lambda n: n**3, lambda n: 2 * n * n, positive=True),
+        Operation("solve-pos", "solve, 1 right-hand side, positive definite", lambda n: n**3 / 3 + 2 * n * n,
+                  lambda n: n * n + 2 * n, lambda n: 1, positive=True),
+        Operation("slogdet-pos", "log-determinant, positive definite", lambda n: n**3 / 3, lambda n: n * n + 2,
+                  positive=True),
         # The residual is another product, and the bound another number.
         Operation("certified", "certified inverse", lambda n: 4 * n**3, lambda n: 2 * n * n + 1, largest=16),
     )

@@ -83,6 +83,8 @@ def _load_ours() -> Mapping[str, Prepare]:
         "solve-n": _plain(ni.solve),
         "slogdet": _plain(ni.slogdet),
         "inv-pos": _plain(lambda A: ni.inv(A, assume_a="pos")),
+        "solve-pos": _plain(lambda A, b: ni.solve(A, b, assume_a="pos")),
+        "slogdet-pos": _plain(lambda A: ni.slogdet(A, assume_a="pos")),
         "certified": _certified,
     }
 
@@ -99,6 +101,8 @@ def _load_torch() -> Mapping[str, Prepare]:
         "solve-n": _plain(_unless_large(torch.linalg.solve, lapack.solution)),
         "slogdet": _plain(_unless_large(torch.linalg.slogdet, lapack.determinant)),
         "inv-pos": _plain(lambda A: torch.cholesky_inverse(torch.linalg.cholesky(A))),
+        "solve-pos": _plain(lambda A, b: torch.cholesky_solve(b, torch.linalg.cholesky(A))),
+        "slogdet-pos": _plain(_cholesky_slogdet),
         "certified": _plain(torch.linalg.inv),
     }
 
@@ -112,6 +116,11 @@ def _unless_large(direct: Callable[..., Any], one_by_one: Callable[..., Any]) ->
     return function
 
 
+def _cholesky_slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
+    logabsdet = 2 * torch.linalg.cholesky(A).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.ones_like(logabsdet), logabsdet
+
+
 def _load_numpy() -> Mapping[str, Prepare]:
     functions: dict[str, Callable[..., Any]] = {
         "inv": np.linalg.inv,
@@ -119,6 +128,8 @@ def _load_numpy() -> Mapping[str, Prepare]:
         "solve-n": np.linalg.solve,
         "slogdet": np.linalg.slogdet,
         "inv-pos": np.linalg.inv,
+        "solve-pos": np.linalg.solve,
+        "slogdet-pos": np.linalg.slogdet,
     }
     return {name: _plain(function, Tensor.numpy) for name, function in functions.items()}
 
@@ -140,6 +151,7 @@ def _load_scipy() -> Mapping[str, Prepare]:
         "solve": _plain(solve_general, Tensor.numpy),
         "solve-n": _plain(solve_general, Tensor.numpy),
         "inv-pos": _plain(lambda A: inverse(A, assume_a="pos", check_finite=False), Tensor.numpy),
+        "solve-pos": _plain(lambda A, b: solve(A, b, assume_a="pos", check_finite=False), Tensor.numpy),
     }
 
 
@@ -167,6 +179,8 @@ def _load_jax() -> Mapping[str, Prepare]:
         "solve-n": compiled(jnp.linalg.solve),
         "slogdet": compiled(jnp.linalg.slogdet),
         "inv-pos": compiled(jnp.linalg.inv),
+        "solve-pos": compiled(jnp.linalg.solve),
+        "slogdet-pos": compiled(jnp.linalg.slogdet),
     }
 
 
@@ -190,8 +204,8 @@ ours = Rival(OURS, "this package; torch tensors", _load_ours)
 RIVALS = {
     rival.name: rival
     for rival in (
-        Rival("torch", "torch.linalg; cholesky_inverse for positive definite matrices", _load_torch),
-        Rival("numpy", "numpy.linalg; has no inverse for positive definite matrices: inv", _load_numpy),
+        Rival("torch", "torch.linalg; by Cholesky factors for positive definite matrices", _load_torch),
+        Rival("numpy", "numpy.linalg; has nothing of its own for positive definite matrices", _load_numpy),
         Rival("scipy", "scipy.linalg with check_finite=False; no batched slogdet", _load_scipy),
         Rival("jax", "jax.numpy.linalg, compiled beforehand; takes its own number of threads", _load_jax),
         Rival("mkl", "MKL compact: no pivoting; with packing and unpacking", lambda: _load_mkl(packing=True)),

@@ -33,8 +33,12 @@ def dense(
     batch: Annotated[int, typer.Option(min=1, help="Matrices in a call; fewer where they exceed 256 MiB.")] = 10_000,
     dtypes: Annotated[str, typer.Option(help="float32, float64.")] = "float32,float64",
     operations: Annotated[
-        str, typer.Option(help="Some of inv, solve (1 right-hand side), solve-n, slogdet, inv-pos, certified (n ≤ 16).")
-    ] = "inv,solve,solve-n,slogdet,inv-pos,certified",
+        str,
+        typer.Option(
+            help="Some of inv, solve (1 right-hand side), solve-n, slogdet, certified (n ≤ 16); of positive definite "
+            "matrices inv-pos, solve-pos, slogdet-pos."
+        ),
+    ] = "inv,solve,solve-n,slogdet,inv-pos,solve-pos,slogdet-pos,certified",
     rivals: Annotated[
         str, typer.Option(help="Some of torch, numpy, scipy, jax, mkl, mkl-packed; those not installed are named.")
     ] = "torch,numpy,scipy,jax,mkl,mkl-packed",
