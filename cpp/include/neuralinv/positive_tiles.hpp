@@ -7,8 +7,6 @@
 #include "room.hpp"
 #include "whole_vectors.hpp"
 
-#include <new>
-
 namespace neuralinv::NEURALINV_TARGET {
 
 // Vectors from a row of a tile in memory to the next: an odd number, since powers of two would compete for a few lines of
