@@ -7,6 +7,7 @@
 #include "careful.hpp"
 #include "columns_direct.hpp"
 #include "columns_memory.hpp"
+#include "report.hpp"
 #include "room.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -91,16 +92,6 @@ NEURALINV_INLINE bool usable(const Elimination<T>& e, Structure structure, const
     }
     return fine;
 }
-
-struct Report {
-    FirstFailure first{-1, success};
-    Status* info;
-
-    NEURALINV_INLINE void operator()(std::int64_t b, Status status) {
-        if (info) info[b] = status;
-        if (status != success && first.index < 0) first = {b, status};
-    }
-};
 
 // ---- inverses ------------------------------------------------------------------------------------------------------
 

@@ -150,17 +150,21 @@ NEURALINV_INLINE void store_joined(const T* row, int first, int columns, T* targ
     }
 }
 
+// The conjugate of entry c of a tile's row. target: an entry of S.
+template <class S, class T = RealOf<S>>
+NEURALINV_INLINE void store_conjugate(const T* row, int c, T* target) {
+    target[0] = row[c];
+    if constexpr (part_count<S> == 2) target[1] = -row[tile_rows<T> * panel_columns + c];
+}
+
 // Columns begin..end-1 of a tile's rows, conjugated, as rows of Y from `column` on: (·, pitch) entries of S.
 template <class S, class T = RealOf<S>>
 NEURALINV_INLINE void store_transposed(const T* tile, int rows, int begin, int end, S* Y, std::int64_t pitch, int column) {
     constexpr int B = block<T>, apart = tile_rows<T> * panel_columns;
     const auto singly = [&](int first, int last) NEURALINV_LAMBDA {
         for (int c = first; c < last; ++c)
-            for (int r = 0; r < rows; ++r) {
-                T* const target = reinterpret_cast<T*>(Y + c * pitch + column + r);
-                target[0] = tile[r * panel_columns + c];
-                if constexpr (part_count<S> == 2) target[1] = -tile[apart + r * panel_columns + c];
-            }
+            for (int r = 0; r < rows; ++r)
+                store_conjugate<S>(tile + r * panel_columns, c, reinterpret_cast<T*>(Y + c * pitch + column + r));
     };
     if (rows < B) return singly(begin, end);
     int c = begin;
@@ -205,11 +209,8 @@ void apply_mirrored(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& mem
         }
         const int below = i + rows - j;  // columns from here on lie right of the diagonal in every row
         for (int c = first; c < below && c < columns; ++c)
-            for (int r = 0; i + r < j + c; ++r) {
-                T* const target = Y + (std::int64_t(j + c) * n + i + r) * parts;
-                target[0] = tile[r * panel_columns + c];
-                if constexpr (parts == 2) target[1] = -tile[apart + r * panel_columns + c];
-            }
+            for (int r = 0; i + r < j + c; ++r)
+                store_conjugate<S>(tile + r * panel_columns, c, Y + (std::int64_t(j + c) * n + i + r) * parts);
         store_transposed(tile, rows, below > 0 ? below : 0, columns, reinterpret_cast<S*>(Y) + std::int64_t(j) * n, n, i);
     };
     NothingAhead<T> nothing{memory.left};

@@ -9,6 +9,7 @@
 #include "panels.hpp"
 #include "positive_tiles.hpp"
 #include "prefetch.hpp"
+#include "report.hpp"
 
 #include <type_traits>
 
@@ -101,13 +102,9 @@ NEURALINV_INLINE void with_memory([[maybe_unused]] Tile& tile, const Body& body)
 // Matrices [begin, end), one by one, where there was no memory for tiles. run(b) returns what became of one.
 template <class Run>
 __attribute__((noinline, cold)) FirstFailure one_by_one(std::int64_t begin, std::int64_t end, Status* info, const Run& run) {
-    FirstFailure failure{-1, success};
-    for (std::int64_t b = begin; b < end; ++b) {
-        const Status status = run(b);
-        if (info) info[b] = status;
-        if (status != success && failure.index < 0) failure = {b, status};
-    }
-    return failure;
+    Report report{{-1, success}, info};
+    for (std::int64_t b = begin; b < end; ++b) report(b, run(b));
+    return report.first;
 }
 
 // ---- inverses ------------------------------------------------------------------------------------------------------

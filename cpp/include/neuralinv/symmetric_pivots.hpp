@@ -54,10 +54,11 @@ NEURALINV_INLINE bool has_usable_pivots(const Symmetric<T>& a, int n) {
     return usable<T, Rounding::fused>(pivots, Structure::positive, a.sizes, n);
 }
 
-// Signs and logarithms of the determinants of positive definite matrices [begin, end) of A, n ≥ 8. Only lower triangles have an
-// effect. sign, logabsdet: (count), info: (count) or null, as for slogdet_columns, which takes what has an extreme pivot.
-template <class T>
-FirstFailure slogdet_symmetric(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet, Status* info) {
+// Factor matrices [begin, end) of A, n ≥ 8, of which only lower triangles have an effect, and call use(b, factors, height) for each, or
+// otherwise(b), which returns a status, for those with an extreme pivot. keep: L, too. info: (count) or null.
+template <bool keep, class T, class Use, class Otherwise>
+NEURALINV_INLINE FirstFailure for_each_factored(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, Status* info, const Use& use,
+                                                const Otherwise& otherwise) {
     Report report{{-1, success}, info};
     const int n = int(A.n), height = symmetric_height<T>(n);
     const SymmetricWorkspace<T, 1> workspace(height);
@@ -66,13 +67,22 @@ FirstFailure slogdet_symmetric(const MatrixBatch<T>& A, std::int64_t begin, std:
         bool done = workspace.available;
         if (done) {
             load_symmetric(A, b, height, a);
-            done = eliminate_below(a, n, height) && has_usable_pivots(a, n);
+            done = eliminate_below<keep>(a, n, height) && has_usable_pivots(a, n);
         }
-        if (done)
-            slogdet_of_pivots(a.pivots, n, false, sign + b, logabsdet + b);
-        report(b, done ? success : slogdet_columns(A, Structure::positive, b, b + 1, sign, logabsdet, nullptr).status);
+        if (done) use(b, a, height);
+        report(b, done ? success : otherwise(b));
     }
     return report.first;
+}
+
+// Signs and logarithms of the determinants of positive definite matrices [begin, end) of A, n ≥ 8. Only lower triangles have an
+// effect. sign, logabsdet: (count), info: (count) or null, as for slogdet_columns, which takes what has an extreme pivot.
+template <class T>
+FirstFailure slogdet_symmetric(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet, Status* info) {
+    return for_each_factored<false>(
+        A, begin, end, info,
+        [&](std::int64_t b, const Symmetric<T>& a, int) { slogdet_of_pivots(a.pivots, int(A.n), false, sign + b, logabsdet + b); },
+        [&](std::int64_t b) { return slogdet_columns(A, Structure::positive, b, b + 1, sign, logabsdet, nullptr).status; });
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

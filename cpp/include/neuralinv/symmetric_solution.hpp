@@ -89,25 +89,16 @@ NEURALINV_INLINE void solve_sides(const Symmetric<T>& a, int n, int height, cons
 // B.columns); info as for solve_columns, which takes what has an extreme pivot.
 template <class T>
 FirstFailure solve_symmetric(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X, Status* info) {
-    Report report{{-1, success}, info};
-    const int n = int(A.n), height = symmetric_height<T>(n);
-    const SymmetricWorkspace<T, 1> workspace(height);
-    const Symmetric<T>& a = workspace.matrices[0];
-    for (std::int64_t b = begin; b < end; ++b) {
-        bool done = workspace.available;
-        if (done) {
-            load_symmetric(A, b, height, a);
-            done = eliminate_below<true>(a, n, height) && has_usable_pivots(a, n);
-        }
-        if (done) {
+    return for_each_factored<true>(
+        A, begin, end, info,
+        [&](std::int64_t b, const Symmetric<T>& a, int height) {
+            const int n = int(A.n);
             T* const x = X + b * n * B.columns;
             std::int64_t column = 0;
             for (; column + sides_together <= B.columns; column += sides_together) solve_sides<sides_together>(a, n, height, B, b, column, x);
             for (; column < B.columns; ++column) solve_sides<1>(a, n, height, B, b, column, x);
-        }
-        report(b, done ? success : solve_columns(A, B, Structure::positive, b, b + 1, X, nullptr).status);
-    }
-    return report.first;
+        },
+        [&](std::int64_t b) { return solve_columns(A, B, Structure::positive, b, b + 1, X, nullptr).status; });
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -61,12 +61,13 @@ _INVERT, _SOLVE, _SLOGDET, _CORRECT, _ROW_SUMS, _PROBE = (
 )
 
 
-def _load_real(name: str) -> dict[torch.dtype, Callable[..., Any]]:
+def load_real(name: str) -> dict[torch.dtype, Callable[..., Any]]:
+    """Return the kernels of this name for real matrices, by dtype; none where the extension was not built."""
     real = (torch.float32, torch.float64) if AVAILABLE else ()
     return {dtype: getattr(_native, f"{name}_{SUFFIX[dtype]}") for dtype in real}
 
 
-_CERTIFIED_INVERT, _COMBINE, _DEVIATE = (_load_real(name) for name in ("certified_invert", "combine", "deviate"))
+_CERTIFIED_INVERT, _COMBINE, _DEVIATE = (load_real(name) for name in ("certified_invert", "combine", "deviate"))
 
 # Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
 _WORTH_THREADS = 2048

@@ -5,25 +5,19 @@ What comes in is what :func:`takes` allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from neuralinv.dense.native import AVAILABLE, SUFFIX, threads
+from neuralinv.dense.native import AVAILABLE, load_real, threads
 
 if AVAILABLE:
     from neuralinv import _native
 
 
-def _load(name: str) -> dict[torch.dtype, Callable[..., Any]]:
-    real = (torch.float32, torch.float64) if AVAILABLE else ()
-    return {dtype: getattr(_native, f"{name}_{SUFFIX[dtype]}") for dtype in real}
-
-
 _SURVEY, _SUM_INVERSES, _CORRECT, _PIVOT_SIGNS = (
-    _load(name) for name in ("survey", "sum_inverses", "correct_roots", "pivot_signs")
+    load_real(name) for name in ("survey", "sum_inverses", "correct_roots", "pivot_signs")
 )
 
 
