@@ -108,7 +108,7 @@ NEURALINV_INLINE bool certify_new_tiles(const MatrixBatch<T>& A, std::int64_t b,
         else
             load_unrolled<T, n, false>(source + at, entries, a[t]);
         static_for<0, entries>([&](auto e) NEURALINV_LAMBDA { x[t][decltype(e)::value] = a[t][decltype(e)::value]; });
-        done = invert_lanes<T, n>(x[t], tile_ahead<n>(A, b, X)) && done;
+        done = invert_lanes<T, n>(x[t], tile_ahead<n>(A, b + t * lanes<T>, X)) && done;
     });
     if (__builtin_expect(!done, 0)) return false;
     static_for<0, tiles>([&](auto t_) NEURALINV_LAMBDA {

@@ -131,12 +131,14 @@ NEURALINV_INLINE void apply_joined(Vector<T>* columns, int height, const Vector<
 // A whole pass applied to columns begin..end-1.
 template <class T, int fixed, Rounding rounding, int steps>
 NEURALINV_INLINE void apply_pass(Vector<T>* columns, int height, const Vector<T>* l, const int* rows, const T (*cross)[rank],
-                                 int begin, int end) {
+                                 int begin, int end, Ahead& ahead) {
     constexpr bool joined = rounding == Rounding::fused;
     int j = begin;
     if constexpr (joined && fixed == 0)  // with few vectors to a column the multipliers stay in registers anyway
-        for (; j + columns_together <= end; j += columns_together)
+        for (; j + columns_together <= end; j += columns_together) {
+            ahead.fetch();
             apply_joined<T, steps, columns_together>(columns + std::int64_t(j) * height, height, l, rows);
+        }
     for (; j < end; ++j)
         apply<T, fixed, rounding, 0, steps, joined>(columns + std::int64_t(j) * height, height, l, rows, cross);
 }
@@ -151,14 +153,20 @@ NEURALINV_INLINE int find_row(const Vector<T>* column, int any_height, const Bit
     Bits<T> best = size(0);
     for (int v = 1; v < height; ++v) best = larger_bits(size(v), best);
     best = spread_largest(best);
-    if constexpr (fixed > 0 && fixed * lanes<T> <= 64) {
+    // No branch: nobody can foresee the row.
+    if (height * lanes<T> <= 64) {
         std::uint64_t found = 0;
         for (int v = 0; v < height; ++v) found |= std::uint64_t(lanes_equal(size(v), best)) << (v * lanes<T>);
         return __builtin_ctzll(found);
-    } else {
-        for (int v = 0;; ++v)
-            if (const unsigned found = lanes_equal(size(v), best)) return v * lanes<T> + __builtin_ctz(found);
     }
+    using Integer = typename Traits<T>::Integer;
+    Bits<T> row = Bits<T>{} - iota<T>(), lowest = Bits<T>{} - Integer(height * lanes<T>);  // negative, so that the lowest row is the largest
+    for (int v = 0; v < height; ++v) {
+        const Bits<T> found = Bits<T>(size(v) == best);
+        lowest = larger_bits(lowest, Bits<T>((row & found) | (lowest & ~found)));
+        row -= Integer(lanes<T>);
+    }
+    return int(-spread_largest(lowest)[0]);
 }
 
 // Step k + r, the r-th of a pass that began at k: bring the column up to date, choose the row, leave l behind.
@@ -214,7 +222,7 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k, Ahead& ahe
         });
     });
     for (int m = 0; m < together; ++m) {
-        ahead.fetch();
+        if constexpr (fixed > 0) ahead.fetch();
         const Elimination<T> matrix = e[m];
         const int* rows = matrix.rows + k;
         Vector<T> l[fixed > 0 ? steps * fixed : 1];
@@ -222,15 +230,22 @@ inline void pass(Elimination<T>* e, int any_height, int count, int k, Ahead& ahe
             for (int i = 0; i < steps * fixed; ++i) l[i] = matrix.multipliers[i];
         if constexpr (joined) join<T, steps>(fixed > 0 ? l : matrix.multipliers, height, cross[m]);
         const Vector<T>* multipliers = fixed > 0 ? l : matrix.multipliers;
-        apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], k + steps, count);
+        apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], k + steps, count, ahead);
         if constexpr (wanted == Wanted::inverse) {
-            apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], 0, k);
+            apply_pass<T, fixed, rounding, steps>(matrix.columns, height, multipliers, rows, cross[m], 0, k, ahead);
             static_for<0, steps - 1>([&](auto r_) NEURALINV_LAMBDA {
                 constexpr int r = decltype(r_)::value;
                 apply<T, fixed, rounding, r + 1, steps, joined>(matrix.columns + (k + r) * height, height, multipliers, rows, cross[m]);
             });
         }
     }
+}
+
+// How often `eliminate` fetches.
+template <int fixed, Wanted wanted, int together>
+NEURALINV_INLINE int fetches(int n, int count) {
+    const int passes = (n + rank - 1) / rank, columns = wanted == Wanted::inverse ? n : count - n / 2;
+    return together * (fixed > 0 ? passes : passes * (columns / columns_together));
 }
 
 // All steps for `together` matrices.

@@ -104,7 +104,6 @@ template <class T, int fixed, Pivots choice, Rounding rounding, int together, bo
 inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace<T, together>& workspace, int any_height,
                          std::int64_t b, T* X, Report& report) {
     const int height = fixed > 0 ? fixed : any_height, n = int(A.n);
-    const int passes = together * ((n + rank - 1) / rank);
     Bits<T> largest[together];
     for (int m = 0; m < together; ++m) {
         if constexpr (direct)
@@ -113,7 +112,7 @@ inline void invert_group(const MatrixBatch<T>& A, Structure structure, Workspace
             load_matrix(A, structure, b + m, height, workspace.eliminations[m], workspace.sizes[m]);
     }
     eliminate<T, fixed, Wanted::inverse, choice, rounding, together>(workspace.eliminations, height, n, n,
-                                                                     look_ahead(A, b, together, X, passes));
+                                                                     look_ahead(A, b, together, X, fetches<fixed, Wanted::inverse, together>(n, n)));
     for (int m = 0; m < together; ++m) {
         const Elimination<T>& e = workspace.eliminations[m];
         bool fine;
@@ -206,7 +205,7 @@ FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
         load_right_sides(B, b, n, height, e);
-        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count, Ahead{});
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count, look_ahead(A, B, b, 1, fetches<fixed, Wanted::solution, 1>(n, count)));
         if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[0], n), 0)) {
             if constexpr (rounding == Rounding::fused) {
                 constexpr auto again = solve_sized_columns<T, 0, choice, Rounding::apart>;
@@ -231,8 +230,12 @@ FirstFailure solve_columns(const MatrixBatch<T>& A, const RightSides<T>& B, Stru
     constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
         return solve_sized_columns<T, 0, Pivots::diagonal, fused>(A, B, structure, begin, end, X, info);
-    if (height_of<T>(int(A.n)) == 2) return solve_sized_columns<T, 2, largest, fused>(A, B, structure, begin, end, X, info);
-    return solve_sized_columns<T, 0, largest, fused>(A, B, structure, begin, end, X, info);
+    switch (height_of<T>(int(A.n))) {
+        case 2: return solve_sized_columns<T, 2, largest, fused>(A, B, structure, begin, end, X, info);
+        case 3: return solve_sized_columns<T, 3, largest, fused>(A, B, structure, begin, end, X, info);
+        case 4: return solve_sized_columns<T, 4, largest, fused>(A, B, structure, begin, end, X, info);
+        default: return solve_sized_columns<T, 0, largest, fused>(A, B, structure, begin, end, X, info);
+    }
 }
 
 // ---- determinants --------------------------------------------------------------------------------------------------
@@ -264,7 +267,7 @@ FirstFailure slogdet_sized_columns(const MatrixBatch<T>& A, Structure structure,
         }
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
-        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, n, Ahead{});
+        eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, n, look_ahead(A, b, 1, fetches<fixed, Wanted::solution, 1>(n, n)));
         if (__builtin_expect(usable<T, rounding>(e, structure, workspace.sizes[0], n), 1)) {
             slogdet_of_pivots(e.pivots, n, is_odd(e.rows, n, workspace.steps[0]), sign + b, logabsdet + b);
             report(b, success);
@@ -282,12 +285,16 @@ FirstFailure slogdet_sized_columns(const MatrixBatch<T>& A, Structure structure,
 template <class T>
 FirstFailure slogdet_columns(const MatrixBatch<T>& A, Structure structure, std::int64_t begin, std::int64_t end, T* sign,
                              T* logabsdet, Status* info) {
+    constexpr Pivots largest = Pivots::largest;
     constexpr Rounding fused = Rounding::fused;
     if (structure == Structure::positive)
         return slogdet_sized_columns<T, 0, Pivots::diagonal, fused>(A, structure, begin, end, sign, logabsdet, info);
-    if (height_of<T>(int(A.n)) == 2)
-        return slogdet_sized_columns<T, 2, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
-    return slogdet_sized_columns<T, 0, Pivots::largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+    switch (height_of<T>(int(A.n))) {
+        case 2: return slogdet_sized_columns<T, 2, largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+        case 3: return slogdet_sized_columns<T, 3, largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+        case 4: return slogdet_sized_columns<T, 4, largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+        default: return slogdet_sized_columns<T, 0, largest, fused>(A, structure, begin, end, sign, logabsdet, info);
+    }
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

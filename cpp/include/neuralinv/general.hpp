@@ -7,6 +7,7 @@
 #include "logarithm.hpp"
 #include "lu.hpp"
 #include "panels.hpp"
+#include "prefetch.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -24,35 +25,36 @@ struct Factors {
 
 // Load a tile and factor it. Returns where the factors can be used.
 template <class S, class N>
-NEURALINV_INLINE LaneMask<S> load_and_eliminate_inline(Rows<const S> from, N n, Factors<S, lu_room<N>>& factors) {
+NEURALINV_INLINE LaneMask<S> load_and_eliminate_inline(Rows<const S> from, N n, Factors<S, lu_room<N>>& factors, Ahead& ahead) {
     Vector<RealOf<S>> scale[lu_room<N>];
     load_entries<S>(from, n * n, factors.a);
     column_scales<S>(factors.a, n, scale);
-    factor_general<S, false>(factors.a, n, factors.pivot, factors.pivot_row);
+    factor_general<S, false>(factors.a, n, factors.pivot, factors.pivot_row, ahead);
     return safe_pivots<S>(scale, factors.pivot, n);
 }
 
 // One copy for all callers where the tile lies in memory anyway.
 template <class S, class N>
 __attribute__((noinline)) LaneMask<S> load_and_eliminate_shared(Rows<const S> from, N n,
-                                                                Factors<S, lu_room<N>>& factors) {
-    return load_and_eliminate_inline<S>(from, n, factors);
+                                                                Factors<S, lu_room<N>>& factors, Ahead& ahead) {
+    return load_and_eliminate_inline<S>(from, n, factors, ahead);
 }
 
 template <class S, class N>
-NEURALINV_INLINE LaneMask<S> load_and_eliminate(Rows<const S> from, N n, Factors<S, lu_room<N>>& factors) {
+NEURALINV_INLINE LaneMask<S> load_and_eliminate(Rows<const S> from, N n, Factors<S, lu_room<N>>& factors, Ahead ahead) {
     if constexpr (is_fixed<N>)
-        return load_and_eliminate_inline<S>(from, n, factors);
+        return load_and_eliminate_inline<S>(from, n, factors, ahead);
     else
-        return load_and_eliminate_shared<S>(from, n, factors);
+        return load_and_eliminate_shared<S>(from, n, factors, ahead);
 }
 
 // The careful counterpart. Returns LAPACK's info.
 template <class S>
 __attribute__((noinline, cold)) LaneMask<S> eliminate_carefully(Rows<const S> from, int n,
                                                                 Factors<S, largest_lu>& factors) {
+    NothingAhead nothing;
     load_entries<S>(from, n * n, factors.a);
-    factor_general<S, true>(factors.a, n, factors.pivot, factors.pivot_row);
+    factor_general<S, true>(factors.a, n, factors.pivot, factors.pivot_row, nothing);
     return first_zero_pivot<S>(factors.pivot, n);
 }
 
@@ -88,7 +90,7 @@ inline FirstFailure solve_sized(N n, const MatrixBatch<S>& A, const RightSides<S
         S in[room * room * tile<S>];
         Factors<S, room> factors;
         const Rows<const S> from = source_rows<S>(matrices, b, count, in);
-        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors));
+        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors, look_ahead(A, B, b, tile<S>, n)));
         if (__builtin_expect(careful, 0)) {
             solve_carefully<S>(from, n, B, b, count, X, status);
         } else if constexpr (single) {
@@ -139,7 +141,7 @@ inline FirstFailure invert_general_sized(N n, const MatrixBatch<S>& A, std::int6
         Lane<S> x[room * room];
         const Rows<const S> from = source_rows<S>(matrices, b, count, in);
         const Rows<S> to = target_rows<S>(inverses, b, count, out);
-        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors));
+        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors, look_ahead(A, b, tile<S>, X, n)));
         if (__builtin_expect(careful, 0)) {
             invert_general_carefully<S>(from, n, to, status);
         } else {
@@ -197,7 +199,7 @@ inline void slogdet_sized(N n, const MatrixBatch<S>& A, std::int64_t begin, std:
         S in[room * room * tile<S>];
         Factors<S, room> factors;
         const Rows<const S> from = source_rows<S>(matrices, b, count, in);
-        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors));
+        const bool careful = any<RealOf<S>>(~load_and_eliminate<S>(from, n, factors, look_ahead(A, b, tile<S>, n)));
         const LaneDeterminants<S> found = __builtin_expect(careful, 0)
                                               ? determinants_carefully<S>(from, n)
                                               : multiply_pivots<S>(factors.pivot, factors.pivot_row, n);

@@ -61,10 +61,11 @@ NEURALINV_INLINE void swap_rows_of(Lane<S>* a, N n, K k, Step step, Begin begin,
 
 // a: (n·n), replaced by U and, below the diagonal, L. pivot: (n) the diagonal of U. pivot_row: (n) the rows that were
 // swapped, row k's counted from k. N: Fixed<n> or int.
-template <class S, bool careful, class N>
-NEURALINV_INLINE void factor_general(Lane<S>* a, N n, Pivot<S>* pivot, LaneMask<S>* pivot_row) {
+template <class S, bool careful, class N, class Prefetch>
+NEURALINV_INLINE void factor_general(Lane<S>* a, N n, Pivot<S>* pivot, LaneMask<S>* pivot_row, Prefetch& ahead) {
     using F = Field<S>;
     loop(zero, n, [&](auto k) NEURALINV_LAMBDA {
+        ahead.fetch();
         pivot_row[k] = choose_pivot<S>(a, n, k);
         swap_rows_of<S>(a, n, k, n, zero, n, pivot_row[k]);
         pivot[k] = make_pivot<S>(a[k * n + k]);

@@ -14,7 +14,7 @@ namespace neuralinv::NEURALINV_TARGET {
 template <class T>
 bool has_positive_pivots(const T* X, int n, int height, const Symmetric<T>& a) {
     load_symmetric(MatrixBatch<T>{X, 1, n, 0, n, 1}, 0, height, a);
-    return eliminate_below(a, n, height);
+    return eliminate_below(a, n, height, NothingAhead{});
 }
 
 template <class T>

@@ -31,6 +31,9 @@ NEURALINV_INLINE int block_count(N n) {
     return n / columns + n % columns;
 }
 
+// In bytes: of smaller matrices, too many lines of the cache are shared.
+inline constexpr std::int64_t smallest_streamed = 512;
+
 // Load a tile and factor it. Returns where the factors can be used.
 template <class T, class N, class Tile, class Prefetch>
 NEURALINV_INLINE Mask<T> load_and_factor_inline(Rows<const T> from, N n, Tile& tile, Prefetch& ahead) {
@@ -47,28 +50,12 @@ __attribute__((noinline)) Mask<T> load_and_factor_shared(Rows<const T> from, int
     return load_and_factor_inline<T>(from, n, tile, ahead);
 }
 
-// What is fetched meanwhile: nothing for matrices so small that it would cost more than it saves.
-template <class N>
-struct PositiveAhead {
-    using type = Ahead;
-};
-template <int n>
-struct PositiveAhead<Fixed<n>> {
-    using type = std::conditional_t<(n < 4), NothingAhead, Ahead>;
-};
-
 template <class T, class N, class Tile>
-NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Tile& tile, typename PositiveAhead<N>::type& ahead) {
+NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Tile& tile, Ahead& ahead) {
     if constexpr (is_fixed<N>)
         return load_and_factor_inline<T>(from, n, tile, ahead);
     else
         return load_and_factor_shared<T>(from, n, tile, ahead);
-}
-
-template <class T, class N, class Tile>
-NEURALINV_INLINE Mask<T> load_and_factor(Rows<const T> from, N n, Tile& tile) {
-    typename PositiveAhead<N>::type nothing{};
-    return load_and_factor<T>(from, n, tile, nothing);
 }
 
 // Buffers of a tile that a range needs: its source's, and its target's where it has one.
@@ -129,24 +116,27 @@ inline FirstFailure invert_positive_sized(N n, const MatrixBatch<T>& A, std::int
     using Memory = PositiveMemory<T, N>;
     const Memory memory(n, buffers_for<T>(matrices, end - begin, 2));
     if (!memory.available) return one_by_one(begin, end, info, [&](std::int64_t b) { return invert_carefully(A, b, Structure::positive, X + b * n * n); });
-    return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
+    const std::int64_t matrix = A.n * A.n * std::int64_t(sizeof(T));
+    const bool streaming = matrix >= smallest_streamed && streams(A.count * matrix);
+    const FirstFailure failure = for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
         typename Memory::Tile tile(memory);
         const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
         const Rows<T> to = target_rows<T>(inverses, b, count, tile.out);
-        typename PositiveAhead<N>::type ahead{};
-        if constexpr (std::is_same_v<decltype(ahead), Ahead>)
-            if (n <= largest_fetched_ahead) ahead = look_ahead(A, b, lanes<T>, X, 2 * block_count<N>(n));
+        const int calls = 2 * block_count<N>(n);
+        Ahead ahead = n > largest_fetched_ahead ? Ahead{} : streaming ? look_ahead(A, b, lanes<T>, calls) : look_ahead(A, b, lanes<T>, X, calls);
         const bool careful = any<T>(~load_and_factor<T>(from, n, tile, ahead));
         if (__builtin_expect(careful, 0)) {
             with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) { invert_positive_carefully<T>(from, n, a, pivot, to, status); });
         } else {
             invert_factored<T, typename BlocksFor<N>::type, false>(tile.a, n, tile_pitch(n), tile.pivot, ahead);
             mirror<T>(n, tile.a);
-            store_matrices<T>(tile.a, n, to);
+            store_matrices<T>(tile.a, n, to, streaming && count == lanes<T>);
         }
         finish_rows<T>(inverses, b, count, tile.out);
         return careful;
     });
+    if (streaming) finish_streaming();
+    return failure;
 }
 
 // Inverses of matrices [begin, end) of A, 1 ≤ A.n ≤ largest_positive_tile. Only lower triangles have an effect.
@@ -190,7 +180,8 @@ inline FirstFailure solve_positive_sized(N n, const MatrixBatch<T>& A, const Rig
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
         typename Memory::Tile tile(memory);
         const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
-        const bool careful = any<T>(~load_and_factor<T>(from, n, tile));
+        Ahead ahead = n <= largest_fetched_ahead ? look_ahead(A, B, b, lanes<T>, block_count<N>(n)) : Ahead{};
+        const bool careful = any<T>(~load_and_factor<T>(from, n, tile, ahead));
         if (__builtin_expect(careful, 0)) {
             with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) {
                 solve_positive_carefully<T>(from, n, a, pivot, B, b, count, X, status);
@@ -243,7 +234,8 @@ inline FirstFailure slogdet_positive_sized(N n, const MatrixBatch<T>& A, std::in
     return for_each_tile<T>(begin, end, info, [&](std::int64_t b, int count, Status* status) NEURALINV_LAMBDA {
         typename Memory::Tile tile(memory);
         const Rows<const T> from = source_rows<T>(matrices, b, count, tile.in);
-        const bool careful = any<T>(~load_and_factor<T>(from, n, tile));
+        Ahead ahead = n <= largest_fetched_ahead ? look_ahead(A, b, lanes<T>, block_count<N>(n)) : Ahead{};
+        const bool careful = any<T>(~load_and_factor<T>(from, n, tile, ahead));
         Vector<T> result;
         if (__builtin_expect(careful, 0))
             with_memory<T, N>(tile, [&](Vector<T>* a, Pivot<T>* pivot) {

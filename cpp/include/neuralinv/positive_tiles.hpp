@@ -5,6 +5,7 @@
 #include "cholesky.hpp"
 #include "entries.hpp"
 #include "room.hpp"
+#include "streaming.hpp"
 #include "whole_vectors.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -117,7 +118,7 @@ NEURALINV_INLINE void mirror(N n, Vector<T>* a) {
 }
 
 template <class T, int n>
-NEURALINV_INLINE void store_matrices(const Vector<T>* a, Fixed<n>, Rows<T> to) {
+NEURALINV_INLINE void store_matrices(const Vector<T>* a, Fixed<n>, Rows<T> to, bool) {
     store_entries<T>(a, Fixed<n * n>{}, to);
 }
 
@@ -140,18 +141,24 @@ inline constexpr std::int64_t competing_distance = 2048;
 // Entries of a few rows of a matrix, which are put together elsewhere then.
 inline constexpr int entries_together = 256;
 
+// streaming: as streaming.hpp has it.
 template <class T>
-NEURALINV_INLINE void store_matrices(const Vector<T>* a, int n, Rows<T> to) {
+NEURALINV_INLINE void store_matrices(const Vector<T>* a, int n, Rows<T> to, bool streaming = false) {
     if (n < piece<T>) return store_entries<T>(a, n * n, to);
     const int together = entries_together / n;
-    if (together == 0 || to.stride * std::int64_t(sizeof(T)) % competing_distance != 0) return store_rows(a, n, n, to);
+    if (together == 0 || (!streaming && to.stride * std::int64_t(sizeof(T)) % competing_distance != 0)) return store_rows(a, n, n, to);
     constexpr int apart = entries_together + 64 / int(sizeof(T));
     alignas(64) T rows[lanes<T> * apart];
     for (int i = 0; i < n; i += together) {
         const int count = n - i < together ? n - i : together;
         store_rows(a + std::int64_t(i) * tile_pitch(n), n, count, Rows<T>{rows, apart});
-        for (int lane = 0; lane < lanes<T>; ++lane)
-            __builtin_memcpy(to.data + lane * to.stride + std::int64_t(i) * n, rows + lane * apart, std::size_t(count * n) * sizeof(T));
+        for (int lane = 0; lane < lanes<T>; ++lane) {
+            T* const target = to.data + lane * to.stride + std::int64_t(i) * n;
+            if (streaming)
+                stream_entries(rows + lane * apart, count * n, target);
+            else
+                __builtin_memcpy(target, rows + lane * apart, std::size_t(count * n) * sizeof(T));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "batch.hpp"
+#include "right_sides.hpp"
 #include "simd.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -29,16 +30,46 @@ struct NothingAhead {
     NEURALINV_INLINE void fetch() {}
 };
 
+// In bytes: while a core works on as many, memory answers.
+inline constexpr std::int64_t least_ahead = 4096;
+
+// Where a group of `bytes` begins that comes after the one at `group`: the next one, or one farther ahead where groups are small.
+NEURALINV_INLINE const char* group_ahead(const void* next, std::int64_t bytes) {
+    return static_cast<const char*>(next) + (bytes < least_ahead ? least_ahead - bytes : 0);
+}
+
+// Of a batch of `bytes` that is likely to be in the cache already, nothing is fetched.
+NEURALINV_INLINE bool in_cache(std::int64_t bytes) { return bytes <= std::int64_t(1) << 20; }
+
 // For inverses X of matrices b..b+group-1: where they go, and then what the next group reads, in `calls` calls of fetch.
-// Nothing, if the whole batch is likely to be in the cache already.
 template <class T>
 NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int group, const T* X, int calls) {
-    constexpr std::int64_t cache = std::int64_t(1) << 20;
     const std::int64_t matrix = A.n * A.n * std::int64_t(sizeof(T)), bytes = matrix * group;
-    if (A.count * matrix <= cache) return {};
-    const char* target = reinterpret_cast<const char*>(X) + b * matrix;
-    const char* next = reinterpret_cast<const char*>(A.data + (b + group) * A.batch_stride);
+    if (in_cache(A.count * matrix)) return {};
+    const char* const target = group_ahead(X + b * A.n * A.n, bytes);
+    const char* const next = group_ahead(A.data + (b + group) * A.batch_stride, bytes);
     return {target, target + bytes, next, next + bytes, int(2 * bytes / 64) / calls + 1};
+}
+
+// For matrices b..b+group-1 that are only read: what the next group reads.
+template <class T>
+NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int group, int calls) {
+    const std::int64_t matrix = A.n * A.n * std::int64_t(sizeof(T)), bytes = matrix * group;
+    if (in_cache(A.count * matrix)) return {};
+    const char* const next = group_ahead(A.data + (b + group) * A.batch_stride, bytes);
+    return {next, next + bytes, next, next + bytes, int(bytes / 64) / calls + 1};
+}
+
+// The same, and their right-hand sides.
+template <class T>
+NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t b, int group, int calls) {
+    const std::int64_t sides = A.n * B.columns * std::int64_t(sizeof(T)) * group;
+    Ahead ahead = look_ahead(A, b, group, calls);
+    if (ahead.lines == 0) return ahead;
+    ahead.then = group_ahead(B.data + (b + group) * B.batch_stride, sides);
+    ahead.then_end = ahead.then + sides;
+    ahead.lines += int(sides / 64) / calls;
+    return ahead;
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

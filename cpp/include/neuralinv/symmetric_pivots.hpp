@@ -34,10 +34,11 @@ NEURALINV_INLINE void update_behind(const Symmetric<T>& a, int height, int n, in
 }
 
 // D to a.pivots, as far as it is positive, and with `keep` L below the diagonal of the columns. Returns whether all of D is.
-template <bool keep = false, class T>
-NEURALINV_INLINE bool eliminate_below(const Symmetric<T>& a, int n, int height) {
+template <bool keep = false, class T, class Prefetch>
+NEURALINV_INLINE bool eliminate_below(const Symmetric<T>& a, int n, int height, Prefetch&& ahead) {
     bool positive = true;
     for (int k = 0; k < n && positive; k += steps_together) {
+        ahead.fetch();
         const PivotBlock<T> block = factor_pivots(a, height, k);
         for (int s = 0; s < steps_together; ++s) positive &= a.pivots[k + s] > 0;
         form_columns<keep>(a, height, k, block);
@@ -67,7 +68,7 @@ NEURALINV_INLINE FirstFailure for_each_factored(const MatrixBatch<T>& A, std::in
         bool done = workspace.available;
         if (done) {
             load_symmetric(A, b, height, a);
-            done = eliminate_below<keep>(a, n, height) && has_usable_pivots(a, n);
+            done = eliminate_below<keep>(a, n, height, look_ahead(A, b, 1, (n + steps_together - 1) / steps_together)) && has_usable_pivots(a, n);
         }
         if (done) use(b, a, height);
         report(b, done ? success : otherwise(b));

@@ -1,6 +1,8 @@
 // From the caller's memory to tiles of `lanes` matrices, through the kernel of unrolled.hpp, and back.
 #pragma once
 
+#include <type_traits>
+
 #include "interleaved.hpp"
 #include "single.hpp"
 #include "unrolled.hpp"
@@ -62,28 +64,14 @@ template <class T, int n>
 inline constexpr bool interleaves = (NEURALINV_VECTOR_BYTES == 64 && (n == 3 || n == 5)) ||
                                     (NEURALINV_VECTOR_BYTES >= 32 && n * n == piece<T>);
 
-template <int n>
-struct TileAheadOf {
-    using type = Ahead;
-};
-
-template <>
-struct TileAheadOf<2> {
-    using type = NothingAhead;
-};
-
-template <>
-struct TileAheadOf<3> {
-    using type = NothingAhead;
-};
-
-// What a tile's kernel brings into the cache meanwhile.
-template <int n>
-using TileAhead = typename TileAheadOf<n>::type;
+// What a tile's kernel brings into the cache meanwhile. Of the smallest that lie without gaps nothing: the hardware sees them
+// coming.
+template <class T, int n>
+using TileAhead = std::conditional_t<(n < 4 && interleaves<T, n>), NothingAhead, Ahead>;
 
 template <int n, class T>
-NEURALINV_INLINE TileAhead<n> tile_ahead(const MatrixBatch<T>& A, std::int64_t b, const T* X) {
-    if constexpr (n < 4)
+NEURALINV_INLINE TileAhead<T, n> tile_ahead(const MatrixBatch<T>& A, std::int64_t b, const T* X) {
+    if constexpr (std::is_same_v<TileAhead<T, n>, NothingAhead>)
         return {};
     else
         return look_ahead(A, b, lanes<T>, X, (n + 1) / 2);
@@ -96,7 +84,7 @@ __attribute__((noinline)) bool invert_lanes_shared(Vector<T>* a, Ahead ahead) {
 }
 
 template <class T, int n, bool often = true>
-NEURALINV_INLINE bool invert_lanes(Vector<T>* a, TileAhead<n> ahead) {
+NEURALINV_INLINE bool invert_lanes(Vector<T>* a, TileAhead<T, n> ahead) {
     if constexpr (n < 4 || (n < 6 && often))
         return invert_unrolled<T, n>(a, ahead);
     else
@@ -106,7 +94,7 @@ NEURALINV_INLINE bool invert_lanes(Vector<T>* a, TileAhead<n> ahead) {
 // Invert one full tile. source: (lanes, n, n) with `stride` from matrix to matrix; target: without gaps. False: some matrix
 // needs `invert_single`, and nothing was written.
 template <class T, int n, bool by_columns>
-__attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride, T* target, TileAhead<n> ahead) {
+__attribute__((noinline)) bool invert_tile(const T* source, std::int64_t stride, T* target, TileAhead<T, n> ahead) {
     Vector<T> a[n * n];
     load_unrolled<T, n, by_columns>(source, stride, a);
     if (__builtin_expect(!(invert_lanes<T, n, !by_columns>(a, ahead)), 0)) return false;
