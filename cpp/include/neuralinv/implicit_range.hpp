@@ -53,6 +53,29 @@ NEURALINV_INLINE void by_matrix(const Vector<T>* line, Vector<T>* x) {
     });
 }
 
+// Write the inverses, entry by entry, where a line has more vectors than lanes can be picked from. Lines are spoilt.
+template <class T, int n>
+NEURALINV_INLINE void store_entry_by_entry(LaneElimination<T, n>& e, T* target) {
+    constexpr int width = lanes<T>;
+    int from[n * width];  // where entry j of a line of matrix m is, counted from the line's first one
+    Vector<T> scale[n];   // 1/π by row
+    for (int j = 0; j < n; ++j)
+        for (int m = 0; m < width; ++m) {
+            const int row = int(e.rows[j][m]);
+            from[m * n + j] = row * width + m;
+            reinterpret_cast<T*>(scale + row)[m] = e.reciprocals[j][m];
+        }
+    for (int k = 0; k < n; ++k) {
+        Vector<T>* const line = e.lines + k * n;
+        for (int i = 0; i < n; ++i) line[i] *= scale[i];
+        const T* const entries = reinterpret_cast<const T*>(line);
+        for (int m = 0; m < width; ++m) {
+            T* const to = target + (m * n + int(e.rows[k][m])) * n;
+            for (int j = 0; j < n; ++j) to[j] = entries[from[m * n + j]];
+        }
+    }
+}
+
 // Write the inverses: line by line, entries in order and divided by their pivots.
 template <class T, int n>
 NEURALINV_INLINE void store_by_lanes(const LaneElimination<T, n>& e, T* target) {
@@ -89,7 +112,10 @@ __attribute__((noinline)) bool invert_tile_by_lanes(const T* source, std::int64_
     LaneElimination<T, n> e;
     load_unrolled<T, n, false>(source, stride, e.lines);
     if (__builtin_expect(!(eliminate_by_lanes<T, n>(e, ahead)), 0)) return false;
-    store_by_lanes<T, n>(e, target);
+    if constexpr (picks_lanes<T>((n + lanes<T> - 1) / lanes<T>))
+        store_by_lanes<T, n>(e, target);
+    else
+        store_entry_by_entry<T, n>(e, target);
     return true;
 }
 
@@ -111,12 +137,11 @@ inline FirstFailure invert_sized_by_lanes(const MatrixBatch<T>& A, std::int64_t 
     return failure;
 }
 
-// The largest n that is inverted here: as measured. Lines of doubles are more than two of AVX2's vectors, and smaller vectors
-// have no lanes to pick from.
+// The largest n that is inverted here: as measured, NEON taken for other vectors of 16 bytes.
 template <class T>
-inline constexpr int largest_by_lanes = NEURALINV_VECTOR_BYTES == 64                     ? (sizeof(T) == 4 ? 14 : 12)
-                                        : NEURALINV_VECTOR_BYTES == 32 && sizeof(T) == 4 ? 12
-                                                                                         : 0;
+inline constexpr int largest_by_lanes = NEURALINV_VECTOR_BYTES == 64   ? (sizeof(T) == 4 ? 14 : 12)
+                                        : NEURALINV_VECTOR_BYTES == 32 ? (sizeof(T) == 4 ? 13 : 14)
+                                                                       : 14;
 
 // Invert matrices [begin, end) of A, largest_unrolled < A.n ≤ largest_by_lanes; sizes and info as for invert_range.
 template <class T, int n = largest_unrolled + 1>

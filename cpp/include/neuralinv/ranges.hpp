@@ -35,8 +35,7 @@ FirstFailure invert(const MatrixBatch<S>& A, std::int64_t begin, std::int64_t en
         return invert_general_range(A, begin, end, X, info);
     } else {
         if (A.n <= largest_inverse_in_lanes) return invert_range(A, begin, end, X, info);
-        if constexpr (largest_by_lanes<S> > 0)
-            if (A.n <= largest_by_lanes<S>) return invert_by_lanes(A, begin, end, X, info);
+        if (A.n <= largest_by_lanes<S>) return invert_by_lanes(A, begin, end, X, info);
         return invert_columns(A, begin, end, X, info);
     }
 }

@@ -35,7 +35,7 @@ _DTYPES = {
 }
 
 
-def save_parametric(model: FamilyInverse, folder: Path) -> None:
+def save_parametric(model: FamilyInverse, folder: Path | str) -> None:
     """Write a parametric inverse into ``folder``; each file appears whole or not at all.
 
     Raises
@@ -45,6 +45,7 @@ def save_parametric(model: FamilyInverse, folder: Path) -> None:
     """
     import tomli_w  # by who writes alone: whoever inverts or reads can do without it
 
+    folder = Path(folder)
     table: dict[str, Any] = {
         "parametric": {
             "size": model.size,
