@@ -164,27 +164,37 @@ NEURALINV_INLINE void update_columns(const Symmetric<T>& a, int height, int j, i
 
 // The columns of the group that begins at j.
 template <class T, int fixed>
-NEURALINV_INLINE void update_group(const Symmetric<T>& a, int height, int n, int j, int first) {
+NEURALINV_INLINE void update_group(const Symmetric<T>& a, int height, int n, int j, int first, Ahead& ahead) {
     const int end = j + column_group<T> < n ? j + column_group<T> : n;
-    for (; j + columns_together <= end; j += columns_together) update_columns<T, fixed, columns_together>(a, height, j, first);
+    for (; j + columns_together <= end; j += columns_together) {
+        if constexpr (fixed == 0) ahead.fetch();
+        update_columns<T, fixed, columns_together>(a, height, j, first);
+    }
     for (; j < end; ++j) update_columns<T, fixed, 1>(a, height, j, first);
 }
 
 // All columns; the group of the next pivots first. fixed: the height, or 0.
 template <class T, int fixed>
-NEURALINV_INLINE void update_all(const Symmetric<T>& a, int any_height, int n, int k) {
+NEURALINV_INLINE void update_all(const Symmetric<T>& a, int any_height, int n, int k, Ahead& ahead) {
     constexpr int group = column_group<T>, each = group_vectors<T>;
     if constexpr (fixed > 0) {
         static_for<0, fixed / each>([&](auto g_) NEURALINV_LAMBDA {
             constexpr int g = decltype(g_)::value;
-            update_group<T, fixed - g * each>(a, fixed, n, g * group, g * each);
+            update_group<T, fixed - g * each>(a, fixed, n, g * group, g * each, ahead);
         });
     } else {
         const int next = (k + steps_together) / group * group;
-        if (next < n) update_group<T, 0>(a, any_height, n, next, first_vector<T>(next));
+        if (next < n) update_group<T, 0>(a, any_height, n, next, first_vector<T>(next), ahead);
         for (int j = 0; j < n; j += group)
-            if (j != next) update_group<T, 0>(a, any_height, n, j, first_vector<T>(j));
+            if (j != next) update_group<T, 0>(a, any_height, n, j, first_vector<T>(j), ahead);
     }
+}
+
+// How often all steps of `together` matrices fetch.
+template <int fixed, int together>
+NEURALINV_INLINE int symmetric_fetches(int n) {
+    const int passes = (n + steps_together - 1) / steps_together;
+    return together * (fixed > 0 ? passes : passes * (n / columns_together));
 }
 
 // Four steps of `together` matrices.
@@ -195,9 +205,9 @@ NEURALINV_INLINE void exchange(const Symmetric<T>* a, int any_height, int n, int
     PivotBlock<T> block[together];
     static_for<0, together>([&](auto m) NEURALINV_LAMBDA { block[decltype(m)::value] = factor_pivots(a[decltype(m)::value], height, k); });
     for (int m = 0; m < together; ++m) {
-        ahead.fetch();
+        if constexpr (fixed > 0) ahead.fetch();
         form_panel(a[m], height, k, block[m]);
-        update_all<T, fixed>(a[m], height, n, k);
+        update_all<T, fixed>(a[m], height, n, k, ahead);
         Vector<T> w[steps_together];
         for (int v = 0; v < height; ++v) {
             static_for<0, steps_together>([&](auto s) NEURALINV_LAMBDA { w[decltype(s)::value] = a[m].w(height)[decltype(s)::value * height + v]; });

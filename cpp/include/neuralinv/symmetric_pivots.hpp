@@ -24,11 +24,14 @@ NEURALINV_INLINE void form_columns(const Symmetric<T>& a, int height, int k, con
 }
 
 // Columns from j on lose Z Yᵀ.
-template <class T>
-NEURALINV_INLINE void update_behind(const Symmetric<T>& a, int height, int n, int j) {
+template <class T, class Prefetch>
+NEURALINV_INLINE void update_behind(const Symmetric<T>& a, int height, int n, int j, Prefetch& ahead) {
     while (j < n) {
         const int group_end = (j / column_group<T> + 1) * column_group<T>, end = group_end < n ? group_end : n, first = first_vector<T>(j);
-        for (; j + columns_together <= end; j += columns_together) update_columns<T, 0, columns_together>(a, height, j, first);
+        for (; j + columns_together <= end; j += columns_together) {
+            ahead.fetch();
+            update_columns<T, 0, columns_together>(a, height, j, first);
+        }
         for (; j < end; ++j) update_columns<T, 0, 1>(a, height, j, first);
     }
 }
@@ -38,11 +41,10 @@ template <bool keep = false, class T, class Prefetch>
 NEURALINV_INLINE bool eliminate_below(const Symmetric<T>& a, int n, int height, Prefetch&& ahead) {
     bool positive = true;
     for (int k = 0; k < n && positive; k += steps_together) {
-        ahead.fetch();
         const PivotBlock<T> block = factor_pivots(a, height, k);
         for (int s = 0; s < steps_together; ++s) positive &= a.pivots[k + s] > 0;
         form_columns<keep>(a, height, k, block);
-        update_behind(a, height, n, k + steps_together);
+        update_behind(a, height, n, k + steps_together, ahead);
     }
     return positive;
 }
@@ -68,7 +70,7 @@ NEURALINV_INLINE FirstFailure for_each_factored(const MatrixBatch<T>& A, std::in
         bool done = workspace.available;
         if (done) {
             load_symmetric(A, b, height, a);
-            done = eliminate_below<keep>(a, n, height, look_ahead(A, b, 1, (n + steps_together - 1) / steps_together)) && has_usable_pivots(a, n);
+            done = eliminate_below<keep>(a, n, height, look_ahead(A, b, 1, n * n / (2 * steps_together * columns_together))) && has_usable_pivots(a, n);
         }
         if (done) use(b, a, height);
         report(b, done ? success : otherwise(b));

@@ -129,7 +129,7 @@ NEURALINV_INLINE void invert_symmetric_group(const MatrixBatch<T>& A, const Symm
                                    T* X, Report& report) {
     const int height = fixed > 0 ? fixed : any_height, n = int(A.n);
     for (int m = 0; m < together; ++m) load_symmetric(A, b + m, height, workspace.matrices[m]);
-    Ahead ahead = look_ahead(A, b, together, X, together * ((n + steps_together - 1) / steps_together));
+    Ahead ahead = look_ahead(A, b, together, X, symmetric_fetches<fixed, together>(n));
     for (int k = 0; k < n; k += steps_together) exchange<T, fixed, together>(workspace.matrices, height, n, k, ahead);
     for (int m = 0; m < together; ++m) {
         const Symmetric<T>& a = workspace.matrices[m];
