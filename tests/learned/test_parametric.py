@@ -195,7 +195,7 @@ def test_bad_input(fits):
 @pytest.mark.parametrize("name", ["ridge", "mimo"])
 def test_saved_and_loaded(fits, name, tmp_path):
     model, function = fits[name]
-    save_parametric(model, tmp_path / "run")
+    save_parametric(model, str(tmp_path / "run"))
     again = load_parametric(tmp_path / "run")
     theta = get_family(name).thetas(5, generator=generator(5))
     assert torch.equal(model.propose(theta), again.propose(theta))
