@@ -8,7 +8,7 @@
 namespace neuralinv::NEURALINV_TARGET {
 
 // Two stretches of memory to bring into the cache, one after the other, a few lines at a time: elimination alone keeps the
-// memory idle, and more lines than the core can wait for at once would hold up the elimination.
+// memory idle, and of more lines than the core can wait for at once most would be dropped.
 struct Ahead {
     const char* at = nullptr;
     const char* end = nullptr;
@@ -33,7 +33,7 @@ struct NothingAhead {
 // In bytes: while a core works on as many, memory answers.
 inline constexpr std::int64_t least_ahead = 4096;
 
-// Where a group of `bytes` begins that comes after the one at `group`: the next one, or one farther ahead where groups are small.
+// Where fetching begins, the next group of `bytes` being at `next`: there, or farther ahead where groups are small.
 NEURALINV_INLINE const char* group_ahead(const void* next, std::int64_t bytes) {
     return static_cast<const char*>(next) + (bytes < least_ahead ? least_ahead - bytes : 0);
 }
@@ -60,12 +60,12 @@ NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int g
     return {next, next + bytes, next, next + bytes, int(bytes / 64) / calls + 1};
 }
 
-// The same, and their right-hand sides.
+// The same, and their right-hand sides, unless those are more than the matrices.
 template <class T>
 NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t b, int group, int calls) {
     const std::int64_t sides = A.n * B.columns * std::int64_t(sizeof(T)) * group;
     Ahead ahead = look_ahead(A, b, group, calls);
-    if (ahead.lines == 0) return ahead;
+    if (ahead.lines == 0 || B.columns > A.n) return ahead;
     ahead.then = group_ahead(B.data + (b + group) * B.batch_stride, sides);
     ahead.then_end = ahead.then + sides;
     ahead.lines += int(sides / 64) / calls;
