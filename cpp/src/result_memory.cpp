@@ -38,8 +38,8 @@ std::int64_t most_kept() {
     return most;
 }
 
-// A piece that fits, with a quarter to spare at most. Where none does, all are given back: nobody shall run out of memory for
-// what is kept.
+// A piece that fits, with a quarter to spare at most. Where none does, others stay, so that results of several sizes take turns,
+// unless the new one makes them more than may be kept: nobody shall run out of memory for them.
 Piece take(std::int64_t room) {
     Spare& kept = spare();
     const std::lock_guard<std::mutex> lock(kept.mutex);
@@ -50,9 +50,11 @@ Piece take(std::int64_t room) {
         kept.bytes -= piece.room;
         return piece;
     }
-    for (const Piece& piece : kept.pieces) std::free(piece.data);
-    kept.pieces.clear();
-    kept.bytes = 0;
+    if (kept.bytes + room > most_kept()) {
+        for (const Piece& piece : kept.pieces) std::free(piece.data);
+        kept.pieces.clear();
+        kept.bytes = 0;
+    }
     return {nullptr, 0};
 }
 
@@ -73,7 +75,12 @@ ResultMemory::~ResultMemory() {
     Spare& kept = spare();
     {
         const std::lock_guard<std::mutex> lock(kept.mutex);
-        if (kept.bytes + room_ <= most_kept()) {
+        if (room_ <= most_kept()) {
+            while (kept.bytes + room_ > most_kept()) {  // the oldest makes room
+                std::free(kept.pieces.front().data);
+                kept.bytes -= kept.pieces.front().room;
+                kept.pieces.erase(kept.pieces.begin());
+            }
             kept.pieces.push_back({data_, room_});
             kept.bytes += room_;
             return;

@@ -65,8 +65,20 @@ def test_memory_must_fit() -> None:
     a_little_smaller = make("torch", 2 * ENTRIES - (2 << 20))
     assert address(a_little_smaller) == place
     del a_little_smaller
-    make("torch")  # much smaller: nothing fits, and what was kept goes
-    assert native._native.spare_memory() < LARGE + (4 << 20)
+    much_smaller = make("torch")
+    assert address(much_smaller) != place
+    del much_smaller
+    assert address(make("torch", 2 * ENTRIES)) == place  # results of two sizes take turns
+    assert 3 * LARGE < native._native.spare_memory() < 3 * LARGE + (8 << 20)
+
+
+def test_the_oldest_makes_room() -> None:
+    oldest, other, latest = (make("torch", 25 << 20) for _ in range(3))  # 100 MiB each
+    kept = sorted([address(other), address(latest)])
+    del oldest, other, latest  # in this order; 256 MiB may be kept
+    assert native._native.spare_memory() == 200 << 20
+    held = [make("torch", 25 << 20), make("torch", 25 << 20)]
+    assert sorted(map(address, held)) == kept
 
 
 def test_arrays_are_like_any_other() -> None:

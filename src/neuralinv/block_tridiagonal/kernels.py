@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.block_tridiagonal.errors import raise_if_failed
+from neuralinv.dense.result_memory import new_entries, new_tensor
 
 try:
     from neuralinv import _native
@@ -29,7 +30,7 @@ _MODULES: dict[torch.dtype, Any] = (
 
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return ``L``, ``C`` and ``info``; with ``check`` raise ``torch.linalg.LinAlgError`` unless that is zero: None."""
-    L, C, problem = torch.empty_like(D), torch.empty_like(B), _problem(D)
+    L, C, problem = new_tensor(D), new_tensor(B), _problem(D)
     info = _integers(problem[0])
     failed = _MODULES[D.dtype].factor(
         *problem, D.data_ptr(), B.data_ptr(), L.data_ptr(), C.data_ptr(), info.buffer_info()[0]
@@ -43,7 +44,7 @@ def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor | 
 
 def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``D_bar`` and ``B_bar``."""
-    D_bar, B_bar = torch.empty_like(L), torch.empty_like(C)
+    D_bar, B_bar = new_tensor(L), new_tensor(C)
     _MODULES[L.dtype].factor_rev(
         *_problem(L),
         L.data_ptr(),
@@ -58,7 +59,7 @@ def factor_backward(L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple
 
 def solve(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
     """Return ``x``."""
-    x = torch.empty_like(b)
+    x = new_tensor(b)
     _MODULES[L.dtype].solve(
         *_problem(L), b.shape[-1], transposed, L.data_ptr(), C.data_ptr(), b.data_ptr(), x.data_ptr()
     )
@@ -67,7 +68,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, transposed: bool) -> Tensor:
 
 def solve_backward(L: Tensor, C: Tensor, x: Tensor, x_bar: Tensor, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L_bar``, ``C_bar`` and ``b_bar``."""
-    L_bar, C_bar, b_bar = torch.empty_like(L), torch.empty_like(C), torch.empty_like(x)
+    L_bar, C_bar, b_bar = new_tensor(L), new_tensor(C), new_tensor(x)
     _MODULES[L.dtype].solve_rev(
         *_problem(L),
         x.shape[-1],
@@ -85,7 +86,7 @@ def solve_backward(L: Tensor, C: Tensor, x: Tensor, x_bar: Tensor, transposed: b
 
 def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return the diagonal and the sub-diagonal blocks of the inverse."""
-    diagonal, below = torch.empty_like(L), torch.empty_like(C)
+    diagonal, below = new_tensor(L), new_tensor(C)
     _MODULES[L.dtype].inverse_blocks(*_problem(L), L.data_ptr(), C.data_ptr(), diagonal.data_ptr(), below.data_ptr())
     return diagonal, below
 
@@ -94,7 +95,7 @@ def inverse_blocks_backward(
     L: Tensor, C: Tensor, diagonal: Tensor, below: Tensor, diagonal_bar: Tensor, below_bar: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return ``L_bar`` and ``C_bar``."""
-    L_bar, C_bar = torch.empty_like(L), torch.empty_like(C)
+    L_bar, C_bar = new_tensor(L), new_tensor(C)
     _MODULES[L.dtype].inverse_blocks_rev(
         *_problem(L),
         L.data_ptr(),
@@ -118,7 +119,7 @@ def log_diagonal(L: Tensor) -> Tensor:
 
 def log_diagonal_backward(L: Tensor, result_bar: Tensor) -> Tensor:
     """Return ``L_bar``."""
-    L_bar = torch.empty_like(L)
+    L_bar = new_tensor(L)
     _MODULES[L.dtype].log_diagonal_rev(*_problem(L), L.data_ptr(), result_bar.data_ptr(), L_bar.data_ptr())
     return L_bar
 
@@ -133,10 +134,10 @@ def solve_system(
     ``torch.linalg.LinAlgError``.
     """
     module, problem = _MODULES[D.dtype], _problem(D)
-    x = None if b is None else torch.empty_like(b)
+    x = None if b is None else new_tensor(b)
     logs = D.new_empty(D.shape[:-3]) if logdet else None
     info = _integers(problem[0])
-    factors = D.new_empty(module.factor_entries(*problem)) if keep_factors else None
+    factors = new_entries(module.factor_entries(*problem), D) if keep_factors else None
     failed = module.solve_system(
         *problem,
         _count(b, D),
@@ -163,8 +164,8 @@ def solve_system_backward(
     blocks_needed: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return ``D_bar`` and ``B_bar``, if needed, and ``b_bar``, if ``x_bar`` is given."""
-    D_bar, B_bar = (torch.empty_like(D), torch.empty_like(B)) if blocks_needed else (None, None)
-    b_bar = None if x_bar is None else torch.empty_like(x_bar)
+    D_bar, B_bar = (new_tensor(D), new_tensor(B)) if blocks_needed else (None, None)
+    b_bar = None if x_bar is None else new_tensor(x_bar)
     _MODULES[D.dtype].solve_system_rev(
         *_problem(D),
         _count(x_bar, D),

@@ -33,6 +33,11 @@ def new_tensor(like: Tensor) -> Tensor:
     return torch.frombuffer(memory, dtype=like.dtype, count=like.numel()).view(like.shape)
 
 
+def new_entries(count: int, like: Tensor) -> Tensor:
+    """Return ``count`` arbitrary entries of the dtype of ``like``, on its device: ``(count,)``."""
+    return like.new_empty(count) if count <= _FEW else new_tensor(like.new_empty(1).expand(count))
+
+
 def _is_kept(like: Tensor) -> bool:
     return type(like) in _PLAIN and like.device.type == "cpu" and like.nbytes > LARGE and _native is not None
 
