@@ -41,17 +41,7 @@ NEURALINV_INLINE const char* group_ahead(const void* next, std::int64_t bytes) {
 // Of a batch of `bytes` that is likely to be in the cache already, nothing is fetched.
 NEURALINV_INLINE bool in_cache(std::int64_t bytes) { return bytes <= std::int64_t(1) << 20; }
 
-// For inverses X of matrices b..b+group-1: where they go, and then what the next group reads, in `calls` calls of fetch.
-template <class T>
-NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int group, const T* X, int calls) {
-    const std::int64_t matrix = A.n * A.n * std::int64_t(sizeof(T)), bytes = matrix * group;
-    if (in_cache(A.count * matrix)) return {};
-    const char* const target = group_ahead(X + b * A.n * A.n, bytes);
-    const char* const next = group_ahead(A.data + (b + group) * A.batch_stride, bytes);
-    return {target, target + bytes, next, next + bytes, int(2 * bytes / 64) / calls + 1};
-}
-
-// For matrices b..b+group-1 that are only read: what the next group reads.
+// For matrices b..b+group-1 that are only read: what the next group reads, in `calls` calls of fetch.
 template <class T>
 NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int group, int calls) {
     const std::int64_t matrix = A.n * A.n * std::int64_t(sizeof(T)), bytes = matrix * group;
@@ -60,7 +50,17 @@ NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int g
     return {next, next + bytes, next, next + bytes, int(bytes / 64) / calls + 1};
 }
 
-// The same, and their right-hand sides, unless those are more than the matrices.
+// For their inverses X: where they go, and then the same.
+template <class T>
+NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, std::int64_t b, int group, const T* X, int calls) {
+    const Ahead read = look_ahead(A, b, group, calls);
+    if (read.lines == 0) return read;
+    const std::int64_t bytes = read.end - read.at;
+    const char* const target = group_ahead(X + b * A.n * A.n, bytes);
+    return {target, target + bytes, read.at, read.end, int(2 * bytes / 64) / calls + 1};
+}
+
+// What the next group reads, and its right-hand sides, unless those are more than the matrices.
 template <class T>
 NEURALINV_INLINE Ahead look_ahead(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t b, int group, int calls) {
     const std::int64_t sides = A.n * B.columns * std::int64_t(sizeof(T)) * group;
