@@ -86,3 +86,35 @@ def test_numpy_arrays() -> None:
     result = ni.BlockTridiagonal(D, B).solve(D[..., 0], certify=True)
     assert isinstance(result.solution, np.ndarray)
     assert result.error_bound.shape == result.status.shape == (2,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("jitter", [1e-3, 1e-5, 0.3])
+def test_jitter_is_not_rounded_away(jitter: float, dtype: torch.dtype) -> None:
+    D, B = torch.ones(2, 2, 2, dtype=dtype), torch.zeros(1, 2, 2, dtype=dtype)  # singular without jitter
+    b = torch.tensor([[1.0, -1.0], [3.0, 1.0]], dtype=dtype)
+    result = ni.BlockTridiagonal(D, B).solve(b, jitter=jitter, certify=True, rtol=1e-4)
+    assert result.status == ni.Status.CERTIFIED
+    error = size = Fraction(0)
+    for right, found in zip(b.tolist(), result.solution.tolist(), strict=True):
+        diagonal = 1 + Fraction(jitter)
+        determinant = diagonal**2 - 1
+        first, second = map(Fraction, right)
+        for x, y in zip(((diagonal * first - second), (diagonal * second - first)), found, strict=True):
+            error += (x / determinant - Fraction(y)) ** 2
+            size += (x / determinant) ** 2
+    assert float(error / size) ** 0.5 <= float(result.error_bound)
+
+
+def test_bad_tolerances_and_jitter() -> None:
+    D, B = random_precision(1, steps=2, n=2)
+    M, b = ni.BlockTridiagonal(D, B), torch.ones(1, 2, 2, dtype=torch.float64)
+    for rtol in (0.0, -1.0, 2.0, float("nan"), "x"):
+        with pytest.raises(ValueError, match="expected a number between 0 and 1"):
+            M.solve(b, certify=True, rtol=rtol)
+    for jitter in (1j, "a", None):
+        for call in (M.logdet, M.cholesky, lambda jitter: M.solve(b, jitter=jitter, certify=True)):
+            with pytest.raises(TypeError, match=r"jitter=.*; expected a real number"):
+                call(jitter=jitter)
+    with pytest.raises(TypeError, match=r"transformed by torch\.func"):
+        torch.func.vmap(lambda b: M.solve(b, certify=True).solution)(b[None])

@@ -1,6 +1,7 @@
 """`neuralinv invert`: certified by default, honest about what it cannot do."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,16 +104,36 @@ def test_float32_stays_float32(neuralinv, tmp_path) -> None:
         (["{a}", "--rtol", "7"], "rtol=7"),
         (["{a}", "--target", "{b}"], "shape"),
         (["{nan}"], "finite"),
+        (["{c}", "--model", "3x3"], "networks invert real matrices"),
+        (["{c}", "--raw"], "--raw asks for a network's answer: real"),
+        (["{c}", "--out", "{c}.csv"], "holds real numbers only"),
+        (["{a}", "--out", "x.mtx"], "holds one matrix"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_told_in_a_line_and_exit_with_two(neuralinv, matrices, tmp_path, arguments, message) -> None:
     np.save(tmp_path / "b.npy", np.eye(2)[None])
     np.save(tmp_path / "nan.npy", np.full((1, 3, 3), np.nan))
+    np.save(tmp_path / "c.npy", np.full((1, 3, 3), 1j))
     before = {path.name for path in tmp_path.iterdir()}
-    names = {"a": matrices, "b": tmp_path / "b.npy", "nan": tmp_path / "nan.npy"}
+    names = {"a": matrices, "b": tmp_path / "b.npy", "nan": tmp_path / "nan.npy", "c": tmp_path / "c.npy"}
     result = neuralinv("invert", *(argument.format(**names) for argument in arguments))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_complex_matrices_go_through_the_exact_kernel(neuralinv, tmp_path) -> None:
+    A = np.eye(3) * np.array([1 + 1j, 2, 4j])[:, None, None]
+    np.save(tmp_path / "c.npy", A)
+    assert neuralinv("invert", tmp_path / "c.npy").exit_code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "c_inverses.npy"), np.linalg.inv(A), rtol=1e-14)
+
+
+def test_what_cannot_be_written_is_found_before_the_work(neuralinv, matrices, tmp_path, monkeypatch) -> None:
+    module = sys.modules["neuralinv.cli.invert"]
+    monkeypatch.setattr(module, "certified_inv", lambda *_, **__: pytest.fail("worked in vain"))
+    result = neuralinv("invert", matrices, "--out", tmp_path / "x.xyz")
+    assert result.exit_code == 2
+    assert "unknown format '.xyz'" in result.stderr

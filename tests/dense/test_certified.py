@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch.autograd import forward_ad
 
 import neuralinv as ni
 from neuralinv import Source, Status
@@ -393,3 +394,32 @@ def test_the_smallest_bound_is_kept() -> None:
     assert result.status.tolist() == [int(ni.Status.ILL_CONDITIONED)] * 6
     assert bool((result.error_bound <= outcome.error_bound).all())
     assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+
+
+def test_forward_derivatives_are_those_of_the_inverse() -> None:
+    A, V = (torch.randn(4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in range(2))
+    A = A + 3 * torch.eye(3)
+    for primal in (A, A.clone().requires_grad_()):
+        with forward_ad.dual_level():
+            X = ni.certified_inv(forward_ad.make_dual(primal, V)).inverse
+            tangent = forward_ad.unpack_dual(X).tangent
+            assert tangent is not None
+            torch.testing.assert_close(tangent, -(X @ V @ X))
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(ni.certified_inv(A).inverse).tangent is None
+    assert torch.autograd.gradcheck(lambda A: ni.certified_inv(A).inverse, A.requires_grad_(), check_forward_ad=True)
+
+
+@pytest.mark.parametrize("n", [2, 12, 70])
+def test_tensors_without_memory(n: int) -> None:
+    zero = torch._efficientzerotensor((n, n))
+    assert ni.certified_inv(zero, on_singular="nan").status == Status.SINGULAR
+    for transform in (torch.func.vmap, torch.func.grad, lambda f: lambda A: torch.func.jvp(f, (A,), (A,))):
+        with pytest.raises(TypeError, match=r"A is transformed by torch\.func .* neuralinv\.inv inside of it"):
+            transform(lambda A: ni.certified_inv(A).inverse.sum())(torch.eye(n).expand(2, n, n))
+    with pytest.raises(TypeError, match="A is a meta tensor"):
+        ni.certified_inv(torch.empty(n, n, device="meta"))
+
+
+def test_numbers_of_numpy_as_tolerances() -> None:
+    assert ni.certified_inv(torch.eye(2), rtol=np.float32(1e-3)).certified

@@ -28,6 +28,9 @@ def test_every_function_answers_in_kind() -> None:
         assert isinstance(x, jax.Array)
         np.testing.assert_allclose(x, np.linalg.solve(A, b), rtol=1e-3, atol=1e-5)
         np.testing.assert_array_equal(ni.solve_ex(array, jax.numpy.asarray(b)).result, x)
+        for mixed in (ni.solve(array, b), ni.solve(A, jax.numpy.asarray(b))):
+            assert isinstance(mixed, jax.Array)
+            np.testing.assert_array_equal(mixed, x)
     for mine, expected in zip(ni.slogdet(array), np.linalg.slogdet(A), strict=True):
         assert isinstance(mine, jax.Array)
         np.testing.assert_allclose(mine, expected, rtol=1e-4)

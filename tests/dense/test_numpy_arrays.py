@@ -175,3 +175,18 @@ def test_the_number_of_threads_is_torchs_and_never_above_what_this_process_may_u
             assert native.threads() == len(os.sched_getaffinity(0))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("batch", "batch_of_b"), [((), (5,)), ((2, 1), (3,)), ((3,), (2, 3)), ((2,), (2,)), ((), (0,)), ((1,), (4,))]
+)
+def test_info_has_the_batch_of_the_matrices(kind, batch, batch_of_b) -> None:
+    A, b = np.zeros((*batch, 3, 3)), np.ones((*batch_of_b, 3, 2))
+    A[...] = np.eye(3)
+    if batch:
+        A[-1] = 0
+    result = ni.solve_ex(kind(A), kind(b))
+    expected = torch.linalg.solve_ex(torch.from_numpy(A), torch.from_numpy(b)).info
+    assert tuple(result.info.shape) == batch
+    assert result.info.tolist() == expected.tolist()

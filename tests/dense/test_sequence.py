@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import neuralinv as ni
 from neuralinv.families import get_family
@@ -245,3 +246,22 @@ def test_propose_is_what_the_next_call_starts_from() -> None:
     assert result.source.tolist() == [int(ni.Source.PROPOSED)] * 2
     inverter.reset()
     assert inverter.propose() is None
+
+
+def test_forward_derivatives_and_transformations() -> None:
+    inverter, V = ni.SequenceInverter(), torch.ones(6, 5, 5, dtype=torch.float64)
+    for A in path(3, 5, torch.float64):
+        with forward_ad.dual_level():
+            X = inverter(forward_ad.make_dual(A, V)).inverse
+            torch.testing.assert_close(forward_ad.unpack_dual(X).tangent, -(X @ V @ X))
+    with pytest.raises(TypeError, match=r"transformed by torch\.func"):
+        torch.func.vmap(lambda A: inverter(A).inverse)(A)
+
+
+def test_inference_mode_ends() -> None:
+    inverter = ni.SequenceInverter()
+    A = torch.eye(520) + 0.01 * torch.randn(2, 520, 520, generator=torch.Generator().manual_seed(0)) / 23
+    with torch.inference_mode():
+        inverter(A), inverter(A * 1.001)
+    for factor in (1.002, 1.003, 1.004):
+        assert bool(inverter(A * factor).certified.all())

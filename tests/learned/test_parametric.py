@@ -1,10 +1,13 @@
+import copy
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import neuralinv as ni
+from neuralinv.dense import native
 from neuralinv.families import Range, get_family
 from neuralinv.io import FileError
 from neuralinv.learned import fit_parametric, load_parametric, save_parametric
@@ -229,3 +232,52 @@ def test_damaged_folders(fits, tmp_path):
     weights.unlink()
     with pytest.raises(FileError, match="missing"):
         load_parametric(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ridge", "mimo"])
+def test_casts_leave_the_fit_as_it_is(fits, name):
+    model, function = copy.deepcopy(fits[name][0]), fits[name][1]
+    family = get_family(name)
+    theta = family.thetas(50, generator=generator(3))
+    A = function(theta).to(model.dtype)
+    before = model.inv(A, theta)
+    for cast in (model.double, model.float, model.half, lambda: model.to(torch.bfloat16)):
+        cast()
+        after = model.inv(A, theta)
+        assert torch.equal(after.inverse, before.inverse)
+        assert torch.equal(after.source, before.source)
+
+
+def test_kernels_refuse_what_they_would_misread():
+    C, B, X = torch.zeros(2, 3), torch.zeros(3, 16), torch.zeros(2, 16)
+    for arguments in ((C.double(), B, X), (C, B.double(), X), (C, B, X.double())):
+        with pytest.raises(TypeError, match="expected one dtype"):
+            native.combine(*arguments)
+    with pytest.raises(TypeError, match="expected float64"):
+        native.deviation(X, C, B.double())
+
+
+def test_errors_name_the_matrices_of_the_batch(fits):
+    model, function = fits["ridge"]
+    theta = get_family("ridge").thetas(20, generator=generator(4))
+    A = function(theta).to(model.dtype)
+    A[7], A[13] = torch.nan, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(torch.linalg.LinAlgError, match=r"SINGULAR at \[13\]; NONFINITE at \[7\]"):
+            model.inv(A, theta)
+        with pytest.raises(torch.linalg.LinAlgError, match=r"SINGULAR at \[\(2, 3\)\]; NONFINITE at \[\(1, 2\)\]"):
+            model.inv(A.reshape(4, 5, N, N), theta.reshape(4, 5, -1))
+    with pytest.raises(ValueError, match="on_singular='pinv'; expected 'raise' or 'nan'"):
+        model.inv(A, theta, on_singular="pinv")
+    with pytest.raises(TypeError, match=r"theta has dtype torch\.int64"):
+        model.inv(A, theta.long())
+
+
+def test_forward_derivatives_reach_the_matrices(fits):
+    model, function = fits["ridge"]
+    theta = get_family("ridge").thetas(3, generator=generator(5))
+    A = function(theta).to(model.dtype)
+    with forward_ad.dual_level():
+        X = model.inv(forward_ad.make_dual(A, torch.ones_like(A)), theta).inverse
+        torch.testing.assert_close(forward_ad.unpack_dual(X).tangent, -(X @ torch.ones_like(A) @ X))

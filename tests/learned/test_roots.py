@@ -194,6 +194,17 @@ def test_bad_input(arguments, keywords, message):
         inv_pth_root(*arguments, **keywords)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(TypeError, match=r"expected float32, float64, complex64 or complex128"):
+        inv_sqrt(torch.eye(3, dtype=dtype))
+
+
+def test_transformations_are_refused():
+    with pytest.raises(TypeError, match=r"transformed by torch\.func"):
+        torch.func.vmap(lambda A: inv_sqrt(A).root)(torch.eye(3).expand(2, 3, 3))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_derivatives_of_roots(p, dtype):
@@ -202,7 +213,7 @@ def test_derivatives_of_roots(p, dtype):
     def root(A):
         return inv_pth_root((A + A.mH) / 2, p, rtol=1e-9).root
 
-    assert torch.autograd.gradcheck(root, (A.requires_grad_(),))
+    assert torch.autograd.gradcheck(root, (A.requires_grad_(),), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(root, (A,), fast_mode=True)
 
 

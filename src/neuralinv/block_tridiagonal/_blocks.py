@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -112,6 +113,14 @@ def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
             )
         batch, value = broadcast, value.expand(*broadcast, *value.shape[-event:])
     return Columns(value, single, batch != D.shape[:-3], blocks)
+
+
+def check_jitter(jitter: object) -> None:
+    """Raise ``TypeError`` unless this is a real number, or a tensor that holds one."""
+    if not isinstance(jitter, Real) and not (
+        isinstance(jitter, Tensor) and jitter.ndim == 0 and not jitter.is_complex()
+    ):
+        raise TypeError(f"jitter={jitter!r}; expected a real number")
 
 
 def symmetric(D: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ For ``F`` a computed Cholesky factor of ``M − σ I``, ``E`` is of the size of 
 verification of positive definiteness (BIT 46, 2006, https://doi.org/10.1007/s10543-006-0056-1), with ``E`` bounded from
 ``F`` itself instead of from an analysis of the factorisation: it holds for whatever method computed ``F``.
 
+A diagonal with jitter added is rounded: what that leaves out, a diagonal matrix that is known exactly, is applied to
+the witness, and its largest entry taken from λ.
+
 **Rounding.** A sum of k products has |computed − exact| ≤ γ_k Σ|terms| in any order, γ_k = k u / (1 − k u) (Higham,
 *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1). Matrices are scaled by powers of two to entries near
 1; what underflow then loses is covered by a term of its own.
@@ -68,8 +71,10 @@ class CertifiedSolution:
 
 
 @torch.no_grad()
-def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve ``M x = b`` for ``D (*batch, T, n, n)``, ``B (*batch, T − 1, n, n)``, ``b (*batch, T, n, k)``.
+def certified_solve(
+    D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float, *, jitter: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve ``(M + jitter I) x = b`` for ``D (*batch, T, n, n)``, ``B (*batch, T − 1, n, n)``, ``b (*batch, T, n, k)``.
 
     Returns
     -------
@@ -77,9 +82,11 @@ def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float
     """
     dtype, n = b.dtype, D.shape[-1]
     D, B, b = symmetric(D.double()), B.double(), b.double()
+    D, left_out = _shifted(D, jitter)
     finite = _all(torch.isfinite(D)) & _all(torch.isfinite(B)) & _all(torch.isfinite(b))
     D, B, b = (x.masked_fill(~_wide(finite), 0) for x in (D, B, b))
     scale_M, scale_b = _power_of_two(D), _power_of_two(b)
+    left_out = left_out.masked_fill(~finite[..., None, None], 0) * scale_M[..., None, None]
     D, B, b = D * _wide(scale_M), B * _wide(scale_M), b * _wide(scale_b)
     implementation = dispatch.implementation(method, D)
     identity = torch.eye(n, dtype=D.dtype, device=D.device)
@@ -97,7 +104,8 @@ def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float
     witness = witness + solve(b - _product(D, B, witness))
     residual = _norm(b - _product(D, B, witness))
     rounding = _gamma(3 * n + 2) * _norm(b.abs() + _product(D.abs(), B.abs(), witness.abs())) + _lost(b, n)
-    lower = torch.where(factored, _smallest_eigenvalue(D, B, solve, implementation), 0)
+    rounding = rounding + _norm(left_out[..., None] * witness)
+    lower = torch.where(factored, _smallest_eigenvalue(D, B, solve, implementation), 0) - left_out.abs().amax((-2, -1))
 
     back = _wide(scale_M / scale_b)  # powers of two
     solution = (witness * back).to(dtype)
@@ -112,6 +120,17 @@ def certified_solve(D: Tensor, B: Tensor, b: Tensor, method: Method, rtol: float
     status = torch.where(finite, status, int(Status.NONFINITE)).to(torch.int8)
     usable = (status == Status.CERTIFIED) | (status == Status.ILL_CONDITIONED)
     return solution.masked_fill(~_wide(usable), torch.nan), bound, status
+
+
+def _shifted(D: Tensor, jitter: float) -> tuple[Tensor, Tensor]:
+    """Return ``D`` with ``jitter`` added to its diagonals, and what rounding left out of them, ``(*batch, T, n)``."""
+    diagonal = D.diagonal(dim1=-2, dim2=-1)
+    shifted = diagonal + jitter
+    added = shifted - diagonal  # Knuth's sum without error
+    left_out = (diagonal - (shifted - added)) + (jitter - added)
+    D = D.clone()
+    D.diagonal(dim1=-2, dim2=-1).copy_(shifted)
+    return D, left_out
 
 
 def _smallest_eigenvalue(D: Tensor, B: Tensor, solve: Any, implementation: dispatch.Implementation) -> Tensor:

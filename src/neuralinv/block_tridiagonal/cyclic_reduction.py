@@ -17,10 +17,12 @@ from torch.nn.functional import pad
 from neuralinv.block_tridiagonal import reference
 from neuralinv.block_tridiagonal.errors import raise_if_failed
 from neuralinv.block_tridiagonal.reference import factor_block, log_diagonal
+from neuralinv.dense.precision import without_autocast
 
 __all__ = ["factor", "inverse_blocks", "log_diagonal", "solve"]
 
 
+@without_autocast
 def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Factor as :func:`neuralinv.block_tridiagonal.reference.factor` does, to which sequences go that fail here.
 
@@ -75,6 +77,7 @@ def _prefix_schur_complements(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     return _interleave(S_even, odd - Z.mT @ Z), failed
 
 
+@without_autocast
 def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
     """Solve ``F x = b``, or ``Fᵀ x = b``, for ``b (*batch, T, n, k)``."""
     if not transposed:
@@ -100,6 +103,7 @@ def _solve(L: Tensor, C: Tensor, b: Tensor, *, upper: bool) -> Tensor:
     return _interleave(x_even, x_odd)
 
 
+@without_autocast
 def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return the diagonal and sub-diagonal blocks of the inverse.
 

@@ -15,13 +15,15 @@ from neuralinv.block_tridiagonal._blocks import (
     as_blocks,
     as_columns,
     bidiagonal_product,
+    check_jitter,
     symmetric,
     to_dense,
 )
 from neuralinv.block_tridiagonal.certificate import RTOL, CertifiedSolution, certified_solve
 from neuralinv.block_tridiagonal.dispatch import Implementation, Method
 from neuralinv.block_tridiagonal.system import solve_system
-from neuralinv.dense._arrays import Array
+from neuralinv.dense._arrays import Array, as_numbers
+from neuralinv.dense.certified import check_rtol
 
 
 class CholeskyResult(NamedTuple):
@@ -240,15 +242,18 @@ class BlockTridiagonal:
 
     def _diagonal(self, jitter: float) -> Tensor:
         D = self._blocks.diag
+        check_jitter(jitter)
         return D + jitter * torch.eye(D.shape[-1], dtype=D.dtype, device=D.device) if jitter else D
 
     def _certified_solve(self, b: Array, jitter: float, rtol: float | None) -> CertifiedSolution:
         blocks = self._blocks
         columns = as_columns(blocks, b, "b")
-        D, B, rhs = self._diagonal(jitter), blocks.lower, columns.value
+        D, B, rhs = (as_numbers(x, "a block or b") for x in (blocks.diag, blocks.lower, columns.value))
         D, B = (x.expand(*rhs.shape[:-3], *x.shape[-3:]) for x in (D, B))
         rtol = RTOL[D.dtype] if rtol is None else rtol
-        x, bound, status = certified_solve(D, B, rhs, self.method, rtol)
+        check_rtol(rtol)
+        check_jitter(jitter)
+        x, bound, status = certified_solve(D, B, rhs, self.method, rtol, jitter=float(jitter))
         return CertifiedSolution(columns.restore(x), blocks.restore(bound), blocks.restore(status), rtol)
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from neuralinv.block_tridiagonal.errors import raise_if_failed
+from neuralinv.dense.precision import without_autocast
 
 
+@without_autocast
 def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Factor ``D (*batch, T, n, n)``, ``B (*batch, T − 1, n, n)``.
 
@@ -51,6 +53,7 @@ def factor_block(S: Tensor) -> tuple[Tensor, Tensor]:
     return L, failed
 
 
+@without_autocast
 def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
     """Solve ``F x = b``, or ``Fᵀ x = b``, for ``b (*batch, T, n, k)``."""
     steps = L.shape[-3]
@@ -65,6 +68,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
     return torch.stack(x[::-1] if transposed else x, -3)
 
 
+@without_autocast
 def inverse_blocks(L: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``Σ_tt (*batch, T, n, n)`` and ``Σ_{t+1,t} (*batch, T − 1, n, n)`` of ``Σ = M⁻¹ = F⁻ᵀ F⁻¹``."""
     steps, n = L.shape[-3], L.shape[-1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuralinv.cli._console import console, counting
 from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
-from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
+from neuralinv.io import atomic_path, check_writable, read_matrices, read_parameters, write_matrices
 from neuralinv.learned import InverseNetwork, load, load_parametric, packaged
 
 
@@ -86,8 +86,9 @@ def invert(
             with atomic_path(path, probe=True):
                 pass
     A = read_matrices(matrices, allow_nonfinite=False)
+    check_writable(out, A)
     true = None if target is None else read_pair(matrices, target)[1]
-    network = choose_network(model, A.shape[-1], device) if parameters is None else None
+    network = choose_network(model, A, device) if parameters is None else None
     if raw:
         inverse = _propose(network, A)
         write_matrices(out, inverse)
@@ -123,11 +124,18 @@ def invert(
         raise typer.Exit(1)
 
 
-def choose_network(model: str | None, size: int, device: str) -> InverseNetwork | None:
-    """Return the network to propose n×n inverses; None for the exact kernel."""
+def choose_network(model: str | None, A: NDArray[Any], device: str) -> InverseNetwork | None:
+    """Return the network to propose the inverses of ``(batch, n, n)``; None for the exact kernel."""
     if model == "exact":
         return None
+    if np.iscomplexobj(A):
+        if model is not None:
+            raise ValueError(
+                f"--model {model}: networks invert real matrices, and INPUT holds complex ones; leave it out"
+            )
+        return None
     if model is None:
+        size = A.shape[-1]
         # Without a network of this size, 3×3 blocks.
         model = f"{size}x{size}" if f"{size}x{size}" in packaged() else "3x3"
     return load(model, device=device)
@@ -178,7 +186,7 @@ def write_table(path: Path, result: InverseResult[NDArray[Any]]) -> None:
 
 def _propose(network: InverseNetwork | None, A: NDArray[Any]) -> NDArray[Any]:
     if network is None:
-        raise typer.BadParameter("--raw asks for a network's answer; leave out --model exact")
+        raise typer.BadParameter("--raw asks for a network's answer: real matrices, and no --model exact")
     if A.shape[-1] != network.size:
         raise ValueError(
             f"--raw: the network inverts {network.size}×{network.size} matrices and INPUT holds "

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
 
 from neuralinv.dense.errors import TorchDtypeError, not_square
 
@@ -57,6 +59,33 @@ def check_tensor(tensor: Tensor, name: str) -> None:
         raise TorchDtypeError(f"{name} has dtype {tensor.dtype}; expected a floating-point or complex tensor")
     if tensor.layout != torch.strided:
         raise TorchDtypeError(f"{name} is a sparse tensor; neuralinv inverts dense ones: pass {name}.to_dense()")
+
+
+def as_numbers(tensor: Tensor, name: str) -> Tensor:
+    """Return a tensor whose entries can be looked at: what is certified is a matrix of numbers.
+
+    Raises
+    ------
+    TypeError
+        If there are none: a meta tensor, or one within a transformation of ``torch.func``. A ``RuntimeError``, too.
+    """
+    if is_functorch_wrapped_tensor(tensor):
+        raise TorchDtypeError(
+            f"{name} is transformed by torch.func (vmap, grad, jvp, …), where nobody knows its entries, and there is "
+            "nothing to certify: call this outside of the transformed function, or neuralinv.inv inside of it"
+        )
+    if tensor.is_meta:
+        raise TorchDtypeError(f"{name} is a meta tensor: it has no entries that could be certified")
+    if tensor._is_zerotensor():  # autograd's own, without memory
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    return tensor
+
+
+def is_differentiated(tensor: Tensor) -> bool:
+    """Tell whether somebody wants a derivative, backward or forward."""
+    if tensor.requires_grad:
+        return True
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def as_float_array(array: Any, name: str) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import first_attempt, native
-from neuralinv.dense._arrays import Array, as_tensor, check_square
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
 from neuralinv.dense.correction import matrices_at_once
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
@@ -124,6 +125,7 @@ def certified_inv(
     elif proposer is not None and not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor, restore = as_tensor(A)
+    tensor = as_numbers(tensor, "A")
     check_square(tensor, A)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
@@ -161,7 +163,7 @@ def certified_inv(
         result = result.map(lambda field: field.reshape(tensor.shape if field.ndim == 3 else batch))
     if on_singular == "raise" and not met:
         raise_if_singular(result, A)
-    if tensor.requires_grad:
+    if is_differentiated(tensor):
         inverse = cast(Tensor, ImplicitInverse.apply(tensor, result.inverse))
         if on_singular == "pinv":  # its derivative is another one: torch knows it
             singular = (result.status == int(Status.SINGULAR)).nonzero(as_tuple=True)
@@ -183,7 +185,12 @@ def check_arguments(rtol: float, on_singular: str) -> None:
     """
     if on_singular not in ("raise", "nan", "pinv"):
         raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
-    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
+    check_rtol(rtol)
+
+
+def check_rtol(rtol: object) -> None:
+    """Raise ``ValueError`` unless this is a relative error that something can be certified to."""
+    if not isinstance(rtol, Real) or not 0 < float(rtol) < 1:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
 
@@ -306,7 +313,13 @@ class ImplicitInverse(torch.autograd.Function):
     def forward(ctx: Any, A: Tensor, X: Tensor) -> Tensor:
         X = X.clone()
         ctx.save_for_backward(X)  # an output: second derivatives see that it depends on A
+        ctx.save_for_forward(X)
         return X
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        (X,) = ctx.saved_tensors
+        return -(X @ tangents[0] @ X)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

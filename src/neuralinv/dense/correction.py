@@ -37,6 +37,7 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense.extrapolation import extrapolate
+from neuralinv.dense.precision import product_roundoff
 from neuralinv.dense.result import Source
 from neuralinv.dense.result_memory import new_tensor
 
@@ -51,8 +52,6 @@ NATIVE_CHUNK_ELEMENTS = 1 << 21
 """The same for the kernel, which works through a chunk by single matrices: several for each thread."""
 
 _U64 = torch.finfo(torch.float64).eps / 2
-# What products of float32 matrices are rounded to, by torch.get_float32_matmul_precision().
-_PRODUCT_ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
 # Squares of entries that underflow are then too small to matter beside the rounding of the norms.
 SAFE_NORM = {torch.float32: 1e12, torch.float64: 1e100}
 
@@ -91,14 +90,19 @@ class Workspace:
         """Return an uninitialised tensor of the shape of ``like``; the same memory for the same name."""
         key = (name, dtype, like.device)
         view = self._views.get((*key, like.shape))
-        if view is not None:
+        if view is not None and not _is_sealed(view):
             return view
         held = self._memory.get(key)
-        if held is None or held.numel() < like.numel():
+        if held is None or held.numel() < like.numel() or _is_sealed(held):
             held = self._memory[key] = torch.empty(like.numel(), dtype=dtype, device=like.device)
             self._views = {known: seen for known, seen in self._views.items() if known[:3] != key}
         view = self._views[(*key, like.shape)] = held[: like.numel()].view(like.shape)
         return view
+
+
+def _is_sealed(memory: Tensor) -> bool:
+    """Tell memory that was made in ``torch.inference_mode`` and cannot be written to outside of it."""
+    return memory.is_inference() and not torch.is_inference_mode_enabled()
 
 
 @torch.no_grad()
@@ -227,13 +231,6 @@ def order_for(residual: float, rtol: float, n: int, dtype: torch.dtype) -> int |
         if _bound(np.array([residual]), np.zeros(1), order, n, dtype)[0] <= rtol:
             return order
     return None
-
-
-def product_roundoff(dtype: torch.dtype) -> float:
-    """Return the unit roundoff of products of matrices of this dtype as torch is set up to form them."""
-    if dtype in (torch.float32, torch.complex64):
-        return _PRODUCT_ROUNDOFF[torch.get_float32_matmul_precision()]
-    return _U64
 
 
 def gamma(k: int, u: float, dtype: torch.dtype) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,3 +48,13 @@ def unravel(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         position, last = divmod(position, size)
         index.insert(0, last)
     return tuple(index)
+
+
+def info_of_matrices(info: Any, batch: Sequence[int]) -> Any:
+    """Return ``info`` in the shape of the matrices' own batch, where right-hand sides made it larger."""
+    if tuple(info.shape) == tuple(batch):
+        return info
+    if not math.prod(info.shape):
+        return info.new_zeros(batch) if isinstance(info, Tensor) else np.zeros(batch, info.dtype)
+    own = tuple(slice(1) if size == 1 else slice(None) for size in batch)
+    return info[(0,) * (info.ndim - len(batch)) + own]

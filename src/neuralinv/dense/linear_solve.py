@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
-from neuralinv.dense._arrays import Array, as_tensor, at_least_single, check_square, check_tensor, from_jax, is_jax
+from neuralinv.dense._arrays import Array, as_tensor, at_least_single, check_square, check_tensor, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import TorchDtypeError, TorchShapeError, raise_if_any
 from neuralinv.dense.routes import Route, route
@@ -18,7 +18,7 @@ ArrayT = TypeVar("ArrayT", bound=Array)
 
 
 class SolutionInfo(NamedTuple):
-    """Solutions, shaped like the right-hand sides, and LAPACK's ``info`` ``(*batch,)``, int32."""
+    """Solutions, shaped like the right-hand sides, and LAPACK's ``info`` for each matrix, int32."""
 
     result: Any
     info: Any
@@ -75,7 +75,7 @@ def solve_ex(A: Array, b: Array, *, assume_a: Assumption = "gen") -> SolutionInf
 
     Returns
     -------
-    ``(result, info)``; ``info`` as for :func:`inv_ex`.
+    ``(result, info)``; ``info`` as for :func:`inv_ex`, in the shape of the batch of ``A``.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _solve_ex(A: Tensor, b: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
         X, info = operators.solve_ex_op(wide, columns, positive)
     else:
         X, info = lapack.solution_ex(wide, columns, positive)
-    return _shaped(X, A, is_vector), info
+    return _shaped(X, A, is_vector), failures.info_of_matrices(info, A.shape[:-2])
 
 
 def _by_lapack(A: Tensor, B: Tensor, positive: bool, error: type[Exception]) -> Tensor:
@@ -143,7 +143,8 @@ def _tensor_beside(A: Tensor, b: Any) -> Tensor:
 
 
 def _from_jax(A: Any, b: Any) -> tuple[Tensor, Tensor, Any]:
-    (tensor, restore), (rhs, _) = from_jax(A, "A"), from_jax(b, "b")
+    (tensor, restore_A), (rhs, restore_b) = as_tensor(A), as_tensor(b, name="b")
+    restore = restore_A if is_jax(A) else restore_b
     # A matrix of one column, so that torch's rule for vectors never comes in.
     rhs = rhs.unsqueeze(-1) if rhs.ndim == 1 else rhs
     dtype = torch.promote_types(tensor.dtype, rhs.dtype)

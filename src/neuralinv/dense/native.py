@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import gpu
+from neuralinv.dense.errors import TorchDtypeError
 from neuralinv.dense.extrapolation import MOST_TERMS
 from neuralinv.dense.result_memory import new_array, new_tensor
 
@@ -46,6 +47,11 @@ def largest_size(operation: Operation, dtype: torch.dtype, *, positive: bool) ->
     if dtype not in SUFFIX or not AVAILABLE:
         return 0
     return _native.largest_size(operation, SUFFIX[dtype], positive)
+
+
+def shares_single_matrices(n: int, operation: Operation, dtype: torch.dtype, *, positive: bool) -> bool:
+    """Tell whether several threads work on a matrix of this size, where there are fewer matrices than threads."""
+    return AVAILABLE and 0 < _native.smallest_for_teams(operation, SUFFIX[dtype], positive) <= n
 
 
 def _load(name: str) -> dict[Any, Callable[..., Any]]:
@@ -218,6 +224,10 @@ def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
 
     Where :func:`combines` says so, a kernel adds the terms from the last to the first.
     """
+    if not C.dtype == B.dtype == X.dtype:  # the kernel is told addresses
+        raise TorchDtypeError(
+            f"coefficients are {C.dtype}, terms {B.dtype} and the result {X.dtype}; expected one dtype"
+        )
     if not combines(C, len(B)):
         return torch.mm(C, B, out=X)
     C, B = C.contiguous(), B.contiguous()  # until the kernel has read them
@@ -235,6 +245,8 @@ def deviation(A: Tensor, C: Tensor, B: Tensor) -> Tensor:
     C, B
         Shapes ``(batch, terms)`` and ``(terms, length)``, float64.
     """
+    if not C.dtype == B.dtype == torch.float64:
+        raise TorchDtypeError(f"coefficients are {C.dtype} and terms {B.dtype}; expected float64")
     C, B = C.contiguous(), B.contiguous()
     squares = C.new_empty(len(A))
     addresses = [A.data_ptr(), C.data_ptr(), B.data_ptr(), squares.data_ptr()]

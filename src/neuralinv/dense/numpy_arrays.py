@@ -70,7 +70,7 @@ def solve_ex(A: Any, b: Any, positive: bool) -> tuple[Any, Any]:
         X, info = native.solve_ex(values, columns, positive=positive)
     else:
         X, info = _numbers(lapack.solution_ex(_tensor(values), _tensor(columns), positive))
-    return _like_b(X, b, dtype), info[()]
+    return _like_b(X, b, dtype), failures.info_of_matrices(info, np.shape(A)[:-2])[()]
 
 
 def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:

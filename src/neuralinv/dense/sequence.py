@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor
 
-from neuralinv.dense._arrays import Array, as_tensor, check_square
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
 from neuralinv.dense.certified import (
     DEFAULT_RTOL,
     ImplicitInverse,
@@ -126,6 +126,7 @@ class SequenceInverter:
 
     def _next(self, A: ArrayT) -> InverseResult[ArrayT]:
         tensor, restore = as_tensor(A)
+        tensor = as_numbers(tensor, "A")
         check_square(tensor, A)
         rtol = DEFAULT_RTOL[tensor.dtype] if self.rtol is None else self.rtol
         check_arguments(rtol, self.on_singular)
@@ -136,7 +137,7 @@ class SequenceInverter:
             result = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if self.on_singular == "raise":
             raise_if_singular(result, A)
-        if tensor.requires_grad:
+        if is_differentiated(tensor):
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, result.inverse))
             return replace(result, inverse=inverse)
         return result.map(restore)

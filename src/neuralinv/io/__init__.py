@@ -18,7 +18,16 @@ from neuralinv.io.matrix_market import read_matrix_market, write_matrix_market
 from neuralinv.io.mx import read_mx, write_mx
 from neuralinv.io.parameters import read_parameters
 
-__all__ = ["FORMATS", "FileError", "atomic_path", "open_matrices", "read_matrices", "read_parameters", "write_matrices"]
+__all__ = [
+    "FORMATS",
+    "FileError",
+    "atomic_path",
+    "check_writable",
+    "open_matrices",
+    "read_matrices",
+    "read_parameters",
+    "write_matrices",
+]
 
 
 class _Reader(Protocol):
@@ -110,21 +119,11 @@ def write_matrices(
         If ``matrices`` is not a non-empty batch of square matrices of numbers, or ``digits`` does not apply.
     """
     path, matrices = Path(path), np.asarray(matrices)
+    check_writable(path, matrices)
     suffix = _known_suffix(path)
-    if matrices.ndim not in (2, 3) or matrices.shape[-1] != matrices.shape[-2] or not matrices.size:
-        raise ValueError(f"matrices have shape {matrices.shape}; expected (batch, n, n), at least one square matrix")
-    if matrices.dtype.kind not in "iufc":
-        raise ValueError(f"matrices have dtype {matrices.dtype}; expected numbers")
     if digits is not None and (suffix not in _TEXT_WRITERS or not 0 <= digits <= 100):
         raise ValueError(f"digits={digits} for {path.name}; expected 0 to 100, for .mx or .csv")
     matrices = matrices.reshape(-1, *matrices.shape[-2:])
-    if suffix in _TEXT_WRITERS and matrices.dtype.kind == "c":
-        raise FileError(f"{path}: {suffix} holds real numbers only; write complex ones to .npy, .npz or .mtx")
-    if suffix == ".mtx" and len(matrices) > 1:
-        raise FileError(
-            f"{path}: .mtx holds one matrix, and there are {len(matrices):,}; write .npy, .npz, .mx or .csv"
-        )
-
     with atomic_path(path) as temporary:
         if suffix in _TEXT_WRITERS:
             _TEXT_WRITERS[suffix](temporary, matrices, digits=digits, progress=progress)
@@ -135,6 +134,22 @@ def write_matrices(
             _BINARY_WRITERS[suffix](temporary, matrices)
         if progress is not None:
             progress(len(matrices))
+
+
+def check_writable(path: str | os.PathLike[str], matrices: NDArray[Any]) -> None:
+    """Raise what :func:`write_matrices` raises for matrices of this shape and dtype."""
+    path = Path(path)
+    suffix = _known_suffix(path)
+    if matrices.ndim not in (2, 3) or matrices.shape[-1] != matrices.shape[-2] or not matrices.size:
+        raise ValueError(f"matrices have shape {matrices.shape}; expected (batch, n, n), at least one square matrix")
+    if matrices.dtype.kind not in "iufc":
+        raise ValueError(f"matrices have dtype {matrices.dtype}; expected numbers")
+    if suffix in _TEXT_WRITERS and matrices.dtype.kind == "c":
+        raise FileError(f"{path}: {suffix} holds real numbers only; write complex ones to .npy, .npz or .mtx")
+    if suffix == ".mtx" and matrices.ndim == 3 and len(matrices) > 1:
+        raise FileError(
+            f"{path}: .mtx holds one matrix, and there are {len(matrices):,}; write .npy, .npz, .mx or .csv"
+        )
 
 
 def _ordinary_file(path: str | os.PathLike[str]) -> tuple[Path, str]:

@@ -63,7 +63,8 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import native, native_roots
-from neuralinv.dense.correction import SAFE_NORM, gamma, product_roundoff
+from neuralinv.dense.correction import SAFE_NORM, gamma
+from neuralinv.dense.precision import product_roundoff
 from neuralinv.dense.probabilistic import Odds, overestimate
 from neuralinv.dense.scaling import widen
 

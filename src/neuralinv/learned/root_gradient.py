@@ -27,8 +27,16 @@ class ImplicitRoot(torch.autograd.Function):
         # A view would be an input that is returned.
         output = X.clone()
         ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
         ctx.p = p
         return output
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        (X,) = ctx.saved_tensors
+        wide, dA = widen(X), tangents[0]
+        inverse = torch.linalg.matrix_power(wide, ctx.p)
+        return _Solution.apply(wide, -inverse @ widen(dA + dA.mH) / 2 @ inverse, ctx.p).to(X.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

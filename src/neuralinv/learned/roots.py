@@ -17,9 +17,9 @@ from typing import Generic, Literal, TypeVar, cast
 import torch
 from torch import Tensor
 
-from neuralinv.dense._arrays import Array, as_tensor, check_square
-from neuralinv.dense.certified import DEFAULT_RTOL
-from neuralinv.dense.errors import linalg_error
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
+from neuralinv.dense.certified import DEFAULT_RTOL, check_rtol
+from neuralinv.dense.errors import TorchDtypeError, linalg_error
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import Source, Status, name_indices
 from neuralinv.dense.scaling import widen
@@ -123,6 +123,8 @@ def inv_pth_root(
         With ``on_singular="raise"``.
     ValueError
         If a matrix is not Hermitian, or an argument is out of range.
+    TypeError
+        If ``A`` has half precision.
 
     Notes
     -----
@@ -131,7 +133,10 @@ def inv_pth_root(
     eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
+    tensor = as_numbers(tensor, "A")
     check_square(tensor, A)
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        raise TorchDtypeError(f"A has dtype {tensor.dtype}; expected float32, float64, complex64 or complex128")
     if not isinstance(p, int) or not 1 <= p <= _HIGHEST_ROOT:
         raise ValueError(f"p={p!r}; expected a whole number from 1 to {_HIGHEST_ROOT}")
     if not 1 < cond < float("inf"):
@@ -140,9 +145,7 @@ def inv_pth_root(
         raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
-    if not isinstance(rtol, float | int) or not 0 < rtol < 1:
-        raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
-
+    check_rtol(rtol)
     if certificate not in ("deterministic", "probabilistic"):
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
@@ -176,7 +179,7 @@ def inv_pth_root(
     batch = tensor.shape[:-2]
     root, bound = result.root.reshape(tensor.shape), result.error_bound.reshape(batch)
     status, source = result.status.reshape(batch), result.source.reshape(batch)
-    if tensor.requires_grad:
+    if is_differentiated(tensor):
         differentiable = ImplicitRoot.apply(tensor, root, p)
         return cast(RootResult[ArrayT], RootResult(differentiable, bound, status, source, rtol))
     return cast(RootResult[ArrayT], RootResult(restore(root), restore(bound), restore(status), restore(source), rtol))

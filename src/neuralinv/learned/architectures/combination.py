@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import native
-from neuralinv.dense.correction import gamma, product_roundoff
+from neuralinv.dense.correction import gamma
+from neuralinv.dense.precision import product_roundoff
 
 _U64 = torch.finfo(torch.float64).eps / 2
 _LEADING = 8

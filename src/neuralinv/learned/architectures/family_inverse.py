@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, TypeVar, cast
+from typing import Literal, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from neuralinv.dense import certified_inv
-from neuralinv.dense._arrays import Array, as_tensor, check_square
-from neuralinv.dense.certified import ImplicitInverse
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
+from neuralinv.dense.certified import ImplicitInverse, raise_if_singular
 from neuralinv.dense.correction import Corrected
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import InverseResult, Source
@@ -90,6 +90,15 @@ class FamilyInverse(nn.Module, ABC):
         self.ranges = dict(ranges)
         self.size, self.dtype, self.rtol, self.report = size, dtype, rtol, report
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to another device, but keep dtypes: what was proved about the fit is about numbers of these."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(kept, recurse)
+
     def propose(self, theta: Tensor, A: Tensor | None = None) -> Tensor:
         """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
 
@@ -137,7 +146,7 @@ class FamilyInverse(nn.Module, ABC):
         theta
             Shape ``(*batch, p)``: their parameters.
         on_singular
-            As for :func:`neuralinv.certified_inv`.
+            ``"raise"`` or ``"nan"``, as for :func:`neuralinv.certified_inv`.
         certificate, failure_probability, generator
             ``"probabilistic"`` first looks at the residuals through a few random vectors, in O(n²) operations: a bound
             is wrong with at most this probability, for each matrix of its own. Made for fits with
@@ -158,19 +167,24 @@ class FamilyInverse(nn.Module, ABC):
         """
         if certificate not in ("deterministic", "probabilistic"):
             raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
+        if on_singular not in ("raise", "nan"):
+            raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
         odds = None
         if certificate == "probabilistic":
             odds = Odds(failure_probability, generator)
         tensor, restore = as_tensor(A)
+        tensor = as_numbers(tensor, "A")
         check_square(tensor, A)
-        parameters = self._check_theta(as_tensor(theta)[0])
+        parameters = self._check_theta(as_numbers(as_tensor(theta, name="theta")[0], "theta"))
         self._check_matrices(tensor, parameters)
         batch, n = tensor.shape[:-2], self.size
         flat = tensor.detach().reshape(batch.numel(), n, n)
         at = parameters.detach().reshape(len(flat), len(self.ranges)).double()
-        result = self._invert(flat, at, on_singular, odds)
+        result = self._invert(flat, at, odds)
         shaped = result.map(lambda field: field.reshape(batch + field.shape[1:]))
-        if tensor.requires_grad:
+        if on_singular == "raise":
+            raise_if_singular(shaped, A)
+        if is_differentiated(tensor):
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
             return replace(shaped, inverse=inverse)
         return shaped.map(restore)
@@ -181,14 +195,12 @@ class FamilyInverse(nn.Module, ABC):
         return float((self.propose_and_correct(A, theta, odds).error_bound <= self.rtol).double().mean())
 
     @torch.no_grad()
-    def _invert(
-        self, A: Tensor, theta: Tensor, on_singular: Literal["raise", "nan"], odds: Odds | None
-    ) -> InverseResult[Tensor]:
+    def _invert(self, A: Tensor, theta: Tensor, odds: Odds | None) -> InverseResult[Tensor]:
         result = self.propose_and_correct(A, theta, odds)
         X, bound, source = result.inverse, result.error_bound, result.source
         failed = (~(bound <= self.rtol)).nonzero().squeeze(1)
         if len(failed):
-            exact = certified_inv(A[failed], rtol=self.rtol, on_singular=on_singular)
+            exact = certified_inv(A[failed], rtol=self.rtol, on_singular="nan")
             X[failed], bound[failed], result.status[failed] = exact.inverse, exact.error_bound, exact.status
             source[failed] = int(Source.FALLBACK)
             if len(failed) > LARGEST_FALLBACK_SHARE * len(A):

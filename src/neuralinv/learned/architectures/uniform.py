@@ -41,8 +41,8 @@ from neuralinv.dense.correction import (
     Workspace,
     gamma,
     matrices_at_once,
-    product_roundoff,
 )
+from neuralinv.dense.precision import product_roundoff
 from neuralinv.dense.result_memory import new_tensor
 from neuralinv.learned.architectures.combination import Combination, as_rows, small_product
 
