@@ -112,6 +112,12 @@ std::int64_t largest_size(const std::string&, const std::string& suffix, bool po
     return positive ? 0 : neuralinv::largest_complex;
 }
 
+// From which size on a matrix may have several threads, 0: never.
+std::int64_t smallest_for_teams(const std::string& operation, const std::string& suffix, bool positive) {
+    if (suffix != "f32" && suffix != "f64") return 0;
+    return operation == "inv" && !positive ? neuralinv::smallest_inverse_for_teams : neuralinv::smallest_for_teams;
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -122,6 +128,7 @@ NB_MODULE(_native, m) {
     m.def("invert_c64", &invert<Complex<float>>);
     m.def("invert_c128", &invert<Complex<double>>);
     m.def("largest_size", &largest_size);
+    m.def("smallest_for_teams", &smallest_for_teams);
     bind_numpy(m);
     m.attr("LARGEST_CERTIFIED") = neuralinv::largest_certified;
     m.def("certified_invert_f32", &certified_invert<float>);

@@ -3,6 +3,7 @@
 #define NEURALINV_VECTOR_BYTES 64
 #include "neuralinv/certified_range.hpp"
 #include "neuralinv/pivot_signs.hpp"
+#include "neuralinv/symmetric_team.hpp"
 
 #include "kernels.hpp"
 

@@ -4,6 +4,7 @@
 #define NEURALINV_FEW_UNROLLED
 #include "neuralinv/certified_range.hpp"
 #include "neuralinv/pivot_signs.hpp"
+#include "neuralinv/symmetric_team.hpp"
 
 #include "kernels.hpp"
 

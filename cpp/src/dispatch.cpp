@@ -63,7 +63,8 @@ FirstFailure share(std::int64_t count, double entries, double multiplications, s
                    const Range& range) {
     // Moving an entry costs about as much as 16 multiplications; eight of either take place at once.
     const double work = double(count) * (multiplications + 16.0 * entries) / 8.0;
-    if (threads <= 1 || count <= 1 || work < work_for_threads) return range(0, count);
+    if (count == 0) return {-1, success};
+    if (threads <= 1 || count == 1 || work < work_for_threads) return range(0, count);
 
     // Pieces of whole tiles, several for each thread so that one that was interrupted does not hold up the others.
     const std::int64_t wanted = std::int64_t(threads) * 8;
@@ -85,6 +86,23 @@ FirstFailure share(std::int64_t count, double entries, double multiplications, s
     return first;
 }
 
+// Of a matrix that several threads work on, each has at least so many columns.
+constexpr std::int64_t columns_each = 64;
+
+int team_size(std::int64_t n, int threads) { return int(std::min<std::int64_t>(threads, n / columns_each)); }
+
+// How many matrices, from the first on, are shared among threads as whole ones. The rest would keep only some of them busy: where
+// it takes less time so, all work on one after the other.
+std::int64_t shared_whole(std::int64_t count, std::int64_t n, std::int64_t smallest, int threads) {
+    if (threads <= 1 || n < smallest || count >= 8 * std::int64_t(threads)) return count;
+    const std::int64_t rest = count % threads;
+    // A team of m threads is about 3m/4 times as fast as one.
+    return rest > 0 && 4 * rest <= 3 * std::int64_t(team_size(n, threads)) ? count - rest : count;
+}
+
+// Of two parts of a batch, one after the other.
+FirstFailure earlier(FirstFailure first, FirstFailure second) { return first.index >= 0 ? first : second; }
+
 template <class S>
 std::int64_t tile() {
     return chosen().vector_bytes / std::int64_t(sizeof(RealOf<S>));
@@ -101,36 +119,56 @@ const Kernels& kernels_in_use() { return chosen(); }
 template <class S>
 FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* info, int threads) {
     InvertRange<S> kernel = chosen().general<S>().invert;
-    if constexpr (effort<S> == 1)
+    std::int64_t whole = A.count;
+    if constexpr (effort<S> == 1) {
         if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
+        whole = shared_whole(A.count, A.n, structure == Structure::positive ? smallest_for_teams : smallest_inverse_for_teams, threads);
+    }
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
-    return share(A.count, n * n, effort<S> * n * n * n, tile<S>(), structure == Structure::positive, threads,
-                 [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
+    FirstFailure first = share(whole, n * n, effort<S> * n * n * n, tile<S>(), structure == Structure::positive, threads,
+                               [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
+    if constexpr (effort<S> == 1)
+        if (whole < A.count)
+            first = earlier(first, chosen().team<S>(structure).invert(A, whole, A.count, X, info, team_size(A.n, threads)));
+    return first;
 }
 
 template <class S>
 FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure structure, S* X, Status* info, int threads) {
     SolveRange<S> kernel = chosen().general<S>().solve;
-    if constexpr (effort<S> == 1)
+    std::int64_t whole = A.count;
+    if constexpr (effort<S> == 1) {
         if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
+        whole = shared_whole(A.count, A.n, smallest_for_teams, threads);
+    }
     const double n = double(A.n), k = double(B.columns);
     prefer_large_pages(X, A.count * A.n * B.columns);
-    return share(A.count, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), structure == Structure::positive, threads,
-                 [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
+    FirstFailure first = share(whole, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), structure == Structure::positive, threads,
+                               [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
+    if constexpr (effort<S> == 1)
+        if (whole < A.count)
+            first = earlier(first, chosen().team<S>(structure).solve(A, B, whole, A.count, X, info, team_size(A.n, threads)));
+    return first;
 }
 
 template <class S>
 FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads) {
+    std::int64_t whole = A.count;
+    if constexpr (effort<S> == 1) whole = shared_whole(A.count, A.n, smallest_for_teams, threads);
     const double n = double(A.n);
-    return share(A.count, n * n, effort<S> * n * n * n / 2, tile<S>(), structure == Structure::positive, threads,
-                 [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
-                     if constexpr (effort<S> == 1)
-                         if (structure == Structure::positive)
-                             return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
-                     chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
-                     return {-1, success};
-                 });
+    FirstFailure first = share(whole, n * n, effort<S> * n * n * n / 2, tile<S>(), structure == Structure::positive, threads,
+                               [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
+                                   if constexpr (effort<S> == 1)
+                                       if (structure == Structure::positive)
+                                           return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
+                                   chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
+                                   return {-1, success};
+                               });
+    if constexpr (effort<S> == 1)
+        if (whole < A.count)
+            first = earlier(first, chosen().team<S>(structure).slogdet(A, whole, A.count, sign, logabsdet, team_size(A.n, threads)));
+    return first;
 }
 
 template <class T>

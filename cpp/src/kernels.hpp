@@ -2,6 +2,7 @@
 #pragma once
 
 #include "neuralinv/batch.hpp"
+#include "neuralinv/careful.hpp"
 #include "neuralinv/complex.hpp"
 #include "neuralinv/guesses.hpp"
 #include "neuralinv/right_sides.hpp"
@@ -42,6 +43,15 @@ struct PositiveKernels {
     PivotSignsRange<T> pivot_signs;
 };
 
+// Of large matrices, each by several threads: columns_team.hpp, symmetric_team.hpp.
+template <class T>
+struct TeamKernels {
+    FirstFailure (*invert)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info, int threads);
+    FirstFailure (*solve)(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X, Status* info,
+                          int threads);
+    FirstFailure (*slogdet)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* sign, T* logabsdet, int threads);
+};
+
 // Inverses with bounds of their errors, certificate.hpp. A lies row by row without gaps.
 template <class T>
 using CertifiedInvertRange = FirstFailure (*)(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
@@ -56,6 +66,8 @@ struct Kernels {
     GeneralKernels<Complex<double>> general_c128;
     PositiveKernels<float> positive_f32;
     PositiveKernels<double> positive_f64;
+    TeamKernels<float> general_team_f32, positive_team_f32;
+    TeamKernels<double> general_team_f64, positive_team_f64;
     CertifiedInvertRange<float> certified_invert_f32;
     CertifiedInvertRange<double> certified_invert_f64;
 
@@ -63,6 +75,8 @@ struct Kernels {
     const GeneralKernels<S>& general() const;
     template <class T>
     const PositiveKernels<T>& positive() const;
+    template <class T>
+    const TeamKernels<T>& team(Structure structure) const;
 
     template <class T>
     CertifiedInvertRange<T> certified_invert() const;
@@ -99,6 +113,16 @@ inline const PositiveKernels<double>& Kernels::positive() const {
 }
 
 template <>
+inline const TeamKernels<float>& Kernels::team(Structure structure) const {
+    return structure == Structure::positive ? positive_team_f32 : general_team_f32;
+}
+
+template <>
+inline const TeamKernels<double>& Kernels::team(Structure structure) const {
+    return structure == Structure::positive ? positive_team_f64 : general_team_f64;
+}
+
+template <>
 inline CertifiedInvertRange<float> Kernels::certified_invert() const {
     return certified_invert_f32;
 }
@@ -118,6 +142,9 @@ const Kernels& kernels_in_use();
 #define NEURALINV_POSITIVE(target, scalar) \
     {&target::invert_positive<scalar>, &target::solve_positive<scalar>, &target::slogdet_positive<scalar>, \
      &target::pivot_signs_range<scalar>}
+#define NEURALINV_TEAM(target, kind, scalar)                                                        \
+    {&target::invert_##kind##_in_teams<scalar>, &target::solve_##kind##_in_teams<scalar>, \
+     &target::slogdet_##kind##_in_teams<scalar>}
 #define NEURALINV_DEFINE_KERNELS(name, target)                  \
     namespace neuralinv {                                       \
     extern const Kernels kernels_##target;                      \
@@ -129,6 +156,10 @@ const Kernels& kernels_in_use();
                                       NEURALINV_GENERAL(target, Complex<double>), \
                                       NEURALINV_POSITIVE(target, float),          \
                                       NEURALINV_POSITIVE(target, double),         \
+                                      NEURALINV_TEAM(target, columns, float),     \
+                                      NEURALINV_TEAM(target, symmetric, float),   \
+                                      NEURALINV_TEAM(target, columns, double),    \
+                                      NEURALINV_TEAM(target, symmetric, double),  \
                                       &target::certified_invert<float>,           \
                                       &target::certified_invert<double>};         \
     }

@@ -1,5 +1,6 @@
 #include "thread_pool.hpp"
 
+#include "neuralinv/team.hpp"
 #include "neuralinv/threads.hpp"
 
 #include <pthread.h>
@@ -23,10 +24,6 @@
 namespace neuralinv {
 namespace {
 
-// After its work a thread looks out for more for this long: the calls of a loop then find it awake. Sleeping and waking
-// takes about as long; anybody else who wants the core waits no longer than that.
-constexpr auto patience = std::chrono::microseconds(20);
-
 void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -35,14 +32,60 @@ void pause() {
 #endif
 }
 
+}  // namespace
+
+// Where the members of a team wait for each other.
+class Meeting {
+   public:
+    void wait(int size) {
+        if (size == 1) return;
+        const unsigned round = round_.load(std::memory_order_relaxed);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
+            arrived_.store(0, std::memory_order_relaxed);
+            round_.store(round + 1, std::memory_order_release);
+            return;
+        }
+        // Whoever waits longer than the work can take to share has lost its core to somebody, or shares one with the others:
+        // from then on it lets them have it early. Not at once: who else is on this core may keep it for milliseconds.
+        int patience = crowded_.load(std::memory_order_relaxed) ? 100 : 4000;
+        for (; round_.load(std::memory_order_acquire) == round; --patience)
+            if (patience > 0) {
+                pause();
+            } else {
+                crowded_.store(true, std::memory_order_relaxed);
+                std::this_thread::yield();
+            }
+    }
+
+   private:
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<unsigned> round_{0};
+    std::atomic<bool> crowded_{false};
+};
+
+namespace {
+
+// After its work a thread looks out for more for this long: the calls of a loop then find it awake. Sleeping and waking
+// takes about as long; anybody else who wants the core waits no longer than that.
+constexpr auto patience = std::chrono::microseconds(20);
+
+// What several threads are called for. Each runs it once.
 struct Job {
+    void (*run)(Job& job, int number);  // number: of the worker, from 1 on; 0: the caller
+};
+
+// Pieces, for whoever comes.
+struct Pieces : Job {
     void (*body)(void*, std::int64_t);
     void* context;
-    std::int64_t pieces;
+    std::int64_t count;
     std::atomic<std::int64_t> next{0};
 
+    Pieces(void (*piece)(void*, std::int64_t), void* with, std::int64_t pieces)
+        : Job{[](Job& job, int) { static_cast<Pieces&>(job).work(); }}, body(piece), context(with), count(pieces) {}
+
     void work() {
-        for (std::int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) body(context, piece);
+        for (std::int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(context, piece);
     }
 };
 
@@ -62,8 +105,9 @@ class Worker {
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 
-    void offer(Job& job) {
+    void offer(Job& job, int number) {
         job_ = &job;
+        number_ = number;
         state_.store(offered);  // sequentially consistent, as is `asleep_`: one of the two threads sees the other
         if (asleep_.load()) {
             const std::lock_guard<std::mutex> lock(mutex_);
@@ -71,10 +115,24 @@ class Worker {
         }
     }
 
+    // Take back what the worker has not begun. False: it has.
+    bool take_back() {
+        int expected = offered;
+        return state_.compare_exchange_strong(expected, idle);
+    }
+
+    // Wait, but no longer than a worker takes to wake, until the worker has begun. False: it has not, and will not.
+    bool begins_in_time() {
+        for (int spins = 0; spins < 20000; ++spins) {
+            if (state_.load(std::memory_order_relaxed) != offered) return true;
+            pause();
+        }
+        return !take_back();
+    }
+
     // Take back what the worker has not begun, or wait until it is done.
     void settle() {
-        int expected = offered;
-        if (state_.compare_exchange_strong(expected, idle)) return;
+        if (take_back()) return;
         for (int spins = 0; state_.load(std::memory_order_acquire) != idle; ++spins)
             spins < 1000 ? pause() : std::this_thread::yield();
     }
@@ -95,7 +153,7 @@ class Worker {
             }
             int expected = offered;
             if (!state_.compare_exchange_strong(expected, busy)) continue;
-            job_->work();
+            job_->run(*job_, number_);
             state_.store(idle, std::memory_order_release);
         }
     }
@@ -103,6 +161,7 @@ class Worker {
     std::atomic<int> state_{idle};
     std::atomic<bool> asleep_{false};
     Job* job_ = nullptr;
+    int number_ = 0;
     std::mutex mutex_;
     std::condition_variable awake_;
 };
@@ -111,6 +170,14 @@ struct Pool {
     std::mutex in_use;
     std::vector<std::unique_ptr<Worker>> workers;
 
+    // Offer a job to `count` workers, or as many as there can be; returns how many.
+    std::size_t offer(Job& job, std::size_t count) {
+        count = grow(count);
+        for (std::size_t w = 0; w < count; ++w) workers[w]->offer(job, int(w) + 1);
+        return count;
+    }
+
+   private:
     // Have `count` workers, or as many as the system grants.
     std::size_t grow(std::size_t count) {
         try {
@@ -122,12 +189,34 @@ struct Pool {
     }
 };
 
+// What GCC calls to have a function run by so many threads, the caller among them; which of them a thread is, and how many came.
+struct Openmp {
+    void (*parallel)(void (*function)(void*), void* context, unsigned threads, unsigned flags);
+    int (*number)();
+    int (*count)();
+};
+std::atomic<const Openmp*> borrowed{nullptr};
+
+// A function for all members of a team.
+struct Teamwork : Job {
+    void (*body)(const void*, const Member&);
+    const void* context;
+    Meeting& meeting;
+    const Openmp* openmp = nullptr;
+    std::atomic<int> size{0};  // unknown as long as it is 0
+
+    Teamwork(void (*work)(const void*, const Member&), const void* with, Meeting& place)
+        : Job{[](Job& job, int number) { static_cast<Teamwork&>(job).join(number); }}, body(work), context(with), meeting(place) {}
+
+    void join(int number) {
+        int members = 0;
+        for (int spins = 0; (members = size.load(std::memory_order_acquire)) == 0; ++spins) spins < 10000 ? pause() : std::this_thread::yield();
+        if (number < members) body(context, Member{&meeting, number, members});
+    }
+};
+
 // Never destroyed: the workers outlive main().
 std::atomic<Pool*> pool{nullptr};
-
-// What GCC calls to have a function run by so many threads, the caller among them.
-using OpenmpParallel = void (*)(void (*function)(void*), void* context, unsigned threads, unsigned flags);
-std::atomic<OpenmpParallel> borrowed{nullptr};
 
 Pool& the_pool() {
     static const bool ready = [] {
@@ -151,28 +240,73 @@ bool is_main_thread() {
 #endif
 }
 
+// The pool, as long as nobody else has it.
+struct Threads {
+    Pool& pool = the_pool();
+    const std::unique_lock<std::mutex> lock{pool.in_use, std::try_to_lock};
+    const bool free = lock.owns_lock();
+
+    // Whose threads are used instead, or null.
+    const Openmp* openmp() const {
+        const Openmp* const found = borrowed.load();
+        return found != nullptr && is_main_thread() ? found : nullptr;
+    }
+};
+
 }  // namespace
 
 void parallel_for(int threads, std::int64_t pieces, void (*body)(void*, std::int64_t), void* context) {
-    Job job{body, context, pieces};
+    Pieces job(body, context, pieces);
     const std::int64_t most = pieces < threads ? pieces : threads;
     if (most <= 1) return job.work();
-    Pool& shared = the_pool();
-    const std::unique_lock<std::mutex> lock(shared.in_use, std::try_to_lock);
-    if (!lock.owns_lock()) return job.work();
-    if (const OpenmpParallel run = borrowed.load(); run != nullptr && is_main_thread())
-        return run([](void* work) { static_cast<Job*>(work)->work(); }, &job, unsigned(most), 0);
-    const std::size_t helpers = shared.grow(std::size_t(most - 1));
-    for (std::size_t w = 0; w < helpers; ++w) shared.workers[w]->offer(job);
+    const Threads shared;
+    if (!shared.free) return job.work();
+    if (const Openmp* const openmp = shared.openmp())
+        return openmp->parallel([](void* work) { static_cast<Pieces*>(work)->work(); }, &job, unsigned(most), 0);
+    const std::size_t helpers = shared.pool.offer(job, std::size_t(most - 1));
     job.work();
-    for (std::size_t w = 0; w < helpers; ++w) shared.workers[w]->settle();
+    for (std::size_t w = 0; w < helpers; ++w) shared.pool.workers[w]->settle();
 }
+
+void in_a_team(int threads, void (*body)(const void*, const Member&), const void* context) {
+    Meeting meeting;
+    const auto alone = [&] { body(context, Member{&meeting, 0, 1}); };
+    if (threads <= 1) return alone();
+    const Threads shared;
+    if (!shared.free) return alone();
+    Teamwork job(body, context, meeting);
+    if (const Openmp* const openmp = shared.openmp()) {
+        job.openmp = openmp;
+        return openmp->parallel(
+            [](void* work) {
+                auto& team = *static_cast<Teamwork*>(work);
+                team.body(team.context, Member{&team.meeting, team.openmp->number(), team.openmp->count()});
+            },
+            &job, unsigned(threads), 0);
+    }
+    const std::size_t offers = shared.pool.offer(job, std::size_t(threads - 1));
+    std::size_t helpers = 0;
+    // Workers are numbered in the order of their offers: a team ends before the first that does not come.
+    while (helpers < offers && shared.pool.workers[helpers]->begins_in_time()) ++helpers;
+    job.size.store(int(helpers) + 1, std::memory_order_release);
+    body(context, Member{&meeting, 0, int(helpers) + 1});
+    for (std::size_t w = 0; w < offers; ++w) shared.pool.workers[w]->settle();
+}
+
+void Member::meet() const { meeting->wait(size); }
 
 bool borrow_threads([[maybe_unused]] const std::string& runtime) {
 #if defined(__linux__)
     the_pool();  // for what happens at a fork
-    if (void* const library = ::dlopen(runtime.c_str(), RTLD_NOW | RTLD_NOLOAD))
-        borrowed.store(reinterpret_cast<OpenmpParallel>(::dlsym(library, "GOMP_parallel")));
+    if (void* const library = ::dlopen(runtime.c_str(), RTLD_NOW | RTLD_NOLOAD)) {
+        static Openmp found;  // written once: a second library has nothing to add
+        if (!borrows_threads()) {
+            found.parallel = reinterpret_cast<decltype(found.parallel)>(::dlsym(library, "GOMP_parallel"));
+            found.number = reinterpret_cast<decltype(found.number)>(::dlsym(library, "omp_get_thread_num"));
+            found.count = reinterpret_cast<decltype(found.count)>(::dlsym(library, "omp_get_num_threads"));
+            if (found.parallel && found.number && found.count) borrowed.store(&found);
+        }
+    }
 #endif
     return borrows_threads();
 }

@@ -12,10 +12,8 @@ namespace {
 constexpr long double allowed = 30;  // times n, the unit roundoff and the condition number
 
 template <class T>
-void judge(const char* what, int n, const T* A, const T* X, const std::vector<long double>& expected, int columns) {
+void judge(const char* what, int n, long double condition, const T* X, const std::vector<long double>& expected, int columns) {
     const long double unit = std::numeric_limits<T>::epsilon();
-    const auto inverse = test::inverse(A, n);
-    const long double condition = test::norm(A, std::size_t(n * n)) * test::norm(inverse.data(), inverse.size());
     std::vector<long double> difference(expected);
     for (std::size_t e = 0; e < expected.size(); ++e) difference[e] -= X[e];
     const long double error =
@@ -25,9 +23,13 @@ void judge(const char* what, int n, const T* A, const T* X, const std::vector<lo
 }
 
 template <class T>
-void check_size(int n, std::int64_t count, Structure structure) {
+long double condition_of(int n, const T* A, const std::vector<long double>& inverse) {
+    return test::norm(A, std::size_t(n * n)) * test::norm(inverse.data(), inverse.size());
+}
+
+template <class T>
+std::vector<T> matrices(std::int64_t count, int n, Structure structure) {
     std::vector<T> A = test::uniform<T>(count, n, unsigned(n));
-    const std::size_t entries = std::size_t(n * n);
     if (structure == Structure::positive)
         for (std::int64_t b = 0; b < count; ++b) {
             const std::vector<T> half(A.begin() + b * n * n, A.begin() + (b + 1) * n * n);
@@ -41,6 +43,13 @@ void check_size(int n, std::int64_t count, Structure structure) {
                 for (int j = i + 1; j < n; ++j)
                     A[std::size_t(b * n * n + i * n + j)] = A[std::size_t(b * n * n + j * n + i)];
         }
+    return A;
+}
+
+template <class T>
+void check_size(int n, std::int64_t count, Structure structure) {
+    const std::vector<T> A = matrices<T>(count, n, structure);
+    const std::size_t entries = std::size_t(n * n);
     const MatrixBatch<T> rows{A.data(), count, n, std::int64_t(entries), n, 1};
     const MatrixBatch<T> columns{A.data(), count, n, std::int64_t(entries), 1, n};  // the transposes
     std::vector<T> X(A.size()), Y(A.size());
@@ -49,15 +58,17 @@ void check_size(int n, std::int64_t count, Structure structure) {
     CHECK(invert(columns, structure, Y.data(), nullptr, 2).index == -1, "inverse of the transpose of %d×%d", n, n);
     std::vector<T> sign(static_cast<std::size_t>(count)), logabsdet(static_cast<std::size_t>(count));
     CHECK(slogdet(rows, structure, sign.data(), logabsdet.data(), 2).index == -1, "determinant of %d×%d", n, n);
+    std::vector<long double> conditions;
     for (std::int64_t b = 0; b < count; ++b) {
         CHECK(info[std::size_t(b)] == success, "info of matrix %ld", long(b));
         const T* a = A.data() + std::size_t(b) * entries;
         const auto expected = test::inverse(a, n);
-        judge("inverse", n, a, X.data() + std::size_t(b) * entries, expected, n);
+        conditions.push_back(condition_of(n, a, expected));
+        judge("inverse", n, conditions.back(), X.data() + std::size_t(b) * entries, expected, n);
         std::vector<long double> transposed(entries);
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < n; ++j) transposed[std::size_t(i * n + j)] = expected[std::size_t(j * n + i)];
-        judge("inverse of the transpose", n, a, Y.data() + std::size_t(b) * entries, transposed, n);
+        judge("inverse of the transpose", n, conditions.back(), Y.data() + std::size_t(b) * entries, transposed, n);
     }
     for (int k : {1, 3, n, 2 * n + 1}) {
         std::vector<T> B = test::uniform<T>(count, k > n ? k : n, unsigned(n + k));
@@ -67,7 +78,7 @@ void check_size(int n, std::int64_t count, Structure structure) {
         for (std::int64_t b = 0; b < count; ++b) {
             const std::vector<long double> right(B.begin() + b * n * k, B.begin() + (b + 1) * n * k);
             const T* a = A.data() + std::size_t(b) * entries;
-            judge("solution", n, a, Z.data() + b * n * k, test::solve(a, n, right.data(), k), k);
+            judge("solution", n, conditions[std::size_t(b)], Z.data() + b * n * k, test::solve(a, n, right.data(), k), k);
         }
     }
     // det(A) det(A⁻¹) = 1.
@@ -107,6 +118,72 @@ void check_failures(int n) {
     CHECK(invert(indefinite, Structure::positive, X.data(), nullptr, 1).status == n / 2 + 1, "%d×%d", n, n);
 }
 
+// One matrix by several threads, as many as the machine has and more, against one thread. Rounding may differ.
+template <class T>
+void check_teams(int n, Structure structure) {
+    const std::vector<T> A = matrices<T>(1, n, structure), B = test::uniform<T>(1, n, 1);
+    const std::size_t entries = std::size_t(n * n);
+    const auto expected = test::inverse(A.data(), n);
+    const long double condition = condition_of(n, A.data(), expected);
+    std::vector<long double> transposed(entries);
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < n; ++j) transposed[std::size_t(i * n + j)] = expected[std::size_t(j * n + i)];
+    std::vector<T> padded(std::size_t(n * (n + 3)));
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < n; ++j) padded[std::size_t(i * (n + 3) + j)] = A[std::size_t(i * n + j)];
+    const MatrixBatch<T> rows{A.data(), 1, n, n * n, n, 1}, columns{A.data(), 1, n, n * n, 1, n}, apart{padded.data(), 1, n, 0, n + 3, 1};
+    T sign, logabsdet, sign_of_team, log_of_team;
+    slogdet(rows, structure, &sign, &logabsdet, 1);
+    for (int threads : {2, 3, 5}) {
+        std::vector<T> X(entries);
+        CHECK(invert(rows, structure, X.data(), nullptr, threads).index == -1, "%d×%d, %d threads", n, n, threads);
+        judge("inverse", n, condition, X.data(), expected, n);
+        CHECK(invert(apart, structure, X.data(), nullptr, threads).index == -1, "%d×%d, %d threads", n, n, threads);
+        judge("inverse of rows that lie apart", n, condition, X.data(), expected, n);
+        CHECK(invert(columns, structure, X.data(), nullptr, threads).index == -1, "%d×%d, %d threads", n, n, threads);
+        judge("inverse of the transpose", n, condition, X.data(), transposed, n);
+        for (int k : {1, 9, n / 8}) {
+            const RightSides<T> sides{B.data(), k, 0, k, 1};
+            std::vector<T> x(std::size_t(n * k));
+            CHECK(solve(rows, sides, structure, x.data(), nullptr, threads).index == -1, "%d×%d, %d threads", n, n, threads);
+            std::vector<long double> true_x(x.size());
+            for (int i = 0; i < n; ++i)
+                for (int l = 0; l < n; ++l)
+                    for (int c = 0; c < k; ++c) true_x[std::size_t(i * k + c)] += expected[std::size_t(i * n + l)] * B[std::size_t(l * k + c)];
+            judge("solution", n, condition, x.data(), true_x, k);
+        }
+        slogdet(rows, structure, &sign_of_team, &log_of_team, threads);
+        CHECK(sign == sign_of_team, "%d×%d, %d threads: sign %g", n, n, threads, double(sign_of_team));
+        CHECK(std::fabs(logabsdet - log_of_team) < 2000 * n * std::numeric_limits<T>::epsilon(), "%d×%d, %d threads: %g and %g", n, n, threads,
+              double(logabsdet), double(log_of_team));
+    }
+}
+
+// Three matrices for two threads: the third is the work of both, and the one that fails.
+template <class T>
+void check_failures_of_teams(int n) {
+    std::vector<T> A = test::uniform<T>(3, n, 1), X(A.size());
+    const std::size_t entries = std::size_t(n * n);
+    for (int i = 0; i < n; ++i) A[2 * entries + std::size_t(i * n + n / 2)] = 0;
+    std::vector<Status> info(3, -1);
+    const MatrixBatch<T> batch{A.data(), 3, n, std::int64_t(entries), n, 1};
+    FirstFailure first = invert(batch, Structure::general, X.data(), info.data(), 2);
+    CHECK(first.index == 2 && first.status == n / 2 + 1, "%d×%d: %ld, %d", n, n, long(first.index), first.status);
+    CHECK(info[0] == 0 && info[1] == 0 && info[2] == n / 2 + 1 && std::isnan(X[2 * entries]), "%d×%d: %d %d %d", n, n, info[0], info[1], info[2]);
+    for (int i = 0; i < n; ++i) A[std::size_t(i * n)] = 0;  // the first, by one thread, and the third: the first is named
+    first = invert(batch, Structure::general, X.data(), info.data(), 2);
+    CHECK(first.index == 0 && info[2] == n / 2 + 1, "%d×%d: %ld, %d", n, n, long(first.index), info[2]);
+
+    std::vector<T> P(entries, T(0));
+    for (int i = 0; i < n; ++i) P[std::size_t(i * n + i)] = T(i == n / 2 ? -1 : 1);
+    const MatrixBatch<T> indefinite{P.data(), 1, n, 0, n, 1};
+    const RightSides<T> sides{A.data() + entries, 2, 0, 2, 1};
+    CHECK(invert(indefinite, Structure::positive, X.data(), nullptr, 2).status == n / 2 + 1, "%d×%d", n, n);
+    CHECK(solve(indefinite, sides, Structure::positive, X.data(), nullptr, 2).status == n / 2 + 1, "%d×%d", n, n);
+    T sign, logabsdet;
+    CHECK(slogdet(indefinite, Structure::positive, &sign, &logabsdet, 2).status == n / 2 + 1, "%d×%d", n, n);
+}
+
 template <class T>
 void check_all() {
     for (int n = 1; n <= 40; ++n) {
@@ -115,6 +192,12 @@ void check_all() {
     }
     for (int n : {64, 100}) check_size<T>(n, 2, Structure::general);
     for (int n : {8, 9, 16, 17, 33, 70}) check_failures<T>(n);
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    if (sizeof(T) == 8) return;  // what follows would take minutes, most of them for the oracle
+#endif
+    for (int n : {385, 531})
+        for (Structure structure : {Structure::general, Structure::positive}) check_teams<T>(n, structure);
+    check_failures_of_teams<T>(514);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Every piece runs once, whoever calls, from however many threads, and in the child of a fork.
+#include "neuralinv/team.hpp"
 #include "thread_pool.hpp"
 
 #include <sys/wait.h>
@@ -21,9 +22,35 @@ void run_once(int threads, std::int64_t pieces) {
               runs[static_cast<std::size_t>(piece)].load());
 }
 
+// Members have numbers from 0 on, each its own; what one wrote before they met, the others read after.
+void meet_often(int threads) {
+    constexpr int rounds = 300;
+    std::vector<std::atomic<int>> runs(static_cast<std::size_t>(threads));
+    std::vector<int> said(static_cast<std::size_t>(threads));  // plain memory: a race would be one
+    std::atomic<int> largest{0}, wrong{0};
+    const auto body = [&](const neuralinv::Member& me) {
+        ++runs[static_cast<std::size_t>(me.number)];
+        largest = me.size;
+        for (int round = 0; round < rounds; ++round) {
+            said[static_cast<std::size_t>(me.number)] = round * me.number;
+            me.meet();
+            const int next = (me.number + 1) % me.size;
+            wrong += said[static_cast<std::size_t>(next)] != round * next;
+            me.meet();
+        }
+    };
+    neuralinv::in_a_team(threads, body);
+    CHECK(largest >= 1 && largest <= threads && wrong == 0, "%d members of at most %d, %d wrong", largest.load(), threads, wrong.load());
+    for (int number = 0; number < threads; ++number)
+        CHECK(runs[static_cast<std::size_t>(number)] == (number < largest), "member %d ran %d times", number, runs[static_cast<std::size_t>(number)].load());
+}
+
 }  // namespace
 
 int main() {
+    for (int threads : {1, 2, 3, 8})
+        for (int repeat = 0; repeat < 20; ++repeat) meet_often(threads);
+
     for (int threads : {1, 2, 3, 8})
         for (std::int64_t pieces : {0, 1, 2, 7, 100})
             for (int repeat = 0; repeat < 200; ++repeat) run_once(threads, pieces);
@@ -32,6 +59,7 @@ int main() {
     for (int caller = 0; caller < 4; ++caller)
         callers.emplace_back([] {
             for (int repeat = 0; repeat < 500; ++repeat) run_once(4, 16);
+            for (int repeat = 0; repeat < 20; ++repeat) meet_often(3);
         });
     for (std::thread& caller : callers) caller.join();
 
@@ -39,6 +67,7 @@ int main() {
     const pid_t child = fork();
     if (child == 0) {
         run_once(4, 100);
+        meet_often(2);
         _exit(neuralinv::test::failures);
     }
     int status = -1;

@@ -92,6 +92,16 @@ def run_kernels(count: int, n: int, dtype: torch.dtype) -> None:
         combine(count, n * n, dtype)
 
 
+def run_large(n: int, dtype: torch.dtype) -> None:
+    """Single matrices, each by all threads."""
+    A = copy(torch.randn(1, n, n, dtype=dtype) + n * torch.eye(n, dtype=dtype))
+    for positive in (False, True):
+        native.invert_ex(A, positive=positive)
+        native.slogdet(A, positive=positive)
+        for k in (1, 9):
+            native.solve_ex(A, copy(torch.randn(1, n, k, dtype=dtype)), positive=positive)
+
+
 def roots(A: Tensor) -> None:
     native_roots.survey(A, copy(torch.ones(len(A[0]), dtype=A.dtype)))
     X = native_roots.sum_inverses(A, torch.ones(len(A)), (0.1, 1.0), (0.5, 0.5), take(A.shape, A.dtype))
@@ -122,6 +132,10 @@ def main() -> None:
         for n, count in itertools.product(SIZES, (1, 3, lanes, lanes + 1, 2 * lanes + 3)):
             if n <= native.largest_size("inv", dtype, positive=False):
                 run_kernels(count, n, dtype)
+                fences.give_back()
+        if not dtype.is_complex:
+            for n in (385, 513):
+                run_large(n, dtype)
                 fences.give_back()
     print("in bounds", native.instruction_set())
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "columns.hpp"
+#include "part.hpp"
 #include "transpose.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -77,10 +78,11 @@ NEURALINV_INLINE void load_lower_triangle(const T* source, std::int64_t row_stri
 // What the elimination left, as rows: row rows[k], times its reciprocal, becomes row k of the target.
 //
 // step_of_row: (n), the inverse of e.rows. Column j of the target is column `first + j` of e, or, for the inverse, whose
-// columns suffered the swaps that its rows were spared, column step_of_row[j]. target: (n, count) without gaps.
+// columns suffered the swaps that its rows were spared, column step_of_row[j]. target: (n, count) without gaps. Of several
+// callers, each stores the rows of `part`.
 template <class T, Wanted wanted>
 NEURALINV_INLINE void store_rows(const Elimination<T>& e, int n, int height, int first, int count, const int* step_of_row,
-                                 T* target) {
+                                 T* target, Part part = {}) {
     constexpr int B = block<T>;
     const std::int64_t length = std::int64_t(height) * lanes<T>;
     const T* columns = reinterpret_cast<const T*>(e.columns);
@@ -89,11 +91,11 @@ NEURALINV_INLINE void store_rows(const Elimination<T>& e, int n, int height, int
         return columns + (wanted == Wanted::inverse ? step_of_row[j] : first + j) * length;
     };
     if (count < B) {
-        for (int k = 0; k < n; ++k)
+        for (int k = part.begin(n); k < part.end(n); ++k)
             for (int j = 0; j < count; ++j) target[k * count + j] = column(j)[e.rows[k]] * reciprocals[e.rows[k]];
         return;
     }
-    for (int i0 = 0; i0 < n; i0 += B) {
+    for (int i0 = part.begin((n + B - 1) / B) * B; i0 < n && i0 < part.end((n + B - 1) / B) * B; i0 += B) {
         const Row<T> scale = load_row(reciprocals + i0);
         for (int j0 = 0; j0 < count; j0 += B) {
             const int j = j0 + B <= count ? j0 : count - B;

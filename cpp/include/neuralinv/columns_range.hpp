@@ -68,10 +68,11 @@ NEURALINV_INLINE void load_matrix(const MatrixBatch<T>& A, Structure structure, 
     }
 }
 
+// The right-hand sides of system b. to: (B.columns, height).
 template <class T>
-NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, int n, int height, Elimination<T>& e) {
+NEURALINV_INLINE void load_right_sides(const RightSides<T>& B, std::int64_t b, int n, int height, Vector<T>* to) {
     const T* source = B.data + b * B.batch_stride;
-    T* columns = reinterpret_cast<T*>(e.columns + std::int64_t(n) * height);
+    T* columns = reinterpret_cast<T*>(to);
     if (B.column_stride == 1 && B.columns >= block<T>)
         load_rows<T>(source, B.row_stride, n, int(B.columns), height, columns, nullptr);
     else
@@ -204,7 +205,7 @@ FirstFailure solve_sized_columns(const MatrixBatch<T>& A, const RightSides<T>& B
         }
         Elimination<T>& e = workspace.eliminations[0];
         load_matrix(A, structure, b, height, e, workspace.sizes[0]);
-        load_right_sides(B, b, n, height, e);
+        load_right_sides(B, b, n, height, e.columns + std::int64_t(n) * height);
         eliminate<T, fixed, Wanted::solution, choice, rounding, 1>(&e, height, n, count, look_ahead(A, B, b, 1, fetches<fixed, Wanted::solution, 1>(n, count)));
         if (__builtin_expect(!usable<T, rounding>(e, structure, workspace.sizes[0], n), 0)) {
             if constexpr (rounding == Rounding::fused) {

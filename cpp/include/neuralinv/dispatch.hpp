@@ -18,6 +18,10 @@ namespace neuralinv {
 // instruction set that is not available.
 inline constexpr std::int64_t largest_complex = 16;
 
+// Real matrices take several threads each from these sizes on, where they are so few that some threads would have none: even if
+// a line of the cache takes 50 ns from core to core. Inverses of general matrices, and everything else.
+inline constexpr std::int64_t smallest_inverse_for_teams = 384, smallest_for_teams = 512;
+
 // X: (count, n, n).
 template <class S>
 FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* info, int threads);

@@ -41,6 +41,7 @@ NEURALINV_INLINE int first_vector(int j) {
 template <class T>
 struct PivotBlock {
     T l[steps_together][steps_together];
+    T pivots[steps_together];
     T reciprocal[steps_together];
 };
 
@@ -58,7 +59,7 @@ struct Symmetric {
 
 // L and D of the pass that begins at step k.
 template <class T>
-NEURALINV_INLINE PivotBlock<T> factor_pivots(const Symmetric<T>& a, int height, int k) {
+NEURALINV_INLINE PivotBlock<T> factor_block(const Symmetric<T>& a, int height, int k) {
     const T* const entries = reinterpret_cast<const T*>(a.columns);
     const std::int64_t length = std::int64_t(height) * lanes<T>;
     PivotBlock<T> block;
@@ -73,9 +74,17 @@ NEURALINV_INLINE PivotBlock<T> factor_pivots(const Symmetric<T>& a, int height, 
             block.l[s][q] = x * block.reciprocal[q];
         });
         static_for<0, s>([&](auto q) NEURALINV_LAMBDA { d -= scaled[decltype(q)::value] * block.l[s][decltype(q)::value]; });
-        a.pivots[k + s] = d;
+        block.pivots[s] = d;
         block.reciprocal[s] = 1 / d;
     });
+    return block;
+}
+
+// The same, with D kept among the pivots.
+template <class T>
+NEURALINV_INLINE PivotBlock<T> factor_pivots(const Symmetric<T>& a, int height, int k) {
+    const PivotBlock<T> block = factor_block(a, height, k);
+    for (int s = 0; s < steps_together; ++s) a.pivots[k + s] = block.pivots[s];
     return block;
 }
 
@@ -98,12 +107,12 @@ NEURALINV_INLINE void store_across(const Vector<T>* c, std::int64_t length, int 
     });
 }
 
-// Y, Z and W.
+// Vectors begin..end-1 of Y, Z and W.
 template <class T>
-NEURALINV_INLINE void form_panel(const Symmetric<T>& a, int height, int k, const PivotBlock<T>& block) {
+NEURALINV_INLINE void form_panel(const Symmetric<T>& a, int height, int k, const PivotBlock<T>& block, int begin, int end) {
     const std::int64_t length = std::int64_t(height) * lanes<T>;
     const int own = first_vector<T>(k);
-    for (int v = 0; v < height; ++v) {
+    for (int v = begin; v < end; ++v) {
         Vector<T> y[steps_together], z[steps_together], w[steps_together];
         if (v < own)
             load_across<T>(a.columns, length, k, v, y);
@@ -162,10 +171,10 @@ NEURALINV_INLINE void update_columns(const Symmetric<T>& a, int height, int j, i
         for (int v = first; v < height; ++v) update(v);
 }
 
-// The columns of the group that begins at j.
-template <class T, int fixed>
-NEURALINV_INLINE void update_group(const Symmetric<T>& a, int height, int n, int j, int first, Ahead& ahead) {
-    const int end = j + column_group<T> < n ? j + column_group<T> : n;
+// Columns from j to the end of their group. first: as for update_columns.
+template <class T, int fixed, class Prefetch>
+NEURALINV_INLINE void update_group(const Symmetric<T>& a, int height, int n, int j, int first, Prefetch& ahead) {
+    const int group_end = (j / column_group<T> + 1) * column_group<T>, end = group_end < n ? group_end : n;
     for (; j + columns_together <= end; j += columns_together) {
         if constexpr (fixed == 0) ahead.fetch();
         update_columns<T, fixed, columns_together>(a, height, j, first);
@@ -197,24 +206,32 @@ NEURALINV_INLINE int symmetric_fetches(int n) {
     return together * (fixed > 0 ? passes : passes * (n / columns_together));
 }
 
+// W in rows k..k+3 of the columns in vector v, up to those of the pass; in columns k..k+3.
+template <class T>
+NEURALINV_INLINE void place_across(const Symmetric<T>& a, int height, int k, int v) {
+    Vector<T> w[steps_together];
+    static_for<0, steps_together>([&](auto s) NEURALINV_LAMBDA { w[decltype(s)::value] = a.w(height)[decltype(s)::value * height + v]; });
+    store_across<T>(w, std::int64_t(height) * lanes<T>, k, v, a.columns);
+}
+
+template <class T>
+NEURALINV_INLINE void place_columns(const Symmetric<T>& a, int height, int k) {
+    for (int v = first_vector<T>(k); v < height; ++v)
+        static_for<0, steps_together>([&](auto s) NEURALINV_LAMBDA { a.columns[(k + decltype(s)::value) * height + v] = a.w(height)[decltype(s)::value * height + v]; });
+}
+
 // Four steps of `together` matrices.
 template <class T, int fixed, int together>
 NEURALINV_INLINE void exchange(const Symmetric<T>* a, int any_height, int n, int k, Ahead& ahead) {
     const int height = fixed > 0 ? fixed : any_height, own = first_vector<T>(k);
-    const std::int64_t length = std::int64_t(height) * lanes<T>;
     PivotBlock<T> block[together];
     static_for<0, together>([&](auto m) NEURALINV_LAMBDA { block[decltype(m)::value] = factor_pivots(a[decltype(m)::value], height, k); });
     for (int m = 0; m < together; ++m) {
         if constexpr (fixed > 0) ahead.fetch();
-        form_panel(a[m], height, k, block[m]);
+        form_panel(a[m], height, k, block[m], 0, height);
         update_all<T, fixed>(a[m], height, n, k, ahead);
-        Vector<T> w[steps_together];
-        for (int v = 0; v < height; ++v) {
-            static_for<0, steps_together>([&](auto s) NEURALINV_LAMBDA { w[decltype(s)::value] = a[m].w(height)[decltype(s)::value * height + v]; });
-            if (v < own + group_vectors<T>) store_across<T>(w, length, k, v, a[m].columns);
-            if (v >= own)
-                static_for<0, steps_together>([&](auto s) NEURALINV_LAMBDA { a[m].columns[(k + decltype(s)::value) * height + v] = w[decltype(s)::value]; });
-        }
+        for (int v = 0; v < own + group_vectors<T>; ++v) place_across(a[m], height, k, v);
+        place_columns(a[m], height, k);
     }
 }
 

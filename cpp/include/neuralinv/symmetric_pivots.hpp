@@ -26,14 +26,7 @@ NEURALINV_INLINE void form_columns(const Symmetric<T>& a, int height, int k, con
 // Columns from j on lose Z Yᵀ.
 template <class T, class Prefetch>
 NEURALINV_INLINE void update_behind(const Symmetric<T>& a, int height, int n, int j, Prefetch& ahead) {
-    while (j < n) {
-        const int group_end = (j / column_group<T> + 1) * column_group<T>, end = group_end < n ? group_end : n, first = first_vector<T>(j);
-        for (; j + columns_together <= end; j += columns_together) {
-            ahead.fetch();
-            update_columns<T, 0, columns_together>(a, height, j, first);
-        }
-        for (; j < end; ++j) update_columns<T, 0, 1>(a, height, j, first);
-    }
+    for (; j < n; j = (j / column_group<T> + 1) * column_group<T>) update_group<T, 0>(a, height, n, j, first_vector<T>(j), ahead);
 }
 
 // D to a.pivots, as far as it is positive, and with `keep` L below the diagonal of the columns. Returns whether all of D is.

@@ -12,9 +12,10 @@ class SymmetricWorkspace {
     Symmetric<T> matrices[together];
     bool available;
 
-    explicit SymmetricWorkspace(int height) {
+    // panels: of 4 by `height` vectors behind the columns, at least Y, Z and W.
+    explicit SymmetricWorkspace(int height, int panels = 3) {
         const int padded = height * lanes<T>;
-        const std::int64_t vectors = std::int64_t(padded + 3 * steps_together) * height + 2 * height;
+        const std::int64_t vectors = std::int64_t(padded + panels * steps_together) * height + 2 * height;
         void* const memory = room_.take(vectors * NEURALINV_VECTOR_BYTES * together);
         available = memory != nullptr;
         if (!available) return;
@@ -22,7 +23,7 @@ class SymmetricWorkspace {
             Symmetric<T>& a = matrices[m];
             a.columns = static_cast<Vector<T>*>(memory) + m * vectors;
             a.y = a.columns + std::int64_t(padded) * height;
-            a.pivots = reinterpret_cast<T*>(a.y + 3 * steps_together * height);
+            a.pivots = reinterpret_cast<T*>(a.y + panels * steps_together * height);
             a.sizes = a.pivots + padded;
         }
     }
@@ -61,18 +62,18 @@ NEURALINV_INLINE void load_block(const T* source, std::int64_t pitch, int i, int
         static_for<0, B>([&](auto r) NEURALINV_LAMBDA { store_row(rows[decltype(r)::value], columns + (i + decltype(r)::value) * length + j); });
 }
 
-// The lower triangle of matrix b, with its diagonal in `sizes`, and the identity beside it up to a whole pass.
+// Columns of the lower triangle of matrix b, with its diagonal in `sizes`, and of the identity beside it up to a whole pass.
 template <class T>
-NEURALINV_INLINE void load_symmetric(const MatrixBatch<T>& A, std::int64_t b, int height, const Symmetric<T>& a) {
+NEURALINV_INLINE void load_columns(const MatrixBatch<T>& A, std::int64_t b, int height, const Symmetric<T>& a, Stretch which) {
     constexpr int B = block<T>;
     const int n = int(A.n), whole = A.column_stride == 1 ? n / B * B : 0;
     const T* const source = A.data + b * A.batch_stride;
     const std::int64_t length = std::int64_t(height) * lanes<T>;
     T* const columns = reinterpret_cast<T*>(a.columns);
-    for (int i = 0; i < whole; i += B)
-        for (int j = 0; j <= i; j += B) load_block<T>(source, A.row_stride, i, j, length, columns);
+    for (int i = which.begin; i < whole; i += B)
+        for (int j = which.begin; j <= i && j < which.end; j += B) load_block<T>(source, A.row_stride, i, j, length, columns);
     const int end = (n + steps_together - 1) / steps_together * steps_together;
-    for (int j = 0; j < end; ++j) {
+    for (int j = which.begin; j < end && j < which.end; ++j) {
         T* const column = columns + j * length;
         const int top = j / column_group<T> * column_group<T>;
         for (int i = j < whole ? whole : j; i < n; ++i) {
@@ -82,7 +83,9 @@ NEURALINV_INLINE void load_symmetric(const MatrixBatch<T>& A, std::int64_t b, in
         }
         for (int i = n; i < int(length); ++i) column[i] = T(i == j);
         for (int i = top; j >= n && i < n; ++i) column[i] = 0;
-        if (j < n) a.sizes[j] = column[j] < 0 ? -column[j] : column[j];
+        if (j >= n) continue;
+        const T entry = source[j * (A.row_stride + A.column_stride)];
+        a.sizes[j] = entry < 0 ? -entry : entry;
     }
 }
 
@@ -94,13 +97,20 @@ NEURALINV_INLINE void store_part(Row<T> row, int count, T* target) {
         for (int i = 0; i < count; ++i) target[i] = row[i];
 }
 
-// What is left, −A⁻¹ in its lower triangle, as the rows of A⁻¹. target: (n, n) without gaps.
+// All of it.
 template <class T>
-NEURALINV_INLINE void store_symmetric(const Symmetric<T>& a, int n, int height, T* target) {
+NEURALINV_INLINE void load_symmetric(const MatrixBatch<T>& A, std::int64_t b, int height, const Symmetric<T>& a) {
+    load_columns(A, b, height, a, {0, height * lanes<T>});
+}
+
+// What is left, −A⁻¹ in its lower triangle, as the rows of A⁻¹. target: (n, n) without gaps. which: columns of the lower
+// triangle, and what is opposite of them.
+template <class T>
+NEURALINV_INLINE void store_symmetric(const Symmetric<T>& a, int n, int height, T* target, Stretch which) {
     constexpr int B = block<T>;
     const std::int64_t length = std::int64_t(height) * lanes<T>;
     const T* const columns = reinterpret_cast<const T*>(a.columns);
-    for (int j = 0; j < n; j += B)
+    for (int j = which.begin; j < n && j < which.end; j += B)
         for (int i = j; i < n; i += B) {
             Row<T> v[B];
             static_for<0, B>([&](auto c) NEURALINV_LAMBDA { v[decltype(c)::value] = Row<T>{} - load_row(columns + (j + decltype(c)::value) * length + i); });
@@ -136,7 +146,7 @@ NEURALINV_INLINE void invert_symmetric_group(const MatrixBatch<T>& A, const Symm
         Elimination<T> pivots{};
         pivots.pivots = a.pivots;
         if (__builtin_expect(usable<T, Rounding::fused>(pivots, Structure::positive, a.sizes, n), 1)) {
-            store_symmetric(a, n, height, X + (b + m) * n * n);
+            store_symmetric(a, n, height, X + (b + m) * n * n, {0, n});
             report(b + m, success);
         } else {
             constexpr auto again = invert_sized_columns<T, 0, Pivots::diagonal, Rounding::apart, 1>;

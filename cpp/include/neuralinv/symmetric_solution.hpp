@@ -70,10 +70,10 @@ NEURALINV_INLINE void substitute(const Symmetric<T>& a, int n, int height, T* b)
     }
 }
 
-// Right-hand sides column..column+width-1 of system b. X: (n, B.columns).
+// Right-hand sides column..column+width-1 of system b. sides: (width, height), overwritten; X: (n, B.columns).
 template <int width, class T>
-NEURALINV_INLINE void solve_sides(const Symmetric<T>& a, int n, int height, const RightSides<T>& B, std::int64_t b, std::int64_t column, T* X) {
-    T* const sides = reinterpret_cast<T*>(a.y);  // (4, height) vectors, needed no more
+NEURALINV_INLINE void solve_sides(const Symmetric<T>& a, int n, int height, const RightSides<T>& B, std::int64_t b, std::int64_t column, Vector<T>* vectors, T* X) {
+    T* const sides = reinterpret_cast<T*>(vectors);
     const int length = height * lanes<T>;
     for (int c = 0; c < width; ++c) {
         const T* const from = B.data + b * B.batch_stride + (column + c) * B.column_stride;
@@ -85,19 +85,23 @@ NEURALINV_INLINE void solve_sides(const Symmetric<T>& a, int n, int height, cons
         for (int c = 0; c < width; ++c) X[i * B.columns + column + c] = sides[c * length + i];
 }
 
+// All right-hand sides of system b, or those of `part`. vectors: (sides_together, height), overwritten; X: (n, B.columns).
+template <class T>
+NEURALINV_INLINE void solve_all_sides(const Symmetric<T>& a, int n, int height, const RightSides<T>& B, std::int64_t b, Vector<T>* vectors, T* X, Part part = {}) {
+    const int end = part.end(int(B.columns));
+    int column = part.begin(int(B.columns));
+    for (; column + sides_together <= end; column += sides_together) solve_sides<sides_together>(a, n, height, B, b, column, vectors, X);
+    for (; column < end; ++column) solve_sides<1>(a, n, height, B, b, column, vectors, X);
+}
+
 // Solve systems [begin, end), n ≥ 8, of positive definite matrices, of which only lower triangles have an effect. X: (count, n,
 // B.columns); info as for solve_columns, which takes what has an extreme pivot.
 template <class T>
 FirstFailure solve_symmetric(const MatrixBatch<T>& A, const RightSides<T>& B, std::int64_t begin, std::int64_t end, T* X, Status* info) {
     return for_each_factored<true>(
         A, begin, end, info,
-        [&](std::int64_t b, const Symmetric<T>& a, int height) {
-            const int n = int(A.n);
-            T* const x = X + b * n * B.columns;
-            std::int64_t column = 0;
-            for (; column + sides_together <= B.columns; column += sides_together) solve_sides<sides_together>(a, n, height, B, b, column, x);
-            for (; column < B.columns; ++column) solve_sides<1>(a, n, height, B, b, column, x);
-        },
+        // Y is needed no more.
+        [&](std::int64_t b, const Symmetric<T>& a, int height) { solve_all_sides(a, int(A.n), height, B, b, a.y, X + b * A.n * B.columns); },
         [&](std::int64_t b) { return solve_columns(A, B, Structure::positive, b, b + 1, X, nullptr).status; });
 }
 

@@ -31,7 +31,7 @@ class Dispatch:
     instruction_set
         Of the compiled kernels; ``"none"`` where they are not used.
     threads
-        How many the batch may be shared among.
+        How many the batch may be shared among, or, where it has but few large matrices, each of these.
     """
 
     route: str
@@ -115,12 +115,12 @@ def explain_dispatch(
         return _lapack(prefix + why)
     if n > limits.always and n > measured:
         return _lapack(prefix + f"measured faster than the kernels above n = {measured} for batches of {batch}")
-    single = batch == 1
+    alone = batch == 1 and not native.shares_single_matrices(n, operation, wide, positive=positive)
     return Dispatch(
         "native",
         prefix + f"the kernels win up to n = {max(measured, limits.always)} for batches of {batch}",
         native.instruction_set(),
-        1 if single else native.threads(),
+        1 if alone else native.threads(),
     )
 
 
