@@ -129,6 +129,7 @@ NB_MODULE(_native, m) {
     m.def("invert_c128", &invert<Complex<double>>);
     m.def("largest_size", &largest_size);
     m.def("smallest_for_teams", &smallest_for_teams);
+    m.def("usable_processors", &neuralinv::usable_processors);
     bind_numpy(m);
     m.attr("LARGEST_CERTIFIED") = neuralinv::largest_certified;
     m.def("certified_invert_f32", &certified_invert<float>);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <stdexcept>
 
@@ -100,6 +101,14 @@ std::int64_t shared_whole(std::int64_t count, std::int64_t n, std::int64_t small
     return rest > 0 && 4 * rest <= 3 * std::int64_t(team_size(n, threads)) ? count - rest : count;
 }
 
+// The first logarithm that is no number, or +∞.
+template <class T>
+FirstFailure first_odd(const T* logabsdet, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b)
+        if (!(logabsdet[b] < std::numeric_limits<T>::infinity())) return {b, success};
+    return {-1, success};
+}
+
 // Of two parts of a batch, one after the other.
 FirstFailure earlier(FirstFailure first, FirstFailure second) { return first.index >= 0 ? first : second; }
 
@@ -163,11 +172,13 @@ FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, Real
                                        if (structure == Structure::positive)
                                            return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
                                    chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
-                                   return {-1, success};
+                                   return first_odd(logabsdet, begin, end);
                                });
     if constexpr (effort<S> == 1)
-        if (whole < A.count)
-            first = earlier(first, chosen().team<S>(structure).slogdet(A, whole, A.count, sign, logabsdet, team_size(A.n, threads)));
+        if (whole < A.count) {
+            const FirstFailure of_teams = chosen().team<S>(structure).slogdet(A, whole, A.count, sign, logabsdet, team_size(A.n, threads));
+            first = earlier(first, structure == Structure::positive ? of_teams : first_odd(logabsdet, whole, A.count));
+        }
     return first;
 }
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #if defined(__linux__)
 #include <dlfcn.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -14,6 +15,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -309,6 +311,14 @@ bool borrow_threads([[maybe_unused]] const std::string& runtime) {
     }
 #endif
     return borrows_threads();
+}
+
+int usable_processors() {
+#if defined(__linux__)
+    cpu_set_t processors;
+    if (::sched_getaffinity(0, sizeof processors, &processors) == 0) return CPU_COUNT(&processors);
+#endif
+    return std::numeric_limits<int>::max();
 }
 
 bool borrows_threads() { return borrowed.load() != nullptr; }

@@ -19,6 +19,7 @@ from neuralinv.testing import check_inverse
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Take the CPU for a GPU, and note which kernels are called."""
     monkeypatch.setattr(gpu, "holds", lambda A: True)
+    monkeypatch.setattr(routes, "_ORDINARY", None)  # no tensor is one on the CPU
     monkeypatch.setattr(availability, "serves", lambda device: True)
     seen: list[str] = []
 

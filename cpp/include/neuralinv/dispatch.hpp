@@ -30,7 +30,8 @@ FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* 
 template <class S>
 FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure structure, S* X, Status* info, int threads);
 
-// sign, logabsdet: (count). General matrices do not fail: a singular one has sign 0 and logarithm −∞.
+// sign, logabsdet: (count). General matrices do not fail: a singular one has sign 0 and logarithm −∞. Named is the first whose logarithm
+// is NaN or +∞.
 template <class S>
 FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads);
 

@@ -11,4 +11,7 @@ bool borrow_threads(const std::string& runtime);
 // Whether those are in use.
 bool borrows_threads();
 
+// How many processors this process may use; where the system does not say, more than anybody could ask for.
+int usable_processors();
+
 }  // namespace neuralinv

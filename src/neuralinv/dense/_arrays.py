@@ -136,7 +136,8 @@ _NUMPY_DTYPES = {np.dtype(name) for name in ("float16", "float32", "float64", "c
 
 def is_jax(array: object) -> bool:
     """Tell JAX arrays and tracers without importing JAX, which is no dependency."""
-    return type(array).__module__.partition(".")[0] in ("jax", "jaxlib")
+    kind = type(array)
+    return kind is not np.ndarray and kind.__module__.partition(".")[0] in ("jax", "jaxlib")
 
 
 def from_jax(array: Any, name: str) -> tuple[Tensor, _Restore]:

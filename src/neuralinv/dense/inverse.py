@@ -12,7 +12,7 @@ from neuralinv.dense import blocked, failures, gpu, lapack, native, numpy_arrays
 from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
-from neuralinv.dense.routes import Route, route
+from neuralinv.dense.routes import Route, goes_straight, route
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
@@ -102,6 +102,12 @@ def inv_ex(A: Array, *, assume_a: Assumption = "gen") -> InverseInfo:
 
 
 def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
+    shape = A.shape
+    if goes_straight(A, shape, "inv", positive=positive):
+        X, failed = native.invert_ordinary(A, shape, positive)
+        if failed >= 0:
+            raise failures.of_inverse(A, failed, error, positive=positive)
+        return X
     check_tensor(A, "A")
     check_square(A)
     wide = at_least_single(A)

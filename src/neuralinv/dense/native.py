@@ -42,6 +42,9 @@ SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.complex64: "c64", to
 NUMPY_DTYPE = {dtype: np.dtype(str(dtype).removeprefix("torch.")) for dtype in SUFFIX}
 
 
+_COMPLEX = frozenset((torch.complex64, torch.complex128, np.dtype(np.complex64), np.dtype(np.complex128)))
+
+
 def largest_size(operation: Operation, dtype: torch.dtype, *, positive: bool) -> int:
     """Return the largest n that a kernel takes, 0 where there is none."""
     if dtype not in SUFFIX or not AVAILABLE:
@@ -75,8 +78,8 @@ def load_real(name: str) -> dict[torch.dtype, Callable[..., Any]]:
 
 _CERTIFIED_INVERT, _COMBINE, _DEVIATE = (load_real(name) for name in ("certified_invert", "combine", "deviate"))
 
-# Below so many entries nothing is shared among threads, and nobody needs to be asked how many there may be.
-_WORTH_THREADS = 2048
+# Below so many bytes nothing is shared among threads, and nobody needs to be asked how many there may be.
+_WORTH_THREADS = 8192
 
 
 def instruction_set() -> str:
@@ -113,9 +116,7 @@ def borrows_threads() -> bool:
 def threads() -> int:
     """Return how many threads a large batch is shared among: torch's number, but no more than this process may use."""
     wanted = torch.get_num_threads()
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return min(wanted, len(os.sched_getaffinity(0)))
-    return wanted
+    return min(wanted, _native.usable_processors()) if AVAILABLE else wanted
 
 
 def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
@@ -132,12 +133,23 @@ def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
     return X, _invert(A, X, 0, positive)
 
 
+def invert_ordinary(A: Tensor, shape: torch.Size, positive: bool) -> tuple[Tensor, int]:
+    """Do what :func:`invert` does, with fewer looks, for a tensor of which
+    :func:`~neuralinv.dense.routes.goes_straight` says so.
+    """
+    X = new_tensor(A)
+    try:
+        return X, _INVERT[A.dtype](A.data_ptr(), shape, A.stride(), X.data_ptr(), 0, _threads_for(A), positive)
+    except _UNFIT:
+        return invert(A, positive=positive)
+
+
 def invert_ex(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT]:
     """Like :func:`invert`, with LAPACK's ``info`` for each matrix: int32, shape ``(*batch,)``."""
     if isinstance(A, Tensor) and gpu.holds(A):
         return gpu.invert_ex(A)
     X, info = _new_like(A), _new_info(A)
-    _invert(A, X, _address(info), positive)
+    _invert(A, X, _looks(info)[1](info), positive)
     return X, info
 
 
@@ -320,57 +332,70 @@ def solve_ex(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, A
     if isinstance(A, Tensor) and isinstance(B, Tensor) and gpu.holds(A):
         return gpu.solve_ex(A, B)
     X, info = _new_like(B), _new_info(A)
-    _solve(A, B, X, _address(info), positive)
+    _solve(A, B, X, _looks(info)[1](info), positive)
     return X, info
 
 
 def slogdet(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT, int]:
     """Return sign and log|det| of ``A`` of shape ``(*batch, n, n)``, both ``(*batch,)``.
 
-    The third is the index in the flattened batch of the first matrix that is singular (or not positive definite), or
-    -1.
+    The third is the index in the flattened batch of the first matrix whose logarithm is NaN or infinite above (or which
+    is not positive definite), or -1.
     """
     if isinstance(A, Tensor) and gpu.holds(A):
         sign, logabsdet = gpu.slogdet(A)
         return sign, logabsdet, -1  # to know more would take waiting for the device
-    sign = _new(A, A.shape[:-2])
-    logabsdet = _new_real(A, A.shape[:-2])
-    kernel, outputs, most = _SLOGDET[A.dtype], (_address(sign), _address(logabsdet)), _threads_for(A)
-    return sign, logabsdet, _on_memory(lambda a: kernel(*a, *outputs, most, positive), A)
+    batch = A.shape[:-2]
+    sign = _new(A, batch)
+    logabsdet = _new_real(A, batch) if A.dtype in _COMPLEX else _new(A, batch)
+    memory, address = _looks(A)
+    kernel, outputs, most = _SLOGDET[A.dtype], (address(sign), address(logabsdet)), _threads_for(A)
+    try:
+        return sign, logabsdet, kernel(*memory(A), *outputs, most, positive)
+    except _UNFIT:
+        A = _plain(A)  # until the kernel has read it
+        return sign, logabsdet, kernel(*memory(A), *outputs, most, positive)
 
 
 def _invert(A: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
-    kernel, target, most = _INVERT[A.dtype], _address(X), _threads_for(A)
-    return _on_memory(lambda a: kernel(*a, target, info, most, positive), A)
+    memory, address = _looks(A)
+    kernel, target, most = _INVERT[A.dtype], address(X), _threads_for(A)
+    try:
+        return kernel(*memory(A), target, info, most, positive)
+    except _UNFIT:
+        A = _plain(A)  # until the kernel has read it
+        return kernel(*memory(A), target, info, most, positive)
 
 
 def _solve(A: ArrayT, B: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
-    kernel, target, most, columns = _SOLVE[A.dtype], _address(X), _threads_for(A), B.shape[-1]
-    return _on_memory(lambda a, b: kernel(*a, b[0], b[2], columns, target, info, most, positive), A, B)
-
-
-def _on_memory(run: Callable[..., int], *arrays: Any) -> int:
+    memory, address = _looks(A)
+    kernel, target, most = _SOLVE[A.dtype], address(X), _threads_for(A)
     try:
-        return run(*map(_memory, arrays))
-    except ValueError:  # batch dimensions that no single stride describes, odd addresses, pending conjugation
-        copies = [_plain(A) for A in arrays]
-        return run(*map(_memory, copies))
+        matrices, (sides, shape, strides) = memory(A), memory(B)
+        return kernel(*matrices, sides, strides, shape[-1], target, info, most, positive)
+    except _UNFIT:
+        A, B = _plain(A), _plain(B)  # until the kernel has read them
+        matrices, (sides, shape, strides) = memory(A), memory(B)
+        return kernel(*matrices, sides, strides, shape[-1], target, info, most, positive)
+
+
+# Batch dimensions that no single stride describes, odd addresses, pending conjugation: a copy has none of these.
+_UNFIT = ValueError
 
 
 def _plain(A: Any) -> Any:
     return A.resolve_neg().resolve_conj().contiguous() if isinstance(A, Tensor) else np.array(A, order="C")
 
 
-def _memory(A: Any) -> _Memory:
-    if not isinstance(A, Tensor):
-        return _native.array_layout(A)
+def _looks(A: Any) -> tuple[Callable[[Any], _Memory], Callable[[Any], int]]:
+    """Return what tells the memory of such arrays, and the address of a new one."""
+    return (_memory, Tensor.data_ptr) if isinstance(A, Tensor) else (_native.array_layout, _native.array_address)
+
+
+def _memory(A: Tensor) -> _Memory:
     if A.is_neg() or A.is_conj():
         raise ValueError("the memory holds the opposite or the conjugate")
     return A.data_ptr(), A.shape, A.stride()
-
-
-def _address(A: Any) -> int:
-    return A.data_ptr() if isinstance(A, Tensor) else _native.array_address(A)
 
 
 def _new_like(A: Any) -> Any:
@@ -393,5 +418,4 @@ def _new_info(A: Any) -> Any:
 
 
 def _threads_for(A: Any) -> int:
-    entries = A.numel() if isinstance(A, Tensor) else A.size
-    return 1 if entries < _WORTH_THREADS else threads()
+    return 1 if A.nbytes < _WORTH_THREADS else threads()

@@ -24,7 +24,10 @@ _Array: TypeAlias = NDArray[Any]
 
 _NATIVE = frozenset(native.NUMPY_DTYPE.values())
 _ERROR = np.linalg.LinAlgError
-_SINGLE = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.complex64): np.dtype(np.complex128)}
+_DOUBLE = {
+    "f": np.dtype(np.float64),
+    "F": np.dtype(np.complex128),
+}  # by the letter of the dtype: quicker than by itself
 # Up to so many entries, calling NumPy costs less than calling torch.
 _SMALL = 4096
 
@@ -76,19 +79,19 @@ def solve_ex(A: Any, b: Any, positive: bool) -> tuple[Any, Any]:
 def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
     """Return sign and log|det| of ``(*batch, n, n)``; see :func:`neuralinv.slogdet`."""
     values = _prepare(A)
-    single = values.dtype in _SINGLE
-    if single:  # exp(log|det|) loses digits: numpy.linalg computes in double precision, too
-        values = values.astype(_SINGLE[values.dtype])
+    wide = _DOUBLE.get(values.dtype.char)
+    if wide is not None:  # exp(log|det|) loses digits: numpy.linalg computes in double precision, too
+        values = values.astype(wide)
     if _has_kernel("slogdet", values, positive):
         sign, logabsdet, failed = native.slogdet(values, positive=positive)
-        if failed >= 0 and positive:
-            raise failures.of_cholesky(values, failed, _ERROR)
-        odd = ~(logabsdet < np.inf)
-        if odd.any():  # the sign of NaN is a convention: NumPy's here
+        if failed >= 0:
+            if positive:
+                raise failures.of_cholesky(values, failed, _ERROR)
+            odd = ~(logabsdet < np.inf)  # the sign of NaN is a convention: NumPy's here
             sign[odd], logabsdet[odd] = numpy_slogdet(values[odd])
     else:
         sign, logabsdet = _determinant_by_lapack(values, positive)
-    if single:
+    if wide is not None:
         real = np.dtype(np.float16 if _is_half(A) else np.float32)
         sign = sign.astype(np.complex64 if sign.dtype.kind == "c" else real)
         logabsdet = logabsdet.astype(real)
@@ -113,7 +116,7 @@ def _as_native(A: Any, name: str) -> _Array:
 
 def _prepare_both(A: Any, b: Any) -> tuple[_Array, _Array, np.dtype[Any]]:
     """Return ``(*batch, n, n)`` and ``(*batch, n, k)`` of one dtype, and the dtype of the result."""
-    values, rhs = _prepare(A), _as_native(b, "b")
+    values, rhs = _prepare(A), b if type(b) is np.ndarray and b.dtype in _NATIVE else _as_native(b, "b")
     # NumPy's rule: b is a vector only where it has one dimension; torch takes more shapes for vectors.
     columns = rhs[:, None] if rhs.ndim == 1 else rhs
     if columns.ndim < 2 or columns.shape[-2] != values.shape[-1]:
@@ -182,7 +185,7 @@ def _numbers(tensors: tuple[torch.Tensor, ...]) -> list[_Array]:
 
 
 def _is_half(A: Any) -> bool:
-    return getattr(A, "dtype", None) == np.float16
+    return getattr(getattr(A, "dtype", None), "char", "") == "e"
 
 
 def _as(A: Any, X: _Array) -> Any:

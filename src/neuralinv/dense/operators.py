@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.dense import failures, gpu, native
+from neuralinv.dense import failures, native
 
 _Context = Any  # torch.autograd.function.FunctionCtx, to which everybody adds attributes
 
@@ -43,10 +43,8 @@ def determinant_or_raise(A: Tensor, positive: bool, error: type[Exception]) -> t
     sign, logabsdet, failed = native.slogdet(A, positive=positive)
     if failed >= 0 and positive:
         raise failures.of_cholesky(A, failed, error)
-    if gpu.holds(A):  # whose kernels keep that convention
-        return sign, logabsdet
-    odd = ~(logabsdet < torch.inf)
-    if bool(odd.any()):  # the sign of NaN is a convention: torch's here
+    if failed >= 0:  # the sign of NaN is a convention: torch's here, which the kernels for GPUs keep
+        odd = ~(logabsdet < torch.inf)
         matrices = A.detach()[odd] if A.ndim > 2 else A.detach()
         signs, logarithms = torch.linalg.slogdet(matrices)
         if A.ndim == 2:

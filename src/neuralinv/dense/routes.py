@@ -31,6 +31,34 @@ class Route(Enum):
     TORCH = 4  # traced, dual, differentiated by torch.func, subclassed: torch must see operations that it knows
 
 
+# What torch has to look at for a tensor on the CPU that is one and nothing else: not conjugated, negated, sparse,
+# without memory, wrapped by a transformation or a subclass's own business.
+_ORDINARY = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
+
+
+def goes_straight(A: Tensor, shape: torch.Size, operation: Operation, *, positive: bool) -> bool:
+    """Tell quickly, for most tensors that go :attr:`Route.DIRECT` on the CPU, that they do; False says nothing.
+
+    One 3×3 inverse takes a fifth of a microsecond, and a look at a tensor a third of that. ``shape`` is that of ``A``.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    limits = TABLE.limits.get((operation, A.dtype, positive))
+    return (
+        limits is not None
+        and len(shape) >= 2
+        and 0 < shape[-1] == shape[-2]
+        and shape[-1] <= limits.always
+        and torch._C._dispatch_keys(A).raw_repr() == _ORDINARY
+        and A.numel() > 0
+        and not A.requires_grad
+        and peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and forward_ad._current_level < 0
+        and torch._C._get_tracing_state() is None
+    )
+
+
 def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", positive: bool = False) -> Route:
     """Choose for ``A`` of shape ``(*batch, n, n)`` and right-hand sides ``B`` of ``(*batch, n, k)``, same dtype."""
     if gpu.holds(A):
