@@ -8,6 +8,7 @@
 #if defined(__linux__)
 #include <dlfcn.h>
 #include <sched.h>
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -26,6 +27,8 @@
 namespace neuralinv {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -36,32 +39,53 @@ void pause() {
 
 }  // namespace
 
-// Where the members of a team wait for each other.
+// Where the members of a team wait for each other: awake for a while, since they are seldom long apart, then asleep. Who slept has
+// a claim to its core; who yielded it to a thread that is waiting awake, too, would get it back milliseconds later.
 class Meeting {
    public:
     void wait(int size) {
         if (size == 1) return;
-        const unsigned round = round_.load(std::memory_order_relaxed);
+        const std::uint32_t round = round_.load(std::memory_order_relaxed);
         if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
             arrived_.store(0, std::memory_order_relaxed);
-            round_.store(round + 1, std::memory_order_release);
+            round_.store(round + 1);  // sequentially consistent, as is `asleep_`: one of two threads sees the other
+            if (asleep_.load() > 0) wake_all();
             return;
         }
-        // Whoever waits longer than the work can take to share has lost its core to somebody, or shares one with the others:
-        // from then on it lets them have it early. Not at once: who else is on this core may keep it for milliseconds.
-        int patience = crowded_.load(std::memory_order_relaxed) ? 100 : 4000;
-        for (; round_.load(std::memory_order_acquire) == round; --patience)
-            if (patience > 0) {
-                pause();
-            } else {
-                crowded_.store(true, std::memory_order_relaxed);
-                std::this_thread::yield();
-            }
+        // Longer than it takes to wake: else those who were woken would find the others asleep.
+        for (int spins = 0; spins < 4000; ++spins) {
+            if (round_.load(std::memory_order_acquire) != round) return;
+            pause();
+        }
+        const auto began = Clock::now();
+        if (++sleeps_ == 8) crowded_.store(true, std::memory_order_relaxed);
+        ++asleep_;
+        while (round_.load() == round) sleep_while(round);
+        --asleep_;
+        note_wait(began);
     }
 
+    // Somebody has waited since then.
+    void note_wait(Clock::time_point began) {
+        if (Clock::now() - began > std::chrono::milliseconds(1)) crowded_.store(true, std::memory_order_relaxed);
+    }
+
+    // Whether anybody waited so long, or so often, that others must have lost their cores.
+    bool was_crowded() const { return crowded_.load(std::memory_order_relaxed); }
+
    private:
+#if defined(__linux__)
+    static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t), "the system looks at the number itself");
+    void sleep_while(std::uint32_t round) { ::syscall(SYS_futex, &round_, FUTEX_WAIT_PRIVATE, round, nullptr, nullptr, 0); }
+    void wake_all() { ::syscall(SYS_futex, &round_, FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr, nullptr, 0); }
+#else
+    void sleep_while(std::uint32_t) { std::this_thread::yield(); }
+    void wake_all() {}
+#endif
+
     alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> round_{0};
+    alignas(64) std::atomic<std::uint32_t> round_{0};
+    std::atomic<int> asleep_{0}, sleeps_{0};  // how many sleep now; how often anybody did
     std::atomic<bool> crowded_{false};
 };
 
@@ -144,8 +168,8 @@ class Worker {
 
     void run() {
         for (;;) {
-            const auto deadline = std::chrono::steady_clock::now() + patience;
-            while (state_.load(std::memory_order_relaxed) != offered && std::chrono::steady_clock::now() < deadline)
+            const auto deadline = Clock::now() + patience;
+            while (state_.load(std::memory_order_relaxed) != offered && Clock::now() < deadline)
                 for (int spins = 0; spins < 16; ++spins) pause();
             if (state_.load() != offered) {
                 std::unique_lock<std::mutex> lock(mutex_);
@@ -206,6 +230,7 @@ struct Teamwork : Job {
     Meeting& meeting;
     const Openmp* openmp = nullptr;
     std::atomic<int> size{0};  // unknown as long as it is 0
+    Clock::time_point done;    // for the caller
 
     Teamwork(void (*work)(const void*, const Member&), const void* with, Meeting& place)
         : Job{[](Job& job, int number) { static_cast<Teamwork&>(job).join(number); }}, body(work), context(with), meeting(place) {}
@@ -213,7 +238,12 @@ struct Teamwork : Job {
     void join(int number) {
         int members = 0;
         for (int spins = 0; (members = size.load(std::memory_order_acquire)) == 0; ++spins) spins < 10000 ? pause() : std::this_thread::yield();
-        if (number < members) body(context, Member{&meeting, number, members});
+        if (number < members) run_body(number, members);
+    }
+
+    void run_body(int number, int members) {
+        body(context, Member{&meeting, number, members});
+        if (number == 0) done = Clock::now();
     }
 };
 
@@ -271,28 +301,36 @@ void parallel_for(int threads, std::int64_t pieces, void (*body)(void*, std::int
 }
 
 void in_a_team(int threads, void (*body)(const void*, const Member&), const void* context) {
+    // Until then everybody works alone: somebody else's threads keep the cores busy, as those of a BLAS do for a while after its work,
+    // and a team whose members take turns with them takes many times as long as one thread.
+    static std::atomic<Clock::rep> alone_until{0};
+    constexpr auto avoided = std::chrono::milliseconds(100);
+
     Meeting meeting;
     const auto alone = [&] { body(context, Member{&meeting, 0, 1}); };
-    if (threads <= 1) return alone();
+    if (threads <= 1 || Clock::now().time_since_epoch().count() < alone_until.load(std::memory_order_relaxed)) return alone();
     const Threads shared;
     if (!shared.free) return alone();
     Teamwork job(body, context, meeting);
     if (const Openmp* const openmp = shared.openmp()) {
         job.openmp = openmp;
-        return openmp->parallel(
+        openmp->parallel(
             [](void* work) {
                 auto& team = *static_cast<Teamwork*>(work);
-                team.body(team.context, Member{&team.meeting, team.openmp->number(), team.openmp->count()});
+                team.run_body(team.openmp->number(), team.openmp->count());
             },
             &job, unsigned(threads), 0);
+    } else {
+        const std::size_t offers = shared.pool.offer(job, std::size_t(threads - 1));
+        std::size_t helpers = 0;
+        // Workers are numbered in the order of their offers: a team ends before the first that does not come.
+        while (helpers < offers && shared.pool.workers[helpers]->begins_in_time()) ++helpers;
+        job.size.store(int(helpers) + 1, std::memory_order_release);
+        job.run_body(0, int(helpers) + 1);
+        for (std::size_t w = 0; w < offers; ++w) shared.pool.workers[w]->settle();
     }
-    const std::size_t offers = shared.pool.offer(job, std::size_t(threads - 1));
-    std::size_t helpers = 0;
-    // Workers are numbered in the order of their offers: a team ends before the first that does not come.
-    while (helpers < offers && shared.pool.workers[helpers]->begins_in_time()) ++helpers;
-    job.size.store(int(helpers) + 1, std::memory_order_release);
-    body(context, Member{&meeting, 0, int(helpers) + 1});
-    for (std::size_t w = 0; w < offers; ++w) shared.pool.workers[w]->settle();
+    meeting.note_wait(job.done);
+    if (meeting.was_crowded()) alone_until.store((Clock::now() + avoided).time_since_epoch().count(), std::memory_order_relaxed);
 }
 
 void Member::meet() const { meeting->wait(size); }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -45,11 +46,28 @@ void meet_often(int threads) {
         CHECK(runs[static_cast<std::size_t>(number)] == (number < largest), "member %d ran %d times", number, runs[static_cast<std::size_t>(number)].load());
 }
 
+// A team of which somebody came late: the next ones are of one, for a while.
+void avoid_crowds() {
+    using namespace std::chrono_literals;
+    std::this_thread::sleep_for(200ms);  // whatever was before
+    std::atomic<int> late{0}, next{0};
+    const auto lazy = [&](const neuralinv::Member& me) {
+        late = me.size;
+        if (me.number == 0) std::this_thread::sleep_for(10ms);
+        me.meet();
+    };
+    const auto count = [&](const neuralinv::Member& me) { next = me.size; };
+    neuralinv::in_a_team(2, lazy);
+    neuralinv::in_a_team(2, count);
+    CHECK(late == 1 || next == 1, "a team of %d after a late one of %d", next.load(), late.load());
+}
+
 }  // namespace
 
 int main() {
     for (int threads : {1, 2, 3, 8})
         for (int repeat = 0; repeat < 20; ++repeat) meet_often(threads);
+    avoid_crowds();
 
     for (int threads : {1, 2, 3, 8})
         for (std::int64_t pieces : {0, 1, 2, 7, 100})
