@@ -231,14 +231,14 @@ def test_kernel_and_torch_agree(n, dtype):
 
 
 @needs_kernel
-@pytest.mark.parametrize("n", [511, 512, 513])
+@pytest.mark.parametrize("n", [700, 1024, 1025])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_the_largest_matrices(n, dtype, monkeypatch):
     A, X = problem(n, dtype, 1e-3, count=1)
-    monkeypatch.setattr(native, "threads", lambda: 2)
+    monkeypatch.setattr(native, "threads", lambda: 5)
     assert not native.corrects(A)  # torch shares one matrix among threads
-    monkeypatch.setattr(native, "threads", lambda: 1)
-    assert native.corrects(A) == (n <= 512)
+    monkeypatch.setattr(native, "threads", lambda: 4)
+    assert native.corrects(A) == (n <= 1024)
     corrected = correct(A, X, 1e-5, work=Workspace())
     assert corrected.order.tolist() == [2]
     assert float(corrected.error_bound) <= 1e-5
@@ -356,7 +356,7 @@ def test_bounds_hold_where_denormals_are_flushed(dtype):
 @needs_kernel
 @pytest.mark.parametrize(
     ("n", "highest", "message"),
-    [(0, 4, "n is out of range"), (513, 4, "n is out"), (3, 0, "order is out of range"), (3, 5, "order")],
+    [(0, 4, "n is out of range"), (1025, 4, "n is out"), (3, 0, "order is out of range"), (3, 5, "order")],
 )
 def test_what_the_kernel_refuses(n, highest, message):
     for kernel in (native._native.correct_f32, native._native.correct_c128):
@@ -367,16 +367,16 @@ def test_what_the_kernel_refuses(n, highest, message):
 @needs_kernel
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
 def test_what_goes_to_the_kernel(dtype, monkeypatch):
-    monkeypatch.setattr(native, "threads", lambda: 2)
+    monkeypatch.setattr(native, "threads", lambda: 8)
 
     def goes(*shape: int) -> bool:
         return native.corrects(torch.empty(*shape, dtype=dtype))
 
     supported = dtype in DTYPES
-    assert [goes(1, n, n) for n in (1, 128, 256)] == [supported] * 3
-    # Fewer matrices than threads: torch shares each of them.
-    assert [goes(count, 257, 257) for count in (1, 2)] == [False, supported]
-    assert [goes(9, n, n) for n in (0, 512, 513)] == [False, supported, False]
+    assert [goes(1, n, n) for n in (1, 128)] == [supported] * 2
+    # Few matrices for many threads: torch shares each of them.
+    assert [goes(count, 129, 129) for count in (1, 2)] == [False, supported]
+    assert [goes(9, n, n) for n in (0, 1024, 1025)] == [False, supported, False]
     assert not native.corrects(torch.empty(1, 3, 3, dtype=dtype, device="meta"))
 
 

@@ -10,7 +10,7 @@
 namespace neuralinv {
 
 // The largest n: rows of a product lie in memory of a fixed size.
-inline constexpr std::int64_t largest_corrected = 512;
+inline constexpr std::int64_t largest_corrected = 1024;
 
 inline constexpr int highest_order = 4;
 inline constexpr int most_guesses = 4;

@@ -17,7 +17,7 @@ and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rou
 
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
 
-Matrices on the CPU up to n = 512 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix the
+Matrices on the CPU up to n = 1024 go to a kernel, ``cpp/include/neuralinv/correction.hpp``, which gives each matrix the
 order that it needs. Where A and X are symmetric, it forms half of each product with X and mirrors it: the inverse is
 symmetric, too, and the bound counts rounding twice. Others go to torch, where a call costs as much as thousands of
 operations. So all matrices go through the same few calls, in chunks that the second-level cache holds, in memory that

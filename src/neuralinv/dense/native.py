@@ -188,8 +188,8 @@ def corrects(A: Tensor) -> bool:
         return False
     if not 0 < n <= _native.LARGEST_CORRECTED:
         return False
-    # A matrix has one thread here; torch shares each among all of them, which for n ≤ 256 half as many make up for.
-    return n <= 128 or count * (2 if n <= 256 else 1) >= threads()
+    # A matrix has one thread here; torch shares each among all of them, and is slower with two, by a fifth to ten times.
+    return n <= 128 or count * 4 >= threads()
 
 
 def correct(
