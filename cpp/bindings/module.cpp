@@ -115,7 +115,8 @@ std::int64_t largest_size(const std::string&, const std::string& suffix, bool po
 // From which size on a matrix may have several threads, 0: never.
 std::int64_t smallest_for_teams(const std::string& operation, const std::string& suffix, bool positive) {
     if (suffix != "f32" && suffix != "f64") return 0;
-    return operation == "inv" && !positive ? neuralinv::smallest_inverse_for_teams : neuralinv::smallest_for_teams;
+    if (positive) return neuralinv::smallest_positive_for_teams;
+    return operation == "inv" ? neuralinv::smallest_inverse_for_teams : neuralinv::smallest_for_teams;
 }
 
 }  // namespace

@@ -94,7 +94,8 @@ int team_size(std::int64_t n, int threads) { return int(std::min<std::int64_t>(t
 
 // How many matrices, from the first on, are shared among threads as whole ones. The rest would keep only some of them busy: where
 // it takes less time so, all work on one after the other.
-std::int64_t shared_whole(std::int64_t count, std::int64_t n, std::int64_t smallest, int threads) {
+std::int64_t shared_whole(std::int64_t count, std::int64_t n, Structure structure, std::int64_t smallest, int threads) {
+    if (structure == Structure::positive) smallest = smallest_positive_for_teams;
     if (threads <= 1 || n < smallest || count >= 8 * std::int64_t(threads)) return count;
     const std::int64_t rest = count % threads;
     // A team of m threads is about 3m/4 times as fast as one.
@@ -131,7 +132,7 @@ FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* 
     std::int64_t whole = A.count;
     if constexpr (effort<S> == 1) {
         if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
-        whole = shared_whole(A.count, A.n, structure == Structure::positive ? smallest_for_teams : smallest_inverse_for_teams, threads);
+        whole = shared_whole(A.count, A.n, structure, smallest_inverse_for_teams, threads);
     }
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
@@ -149,7 +150,7 @@ FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure st
     std::int64_t whole = A.count;
     if constexpr (effort<S> == 1) {
         if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
-        whole = shared_whole(A.count, A.n, smallest_for_teams, threads);
+        whole = shared_whole(A.count, A.n, structure, smallest_for_teams, threads);
     }
     const double n = double(A.n), k = double(B.columns);
     prefer_large_pages(X, A.count * A.n * B.columns);
@@ -164,7 +165,7 @@ FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure st
 template <class S>
 FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads) {
     std::int64_t whole = A.count;
-    if constexpr (effort<S> == 1) whole = shared_whole(A.count, A.n, smallest_for_teams, threads);
+    if constexpr (effort<S> == 1) whole = shared_whole(A.count, A.n, structure, smallest_for_teams, threads);
     const double n = double(A.n);
     FirstFailure first = share(whole, n * n, effort<S> * n * n * n / 2, tile<S>(), structure == Structure::positive, threads,
                                [&](std::int64_t begin, std::int64_t end) -> FirstFailure {

@@ -134,7 +134,7 @@ def main() -> None:
                 run_kernels(count, n, dtype)
                 fences.give_back()
         if not dtype.is_complex:
-            for n in (385, 513):
+            for n in (385, 513, 769):
                 run_large(n, dtype)
                 fences.give_back()
     print("in bounds", native.instruction_set())

@@ -19,8 +19,8 @@ namespace neuralinv {
 inline constexpr std::int64_t largest_complex = 16;
 
 // Real matrices take several threads each from these sizes on, where they are so few that some threads would have none: even if
-// a line of the cache takes 50 ns from core to core. Inverses of general matrices, and everything else.
-inline constexpr std::int64_t smallest_inverse_for_teams = 384, smallest_for_teams = 512;
+// a line of the cache takes 50 ns from core to core. Inverses of general matrices, solutions and determinants, positive definite ones.
+inline constexpr std::int64_t smallest_inverse_for_teams = 384, smallest_for_teams = 512, smallest_positive_for_teams = 768;
 
 // X: (count, n, n).
 template <class S>
