@@ -12,6 +12,7 @@ import torch
 
 import neuralinv as ni
 from neuralinv.dense import native
+from neuralinv.dense.threads import borrows_threads
 
 pytestmark = [
     pytest.mark.skipif(not native.AVAILABLE, reason="the extension was not built"),
@@ -41,7 +42,7 @@ def test_what_is_not_loaded_is_not_borrowed(tmp_path) -> None:
     assert native.AVAILABLE
     from neuralinv import _native
 
-    before = native.borrows_threads()
+    before = borrows_threads()
     assert _native.borrow_threads(str(tmp_path / "libgomp.so")) == before
 
 
@@ -63,7 +64,7 @@ def test_any_thread_gets_the_same_numbers() -> None:
 
 
 def _child(queue) -> None:  # torch's threads are gone here, and nobody may ask for them
-    queue.put((native.borrows_threads(), ni.inv(matrices()).sum()))
+    queue.put((borrows_threads(), ni.inv(matrices()).sum()))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:os.fork:RuntimeWarning")

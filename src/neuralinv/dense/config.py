@@ -12,6 +12,7 @@ import torch
 
 from neuralinv.dense import native
 from neuralinv.dense.crossover import TABLE
+from neuralinv.dense.threads import borrows_threads
 from neuralinv.kernels import availability
 
 
@@ -41,7 +42,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
             "instruction set": native.instruction_set(),
             "available": native.instruction_sets(),
             "threads": native.threads(),
-            "threads of": "torch" if native.borrows_threads() else "neuralinv",
+            "threads of": "torch" if borrows_threads() else "neuralinv",
             "crossover table": str(TABLE.path),
             "measured on": TABLE.machine,
             "gpu": availability.describe(),

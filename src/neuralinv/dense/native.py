@@ -1,5 +1,6 @@
 """The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension, but
-:mod:`neuralinv.dense.native_roots` for inverse square roots and :mod:`neuralinv.dense.result_memory`.
+:mod:`neuralinv.dense.native_roots` for inverse square roots, :mod:`neuralinv.dense.result_memory` and
+:mod:`neuralinv.dense.threads`.
 
 Tensors on a GPU are handed on to :mod:`neuralinv.dense.gpu`. What else comes in is a tensor or a NumPy array of
 a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides and at least one entry, on the CPU, and of a
@@ -8,9 +9,7 @@ size that :func:`largest_size` allows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from neuralinv.dense import gpu
 from neuralinv.dense.errors import TorchDtypeError
 from neuralinv.dense.extrapolation import MOST_TERMS
 from neuralinv.dense.result_memory import new_array, new_tensor
+from neuralinv.dense.threads import threads
 
 try:
     from neuralinv import _native
@@ -90,33 +90,6 @@ def instruction_set() -> str:
 def instruction_sets() -> list[str]:
     """Name those that this machine has, best first."""
     return _native.available_instruction_sets() if AVAILABLE else []
-
-
-def _borrow_threads() -> None:
-    """Work on the threads of torch's OpenMP: they stay awake for milliseconds after an operation of torch's, and
-    threads of our own would wait for the cores meanwhile.
-    """
-    if not AVAILABLE or os.environ.get("NEURALINV_OWN_THREADS"):
-        return
-    package = Path(torch.__file__).parent
-    for folder in (package / "lib", package.parent / "torch.libs"):
-        for runtime in sorted(folder.glob("lib*omp*.so*")):
-            if _native.borrow_threads(str(runtime)):
-                return
-
-
-_borrow_threads()
-
-
-def borrows_threads() -> bool:
-    """Tell whether the kernels run on torch's threads, in the main thread, or on their own."""
-    return AVAILABLE and _native.borrows_threads()
-
-
-def threads() -> int:
-    """Return how many threads a large batch is shared among: torch's number, but no more than this process may use."""
-    wanted = torch.get_num_threads()
-    return min(wanted, _native.usable_processors()) if AVAILABLE else wanted
 
 
 def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
@@ -188,7 +161,7 @@ def corrects(A: Tensor) -> bool:
         return False
     if not 0 < n <= _native.LARGEST_CORRECTED:
         return False
-    # A matrix has one thread here; torch shares each among all of them, and is slower with two, by a fifth to ten times.
+    # A matrix has one thread here; torch shares each among all of them, and with two takes 1.2 to 10 times as long.
     return n <= 128 or count * 4 >= threads()
 
 
