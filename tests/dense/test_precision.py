@@ -18,7 +18,7 @@ import neuralinv as ni
 from neuralinv.dense.precision import product_roundoff
 
 {setting} = "{precision}"
-A = torch.randn(520, 520, generator=torch.Generator().manual_seed(0)) + 40 * torch.eye(520)
+A = torch.randn(1030, 1030, generator=torch.Generator().manual_seed(0)) + 60 * torch.eye(1030)  # beyond the kernel
 result = ni.certified_inv(A)
 true = torch.linalg.inv(A.double())
 error = torch.linalg.norm(true - result.inverse) / torch.linalg.norm(true)
