@@ -110,9 +110,6 @@ FirstFailure first_odd(const T* logabsdet, std::int64_t begin, std::int64_t end)
     return {-1, success};
 }
 
-// Of two parts of a batch, one after the other.
-FirstFailure earlier(FirstFailure first, FirstFailure second) { return first.index >= 0 ? first : second; }
-
 template <class S>
 std::int64_t tile() {
     return chosen().vector_bytes / std::int64_t(sizeof(RealOf<S>));
@@ -122,6 +119,21 @@ std::int64_t tile() {
 template <class S>
 constexpr double effort = sizeof(S) == sizeof(RealOf<S>) ? 1 : 4;
 
+// Share the matrices of A among threads, range(begin, end), and those that are left over, if they are large, one after the other among
+// all: in_teams(kernels, begin, members). smallest: general matrices that are large. Returns the first failure.
+template <class S, class Range, class InTeams>
+FirstFailure share_all(const MatrixBatch<S>& A, Structure structure, std::int64_t smallest, double entries, double multiplications, int threads,
+                       const Range& range, const InTeams& in_teams) {
+    const std::int64_t whole = effort<S> == 1 ? shared_whole(A.count, A.n, structure, smallest, threads) : A.count;
+    const FirstFailure first = share(whole, entries, multiplications, tile<S>(), structure == Structure::positive, threads, range);
+    if constexpr (effort<S> == 1)
+        if (whole < A.count) {
+            const FirstFailure later = in_teams(chosen().team<S>(structure), whole, team_size(A.n, threads));
+            return first.index >= 0 ? first : later;
+        }
+    return first;
+}
+
 }  // namespace
 
 const Kernels& kernels_in_use() { return chosen(); }
@@ -129,58 +141,45 @@ const Kernels& kernels_in_use() { return chosen(); }
 template <class S>
 FirstFailure invert(const MatrixBatch<S>& A, Structure structure, S* X, Status* info, int threads) {
     InvertRange<S> kernel = chosen().general<S>().invert;
-    std::int64_t whole = A.count;
-    if constexpr (effort<S> == 1) {
+    if constexpr (effort<S> == 1)
         if (structure == Structure::positive) kernel = chosen().positive<S>().invert;
-        whole = shared_whole(A.count, A.n, structure, smallest_inverse_for_teams, threads);
-    }
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
-    FirstFailure first = share(whole, n * n, effort<S> * n * n * n, tile<S>(), structure == Structure::positive, threads,
-                               [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); });
-    if constexpr (effort<S> == 1)
-        if (whole < A.count)
-            first = earlier(first, chosen().team<S>(structure).invert(A, whole, A.count, X, info, team_size(A.n, threads)));
-    return first;
+    return share_all(
+        A, structure, smallest_inverse_for_teams, n * n, effort<S> * n * n * n, threads,
+        [&](std::int64_t begin, std::int64_t end) { return kernel(A, begin, end, X, info); },
+        [&](const auto& team, std::int64_t begin, int members) { return team.invert(A, begin, A.count, X, info, members); });
 }
 
 template <class S>
 FirstFailure solve(const MatrixBatch<S>& A, const RightSides<S>& B, Structure structure, S* X, Status* info, int threads) {
     SolveRange<S> kernel = chosen().general<S>().solve;
-    std::int64_t whole = A.count;
-    if constexpr (effort<S> == 1) {
+    if constexpr (effort<S> == 1)
         if (structure == Structure::positive) kernel = chosen().positive<S>().solve;
-        whole = shared_whole(A.count, A.n, structure, smallest_for_teams, threads);
-    }
     const double n = double(A.n), k = double(B.columns);
     prefer_large_pages(X, A.count * A.n * B.columns);
-    FirstFailure first = share(whole, n * (n + k), effort<S> * n * n * (n / 2 + k), tile<S>(), structure == Structure::positive, threads,
-                               [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); });
-    if constexpr (effort<S> == 1)
-        if (whole < A.count)
-            first = earlier(first, chosen().team<S>(structure).solve(A, B, whole, A.count, X, info, team_size(A.n, threads)));
-    return first;
+    return share_all(
+        A, structure, smallest_for_teams, n * (n + k), effort<S> * n * n * (n / 2 + k), threads,
+        [&](std::int64_t begin, std::int64_t end) { return kernel(A, B, begin, end, X, info); },
+        [&](const auto& team, std::int64_t begin, int members) { return team.solve(A, B, begin, A.count, X, info, members); });
 }
 
 template <class S>
 FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, RealOf<S>* logabsdet, int threads) {
-    std::int64_t whole = A.count;
-    if constexpr (effort<S> == 1) whole = shared_whole(A.count, A.n, structure, smallest_for_teams, threads);
     const double n = double(A.n);
-    FirstFailure first = share(whole, n * n, effort<S> * n * n * n / 2, tile<S>(), structure == Structure::positive, threads,
-                               [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
-                                   if constexpr (effort<S> == 1)
-                                       if (structure == Structure::positive)
-                                           return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
-                                   chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
-                                   return first_odd(logabsdet, begin, end);
-                               });
-    if constexpr (effort<S> == 1)
-        if (whole < A.count) {
-            const FirstFailure of_teams = chosen().team<S>(structure).slogdet(A, whole, A.count, sign, logabsdet, team_size(A.n, threads));
-            first = earlier(first, structure == Structure::positive ? of_teams : first_odd(logabsdet, whole, A.count));
-        }
-    return first;
+    return share_all(
+        A, structure, smallest_for_teams, n * n, effort<S> * n * n * n / 2, threads,
+        [&](std::int64_t begin, std::int64_t end) -> FirstFailure {
+            if constexpr (effort<S> == 1)
+                if (structure == Structure::positive)
+                    return chosen().positive<S>().slogdet(A, begin, end, sign, logabsdet, nullptr);
+            chosen().general<S>().slogdet(A, begin, end, sign, logabsdet);
+            return first_odd(logabsdet, begin, end);
+        },
+        [&](const auto& team, std::int64_t begin, int members) {
+            const FirstFailure failed = team.slogdet(A, begin, A.count, sign, logabsdet, members);
+            return structure == Structure::positive ? failed : first_odd(logabsdet, begin, A.count);
+        });
 }
 
 template <class T>
