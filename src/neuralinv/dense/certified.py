@@ -188,6 +188,12 @@ def check_arguments(rtol: float, on_singular: str) -> None:
     check_rtol(rtol)
 
 
+def check_raise_or_nan(on_singular: str) -> None:
+    """Raise ``ValueError`` unless this is ``"raise"`` or ``"nan"``, for functions that know no pseudo-inverse."""
+    if on_singular not in ("raise", "nan"):
+        raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
+
+
 def check_rtol(rtol: object) -> None:
     """Raise ``ValueError`` unless this is a relative error that something can be certified to."""
     if not isinstance(rtol, Real) or not 0 < float(rtol) < 1:

@@ -24,10 +24,8 @@ _Array: TypeAlias = NDArray[Any]
 
 _NATIVE = frozenset(native.NUMPY_DTYPE.values())
 _ERROR = np.linalg.LinAlgError
-_DOUBLE = {
-    "f": np.dtype(np.float64),
-    "F": np.dtype(np.complex128),
-}  # by the letter of the dtype: quicker than by itself
+# By the letter of the dtype, which is quicker to look up than the dtype.
+_DOUBLE = {"f": np.dtype(np.float64), "F": np.dtype(np.complex128)}
 # Up to so many entries, calling NumPy costs less than calling torch.
 _SMALL = 4096
 
@@ -100,7 +98,7 @@ def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
 
 def _prepare(A: Any) -> _Array:
     """Return ``A`` as a plain array of a dtype that LAPACK knows, ``(*batch, n, n)``."""
-    values = A if type(A) is np.ndarray and A.dtype in _NATIVE else _as_native(A, "A")
+    values = _as_native(A, "A")
     shape = values.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise not_square(values, shape, "A")
@@ -108,6 +106,8 @@ def _prepare(A: Any) -> _Array:
 
 
 def _as_native(A: Any, name: str) -> _Array:
+    if type(A) is np.ndarray and A.dtype in _NATIVE:  # most are
+        return A
     values = as_float_array(A, name)
     if values.dtype == np.float16:
         return values.astype(np.float32)
@@ -116,7 +116,7 @@ def _as_native(A: Any, name: str) -> _Array:
 
 def _prepare_both(A: Any, b: Any) -> tuple[_Array, _Array, np.dtype[Any]]:
     """Return ``(*batch, n, n)`` and ``(*batch, n, k)`` of one dtype, and the dtype of the result."""
-    values, rhs = _prepare(A), b if type(b) is np.ndarray and b.dtype in _NATIVE else _as_native(b, "b")
+    values, rhs = _prepare(A), _as_native(b, "b")
     # NumPy's rule: b is a vector only where it has one dimension; torch takes more shapes for vectors.
     columns = rhs[:, None] if rhs.ndim == 1 else rhs
     if columns.ndim < 2 or columns.shape[-2] != values.shape[-1]:

@@ -15,6 +15,7 @@ from neuralinv.dense.certified import (
     ImplicitInverse,
     certified_inv,
     check_arguments,
+    check_raise_or_nan,
     inverse_gradient,
     raise_if_singular,
 )
@@ -61,8 +62,7 @@ class SequenceInverter:
     """
 
     def __init__(self, *, rtol: float | None = None, on_singular: Literal["raise", "nan"] = "raise") -> None:
-        if on_singular not in ("raise", "nan"):
-            raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
+        check_raise_or_nan(on_singular)
         self.rtol = rtol
         self.on_singular = on_singular
         self._work = Workspace()

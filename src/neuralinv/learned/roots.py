@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
-from neuralinv.dense.certified import DEFAULT_RTOL, check_rtol
+from neuralinv.dense.certified import DEFAULT_RTOL, check_raise_or_nan, check_rtol
 from neuralinv.dense.errors import TorchDtypeError, linalg_error
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import Source, Status, name_indices
@@ -141,8 +141,7 @@ def inv_pth_root(
         raise ValueError(f"p={p!r}; expected a whole number from 1 to {_HIGHEST_ROOT}")
     if not 1 < cond < float("inf"):
         raise ValueError(f"cond={cond!r}; expected a finite condition number above 1")
-    if on_singular not in ("raise", "nan"):
-        raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
+    check_raise_or_nan(on_singular)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
     check_rtol(rtol)

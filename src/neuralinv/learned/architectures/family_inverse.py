@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
-from neuralinv.dense.certified import ImplicitInverse, raise_if_singular
+from neuralinv.dense.certified import ImplicitInverse, check_raise_or_nan, raise_if_singular
 from neuralinv.dense.correction import Corrected
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import InverseResult, Source
@@ -167,8 +167,7 @@ class FamilyInverse(nn.Module, ABC):
         """
         if certificate not in ("deterministic", "probabilistic"):
             raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
-        if on_singular not in ("raise", "nan"):
-            raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
+        check_raise_or_nan(on_singular)
         odds = None
         if certificate == "probabilistic":
             odds = Odds(failure_probability, generator)
