@@ -51,9 +51,9 @@ def inv(A: Any) -> Any:
     Examples
     --------
     >>> import jax, jax.numpy as jnp, neuralinv.jax
-    >>> jax.jit(neuralinv.jax.inv)(jnp.array([[2.0, 0.0], [0.0, 4.0]]))
-    Array([[0.5 , 0.  ],
-           [0.  , 0.25]], dtype=float32)
+    >>> jax.jit(neuralinv.jax.inv)(jnp.array([[2.0, 1.0], [1.0, 1.0]]))
+    Array([[ 1., -1.],
+           [-1.,  2.]], dtype=float32)
     """
     A = jnp.asarray(A)
     if A.ndim < 2 or A.shape[-1] != A.shape[-2]:

@@ -408,18 +408,3 @@ def test_forward_derivatives_are_those_of_the_inverse() -> None:
     with forward_ad.dual_level():
         assert forward_ad.unpack_dual(ni.certified_inv(A).inverse).tangent is None
     assert torch.autograd.gradcheck(lambda A: ni.certified_inv(A).inverse, A.requires_grad_(), check_forward_ad=True)
-
-
-@pytest.mark.parametrize("n", [2, 12, 70])
-def test_tensors_without_memory(n: int) -> None:
-    zero = torch._efficientzerotensor((n, n))
-    assert ni.certified_inv(zero, on_singular="nan").status == Status.SINGULAR
-    for transform in (torch.func.vmap, torch.func.grad, lambda f: lambda A: torch.func.jvp(f, (A,), (A,))):
-        with pytest.raises(TypeError, match=r"A is transformed by torch\.func .* neuralinv\.inv inside of it"):
-            transform(lambda A: ni.certified_inv(A).inverse.sum())(torch.eye(n).expand(2, n, n))
-    with pytest.raises(TypeError, match="A is a meta tensor"):
-        ni.certified_inv(torch.empty(n, n, device="meta"))
-
-
-def test_numbers_of_numpy_as_tolerances() -> None:
-    assert ni.certified_inv(torch.eye(2), rtol=np.float32(1e-3)).certified

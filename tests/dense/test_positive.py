@@ -87,6 +87,33 @@ def test_derivatives(dtype: torch.dtype) -> None:
     assert not torch.equal(weight, weight.mH)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_forward_derivatives_are_those_of_the_symmetric_part(n: int, dtype: torch.dtype) -> None:
+    A, tangent, weight = positive(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
+    above = torch.triu(torch.full((n, n), torch.nan, dtype=dtype), 1)  # which nobody reads
+
+    def inverse(A: Tensor) -> Tensor:
+        return (ni.inv(A, assume_a="pos") * weight).sum().real
+
+    def solution(A: Tensor) -> Tensor:
+        return (ni.solve(A, weight, assume_a="pos") * weight).sum().real
+
+    def determinant(A: Tensor) -> Tensor:
+        return ni.slogdet(A, assume_a="pos").logabsdet
+
+    for function in (inverse, solution, determinant):
+        expected = (torch.func.grad(function)(A).conj() * tangent).sum().real
+        for matrix in (A, A + above):
+            value, derivative = torch.func.jvp(function, (matrix,), (tangent,))
+            torch.testing.assert_close(derivative, expected)
+            torch.testing.assert_close(value, function(A))
+        if dtype == torch.float64 and n < 10:
+            hessian = torch.func.hessian(function)(A).reshape(n * n, n * n)  # forward over backward
+            torch.testing.assert_close(hessian, hessian.mT)
+            torch.testing.assert_close(hessian, torch.func.jacrev(torch.func.grad(function))(A).reshape(n * n, n * n))
+
+
 @pytest.mark.parametrize("assume_a", ["sym", "positive", None, ["pos"]])
 @pytest.mark.parametrize("function", [ni.inv, ni.inv_ex, ni.slogdet])
 def test_unknown_assumptions(function: Any, assume_a: Any) -> None:

@@ -4,26 +4,27 @@
 #include "certificate_lanes.hpp"
 #include "certificate_rows.hpp"
 #include "certified_tiles.hpp"
-#include "dispatch.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-template <class T>
-using CertifyOne = double (*)(const T* a, T* x, int n, double tolerance, double* memory);
-
-// certify_one for its size: of those that the compiler knows, in half the time.
-template <class T>
-inline CertifyOne<T> certify_one_of(int n) {
+// body(n) for n that the compiler knows, body(0) for others.
+template <class Body>
+NEURALINV_INLINE void with_fixed(int n, const Body& body) {
     switch (n) {
-        case 9: return &certify_one<9, T>;
-        case 10: return &certify_one<10, T>;
-        case 11: return &certify_one<11, T>;
-        case 12: return &certify_one<12, T>;
-        case 13: return &certify_one<13, T>;
-        case 14: return &certify_one<14, T>;
-        case 15: return &certify_one<15, T>;
-        case 16: return &certify_one<16, T>;
-        default: return &certify_one<0, T>;
+        case 4: return body(Index<4>{});
+        case 5: return body(Index<5>{});
+        case 6: return body(Index<6>{});
+        case 7: return body(Index<7>{});
+        case 8: return body(Index<8>{});
+        case 9: return body(Index<9>{});
+        case 10: return body(Index<10>{});
+        case 11: return body(Index<11>{});
+        case 12: return body(Index<12>{});
+        case 13: return body(Index<13>{});
+        case 14: return body(Index<14>{});
+        case 15: return body(Index<15>{});
+        case 16: return body(Index<16>{});
+        default: return body(Index<0>{});
     }
 }
 
@@ -33,12 +34,20 @@ template <class T>
 inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
     const std::int64_t entries = std::int64_t(n) * n;
     std::int64_t b = begin;
-    if (2 <= n && n <= largest_certified_in_lanes)
-        for (; b + lanes<T> <= end; b += lanes<T>) certify_tile(A + b * entries, X + b * entries, n, tolerance, bounds + b);
+    if constexpr (sizeof(T) == 8)
+        if (2 <= n && n <= largest_certified_in_lanes)
+            for (; b + lanes<T> <= end; b += lanes<T>) certify_tile(A + b * entries, X + b * entries, n, bounds + b);
     if (b == end) return;
     alignas(64) double memory[4 * largest_certified * largest_certified];
-    const CertifyOne<T> certify_next = certify_one_of<T>(n);
-    for (; b < end; ++b) bounds[b] = certify_next(A + b * entries, X + b * entries, n, tolerance, memory);
+    with_fixed(n, [&](auto fixed_n) NEURALINV_LAMBDA {
+        constexpr int fixed = decltype(fixed_n)::value, most = together<fixed>;
+        std::int64_t which[most];
+        while (b < end) {
+            int count = 0;
+            for (; count < most && b < end; ++b) which[count++] = b;
+            certify_several<fixed>(A, X, n, which, count, tolerance, bounds, memory);
+        }
+    });
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

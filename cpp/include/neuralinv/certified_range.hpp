@@ -61,14 +61,20 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::
     FirstFailure first{-1, success};
     for (std::int64_t b = begin; b < end;) {
         const std::int64_t start = b;
+        const auto tiles = [&](auto n_) NEURALINV_LAMBDA {
+            constexpr int n = decltype(n_)::value;
+            b = certified_tiles<T, n>(A, b, end, X, info, tolerance, bounds);
+            if constexpr (inverts_closed<T, n>)
+                if (b < end && certified_tail<T, n>(A, b, end - b, X, info, tolerance, bounds)) b = end;
+        };
         switch (A.n) {
-            case 2: b = certified_tiles<T, 2>(A, b, end, X, info, tolerance, bounds); break;
-            case 3: b = certified_tiles<T, 3>(A, b, end, X, info, tolerance, bounds); break;
-            case 4: b = certified_tiles<T, 4>(A, b, end, X, info, tolerance, bounds); break;
-            case 5: b = certified_tiles<T, 5>(A, b, end, X, info, tolerance, bounds); break;
-            case 6: b = certified_tiles<T, 6>(A, b, end, X, info, tolerance, bounds); break;
-            case 7: b = certified_tiles<T, 7>(A, b, end, X, info, tolerance, bounds); break;
-            case 8: b = certified_tiles<T, 8>(A, b, end, X, info, tolerance, bounds); break;
+            case 2: tiles(Index<2>{}); break;
+            case 3: tiles(Index<3>{}); break;
+            case 4: tiles(Index<4>{}); break;
+            case 5: tiles(Index<5>{}); break;
+            case 6: tiles(Index<6>{}); break;
+            case 7: tiles(Index<7>{}); break;
+            case 8: tiles(Index<8>{}); break;
         }
         const std::int64_t next = b + length < end ? b + length : end;
         const FirstFailure failure = invert(A, b, next, X, info);

@@ -44,17 +44,6 @@ NEURALINV_INLINE Vector<double> root_above(Vector<double> x) {
 #endif
 }
 
-// 1/√x or, where that is cheaper, at most 2⁻¹² of it more.
-NEURALINV_INLINE double reciprocal_root_above(double x) { return 1 / __builtin_sqrt(x); }
-NEURALINV_INLINE Vector<double> reciprocal_root_above(Vector<double> x) {
-#if NEURALINV_VECTOR_BYTES == 64
-    return Vector<double>(_mm512_rsqrt14_pd(x)) * (1 + 0x1p-13);
-#else
-    for (int lane = 0; lane < lanes<double>; ++lane) x[lane] = 1 / __builtin_sqrt(x[lane]);
-    return x;
-#endif
-}
-
 NEURALINV_INLINE double infinite_unless(bool holds, double x) { return holds ? x : __builtin_inf(); }
 NEURALINV_INLINE Vector<double> infinite_unless(Mask<double> holds, Vector<double> x) {
     return holds ? x : broadcast<double>(__builtin_inf());
@@ -65,7 +54,6 @@ template <class V>
 struct Residual {
     V rho;
     V delta;
-    V inverse_size;  // ‖X‖_F²
 };
 
 // From the squares of the norms of R̂, A and X. tiny: t.
@@ -76,7 +64,7 @@ NEURALINV_INLINE Residual<V> bound_residual(int n, V residual, V size, V inverse
     const V delta = round_up(gamma * (norm * inverse_norm + __builtin_sqrt(double(n))) + n * tiny * inverse_norm, n);
     const V rho = round_up(root_above(residual) + delta, n);
     const auto proved = (norm <= huge) & (inverse_norm <= huge) & (norm >= 1 / huge) & (inverse_norm >= 1 / huge) & (rho < 1.0);
-    return {infinite_unless(proved, rho), delta, inverse_size};
+    return {infinite_unless(proved, rho), delta};
 }
 
 // Of X' from the squares of ‖X' − W‖_F and ‖W‖_F, where W was made with the residual given.
@@ -85,22 +73,6 @@ NEURALINV_INLINE V bound_corrected(int n, Residual<V> before, V distance, V size
     const V rho = round_up(before.delta + before.rho * before.rho + before.delta * (1.0 + before.rho), n);
     const V bound = round_up(rho + (1.0 + rho) * root_above(V(distance / size)), n);
     return infinite_unless((rho < 1.0) & (bound < __builtin_inf()), bound);
-}
-
-// Of X' = fl(X + fl(X R̂)) in floats, where R̂ is the residual given, rounded to floats: W = X + X R̂ leaves
-// I − A W = (R − R̂) + R R̂, and with the unit roundoff v of floats and the smallest of them, t,
-//
-//     ‖X' − W‖_F ≤ v ‖X + X R̂‖_F + γ_{n+2} ‖X‖_F ‖R̂‖_F + 2 n² t ≤ (v (1 + ρ) + γ_{n+2} ρ + 2 n² t / ‖X‖_F) ‖X‖_F,
-//
-// where ‖W‖_F ≥ (1 − ρ) ‖X‖_F. For ρ ≤ 1/2, 1 / (1 − ρ) ≤ 1 + ρ + 2 ρ², which spares a division; beyond, nothing is proved.
-template <class V>
-NEURALINV_INLINE V bound_corrected_float(int n, Residual<V> before) {
-    const double v = 0x1p-24, gamma = (n + 2) * v / (1 - (n + 2) * v), tiny = 2.0 * n * n * double(Traits<float>::smallest_normal);
-    const V once = before.rho, square = once * once;
-    const V rho = round_up(before.delta + square, n);
-    const V lost = v * (1.0 + once) + gamma * once + tiny * reciprocal_root_above(before.inverse_size);
-    const V bound = round_up(rho + (1.0 + rho) * (lost * (1.0 + once + 2.0 * square)), n);
-    return infinite_unless((once <= 0.5) & (bound < __builtin_inf()), bound);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

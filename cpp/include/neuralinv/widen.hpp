@@ -1,7 +1,7 @@
 // Floats to doubles and back.
 #pragma once
 
-#include "interleaved.hpp"
+#include "sum_of_squares.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
@@ -41,10 +41,16 @@ NEURALINV_INLINE Vector<double> widen_half(const Vector<double>& x) {
     return x;
 }
 
-template <int half>
-NEURALINV_INLINE void narrow_half(Vector<double> x, Vector<float>& target) {
-    const HalfFloats part = narrow(x);
-    __builtin_memcpy(reinterpret_cast<char*>(&target) + half * sizeof(part), &part, sizeof(part));
+// Both halves of a vector of floats.
+NEURALINV_INLINE Vector<float> narrow(Vector<double> low, Vector<double> high) {
+#if NEURALINV_VECTOR_BYTES == 64
+    const __m512d joined = _mm512_castpd256_pd512(_mm256_castps_pd(__m256(narrow(low))));
+    return Vector<float>(_mm512_castpd_ps(_mm512_insertf64x4(joined, _mm256_castps_pd(__m256(narrow(high))), 1)));
+#elif NEURALINV_VECTOR_BYTES == 32
+    return Vector<float>(_mm256_insertf128_ps(_mm256_castps128_ps256(__m128(narrow(low))), __m128(narrow(high)), 1));
+#else
+    return __builtin_shufflevector(narrow(low), narrow(high), 0, 1, 2, 3);
+#endif
 }
 
 // A vector of doubles from as many numbers in memory.
@@ -72,13 +78,29 @@ NEURALINV_INLINE Vector<double> load_wide_part(const T* source, int count) {
 #endif
 }
 
-// `count` numbers as doubles, and zeros up to the next whole vector.
+// `count` numbers as doubles, and zeros up to the next whole vector. Their squares are added; first: as for add_each.
 template <class T>
-NEURALINV_INLINE void widen_entries(const T* source, int count, double* target) {
-    constexpr int step = lanes<double>;
-    int e = 0;
-    for (; e + step <= count; e += step) store_vector(load_wide(source + e), target + e);
-    if (e < count) store_vector(load_wide_part(source + e, count - e), target + e);
+NEURALINV_INLINE void widen_entries(const T* source, int count, double* target, SumOfSquares& squares, int first = 0) {
+    const auto put = [&](int e, Vector<double> x) NEURALINV_LAMBDA {
+        store_vector(x, target + e);
+        return x;
+    };
+    const int done = squares.add_each(count, [&](int e) NEURALINV_LAMBDA { return put(e, load_wide(source + e)); }, first);
+    if (done < count) squares.add(first + 1, put(done, load_wide_part(source + done, count - done)));
+}
+
+// Rounds doubles to the first `count` numbers of `target`. Returns what that changes; x has zeros beyond.
+NEURALINV_INLINE Vector<double> store_rounded(Vector<double> x, int count, float* target) {
+    const HalfFloats part = narrow(x);
+    if (count >= lanes<double>)
+        __builtin_memcpy(target, &part, sizeof(part));
+    else
+#if NEURALINV_VECTOR_BYTES == 64
+        _mm256_mask_storeu_ps(target, __mmask8((1u << count) - 1), __m256(part));
+#else
+        for (int lane = 0; lane < count; ++lane) target[lane] = part[lane];
+#endif
+    return widen(part) - x;
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

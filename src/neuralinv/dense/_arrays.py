@@ -34,15 +34,22 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
     Raises
     ------
     TypeError
-        If ``array`` is neither a tensor nor something that NumPy turns into a numeric array; for tensors it is a
-        ``RuntimeError``, too.
+        If ``array`` is neither a tensor nor something that NumPy turns into a numeric array, or has masked entries; for
+        tensors it is a ``RuntimeError``, too.
+    ValueError
+        If an integer is no float: the answer would be about another matrix.
     """
     if isinstance(array, Tensor):
         check_tensor(array, name)
         return array, _unchanged
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError(f"{name} has masked entries, of which nothing is known: fill them first ({name}.filled(…))")
     if is_jax(array):
-        return from_jax(array, name)
+        tensor, restore = from_jax(array, name)
+        _check_integers(np.asarray(array), tensor.numpy(force=True), name)
+        return tensor, restore
     values = as_float_array(array, name)
+    _check_integers(np.asarray(array), values, name)
     # torch cannot view arrays with negative or odd strides, of foreign byte order, or (without a warning) read-only
     # ones.
     odd = any(stride < 0 or stride % values.itemsize for stride in values.strides)
@@ -53,8 +60,24 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
     return torch.from_numpy(values), lambda value: wrap(value.detach().cpu().numpy()[()])
 
 
+def _check_integers(integers: NDArray[Any], floats: NDArray[Any], name: str) -> None:
+    if integers.dtype.kind not in "iu":
+        return
+    with np.errstate(invalid="ignore"):  # what is out of range comes back as another number
+        lost = floats.astype(integers.dtype) != integers
+    if lost.any():
+        raise ValueError(
+            f"{name} holds the integer {integers[lost][0]}, which {floats.dtype} rounds: pass floating-point numbers, "
+            "so that it is clear which matrix is meant"
+        )
+
+
 def check_tensor(tensor: Tensor, name: str) -> None:
     """Raise an error that is a ``TypeError`` and a ``RuntimeError`` unless ``tensor`` is dense and not of integers."""
+    if tensor.is_nested:
+        raise TorchDtypeError(
+            f"{name} is a nested tensor; pass matrices of one size as a dense one: to_padded_tensor, or one by one"
+        )
     if tensor.dtype not in _TORCH_DTYPES:
         raise TorchDtypeError(f"{name} has dtype {tensor.dtype}; expected a floating-point or complex tensor")
     if tensor.layout != torch.strided:

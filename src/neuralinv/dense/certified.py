@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import first_attempt, native
-from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated, is_jax
 from neuralinv.dense.correction import matrices_at_once
 from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import linalg_error
@@ -27,6 +27,7 @@ from neuralinv.dense.pipeline import (
 from neuralinv.dense.probabilistic import Odds, draw_probes
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.result_memory import new_tensor
+from neuralinv.dense.routes import goes_straight
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
 
@@ -68,7 +69,7 @@ def certified_inv(
     Parameters
     ----------
     A
-        Shape ``(*batch, n, n)``, NumPy array or torch tensor, real or complex.
+        Shape ``(*batch, n, n)``: NumPy array, torch tensor or JAX array; real or complex.
     proposer
         A callable from ``(batch, n, n)`` tensors to candidate inverses, such as a network of
         :func:`neuralinv.learned.load`; or the candidates themselves, an array of the shape of ``A``, such as the
@@ -98,9 +99,11 @@ def certified_inv(
     numpy.linalg.LinAlgError, torch.linalg.LinAlgError
         With ``on_singular="raise"``, naming the matrices without an inverse; the type follows the kind of ``A``.
     ValueError
-        If ``A`` is not a batch of square matrices, or an argument is out of range.
+        If ``A`` is not a batch of square matrices or holds integers that floating-point numbers round, or if an
+        argument is out of range.
     TypeError
-        If the proposer returns something that is no candidate.
+        If ``A`` holds no numbers, or masked entries; if the proposer is neither callable nor an array, or returns
+        something that is no candidate.
 
     Notes
     -----
@@ -113,20 +116,27 @@ def certified_inv(
     Examples
     --------
     >>> import numpy as np, neuralinv as ni
-    >>> result = ni.certified_inv(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> result = ni.certified_inv(np.array([[2.0, 1.0], [1.0, 1.0]]))
     >>> result.inverse
-    array([[0.5 , 0.  ],
-           [0.  , 0.25]])
+    array([[ 1., -1.],
+           [-1.,  2.]])
     >>> bool(result.error_bound < 1e-14)
     True
     """
-    if isinstance(proposer, Tensor | np.ndarray):
-        proposer = as_tensor(proposer)[0].detach()
+    if isinstance(proposer, Tensor | np.ndarray) or is_jax(proposer):
+        proposer = as_numbers(as_tensor(cast(Array, proposer), name="proposer")[0].detach(), "proposer")
     elif proposer is not None and not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
-    tensor, restore = as_tensor(A)
-    tensor = as_numbers(tensor, "A")
-    check_square(tensor, A)
+    tensor: Tensor
+    if (
+        isinstance(A, Tensor) and not A.is_nested and goes_straight(A, A.shape, "inv", positive=False)
+    ):  # a quick look does
+        tensor, restore, watched = A, None, False
+    else:
+        tensor, restore = as_tensor(A)
+        tensor = as_numbers(tensor, "A")
+        check_square(tensor, A)
+        watched = is_differentiated(tensor)
     if rtol is None:
         rtol = DEFAULT_RTOL[tensor.dtype]
     check_arguments(rtol, on_singular)
@@ -134,36 +144,15 @@ def certified_inv(
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
-    batch, n = tensor.shape[:-2], tensor.shape[-1]
-    size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
-    if isinstance(proposer, Tensor):
-        proposer = check_candidates(proposer, tensor).reshape(batch.numel(), n, n)
-    elif proposer is not None and isinstance(size, int) and size != n:
-        proposer = SchurProposer(proposer, size)
-    # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
-    flat = tensor.detach()
-    if tensor.ndim != 3:
-        flat = flat.reshape(batch.numel(), n, n)
-    in_one_pass = odds is None and proposer is None and native.certifies(flat)
-    if in_one_pass and not first_attempt.pays(flat):
-        outcome, met = _by_kernel(flat, rtol, on_singular, progress)
-    elif odds is None and first_attempt.suits(flat):
-        outcome, left, candidates = first_attempt.attempt(flat, proposer, rtol, progress)
-        met = not len(left)
-        if not met and in_one_pass:  # which knows twice double precision
-            again, met = _by_kernel(flat[left], rtol, on_singular, progress)
-            _settle(outcome, left, again)
-        elif not met:
-            _settle(outcome, left, _by_chunks(flat[left], candidates, rtol, on_singular, progress))
+    matrices = tensor.detach() if watched else tensor
+    if odds is None and proposer is None and native.certifies(matrices) and not first_attempt.pays(matrices):
+        outcome, met = _by_kernel(matrices, rtol, on_singular, progress)
     else:
-        outcome, met = _by_chunks(flat, proposer, rtol, on_singular, progress, odds), False
-
+        outcome, met = _by_stages(matrices, proposer, rtol, on_singular, progress, odds)
     result: InverseResult[Any] = InverseResult(*outcome, rtol, 0.0 if odds is None else odds.failure_probability)
-    if tensor.ndim != 3:
-        result = result.map(lambda field: field.reshape(tensor.shape if field.ndim == 3 else batch))
     if on_singular == "raise" and not met:
         raise_if_singular(result, A)
-    if is_differentiated(tensor):
+    if watched:
         inverse = cast(Tensor, ImplicitInverse.apply(tensor, result.inverse))
         if on_singular == "pinv":  # its derivative is another one: torch knows it
             singular = (result.status == int(Status.SINGULAR)).nonzero(as_tuple=True)
@@ -172,7 +161,7 @@ def certified_inv(
             else:
                 inverse = inverse.index_put(singular, _pseudo_inverse(tensor[singular]))
         return replace(result, inverse=cast(ArrayT, inverse))
-    return result if isinstance(A, Tensor) else result.map(restore)
+    return result if restore is None or isinstance(A, Tensor) else result.map(restore)
 
 
 def check_arguments(rtol: float, on_singular: str) -> None:
@@ -200,25 +189,65 @@ def check_rtol(rtol: object) -> None:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
 
 
+def _by_stages(
+    A: Tensor,
+    proposer: Proposer | Tensor | None,
+    rtol: float,
+    on_singular: str,
+    progress: Callable[[int], object] | None,
+    odds: Odds | None,
+) -> tuple[Outcome, bool]:
+    """Certify ``(*batch, n, n)`` by a first attempt, where that suits, and by the four stages. Also tells if nothing
+    but the former was needed.
+    """
+    batch, n = A.shape[:-2], A.shape[-1]
+    size = None if isinstance(proposer, Tensor) else getattr(proposer, "size", None)
+    if isinstance(proposer, Tensor):
+        proposer = check_candidates(proposer, A).reshape(batch.numel(), n, n)
+    elif proposer is not None and isinstance(size, int) and size != n:
+        proposer = SchurProposer(proposer, size)
+    # reshape of a broadcast batch of zero matrices cannot infer a dimension: count them.
+    flat = A if A.ndim == 3 else A.reshape(batch.numel(), n, n)
+    if odds is None and first_attempt.suits(flat):
+        outcome, left, candidates = first_attempt.attempt(flat, proposer, rtol, progress)
+        met = not len(left)
+        if not met and proposer is None and native.certifies(flat):  # which knows twice double precision
+            again, met = _by_kernel(flat[left], rtol, on_singular, progress)
+            _settle(outcome, left, again)
+        elif not met:
+            _settle(outcome, left, _by_chunks(flat[left], candidates, rtol, on_singular, progress))
+    else:
+        outcome, met = _by_chunks(flat, proposer, rtol, on_singular, progress, odds), False
+    if A.ndim != 3:
+        inverse, *fields = outcome
+        outcome = Outcome(inverse.reshape(A.shape), *(field.reshape(batch) for field in fields))
+    return outcome, met
+
+
 def _by_kernel(
     A: Tensor, rtol: float, on_singular: str, progress: Callable[[int], object] | None
 ) -> tuple[Outcome, bool]:
-    """Invert and certify in one go; what the kernel cannot certify takes the long way. Also tells if nothing did."""
+    """Invert and certify ``(*batch, n, n)`` in one go; what the kernel cannot certify takes the long way. Also tells if
+    nothing did.
+    """
+    n = A.shape[-1]
     if progress is None:
         inverse, error_bound, met = native.certified_invert(A, rtol)
     else:
         parts = []
-        for chunk in A.split(max(1, _CHUNK_ELEMENTS // (A.shape[-1] ** 2))):
+        for chunk in A.reshape(-1, n, n).split(max(1, _CHUNK_ELEMENTS // n**2)):
             parts.append(native.certified_invert(chunk, rtol))
             progress(len(chunk))
-        inverse, error_bound = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        inverse = torch.cat([part[0] for part in parts]).view(A.shape)
+        error_bound = torch.cat([part[1] for part in parts]).view(A.shape[:-2])
         met = all(part[2] for part in parts)
-    # Status.CERTIFIED, Source.EXACT
-    status, source = (A.new_zeros(len(A), dtype=torch.int8) for _ in range(2))
+    status = torch.zeros_like(error_bound, dtype=torch.int8)  # Status.CERTIFIED
+    source = torch.zeros_like(error_bound, dtype=torch.int8)  # Source.EXACT
     result = Outcome(inverse, error_bound, status, source)
     if not met:
-        left = (error_bound > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
-        _settle(result, left, _by_chunks(A[left], None, rtol, on_singular, None))
+        left = (error_bound.view(-1) > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
+        flat = Outcome(inverse.view(-1, n, n), *(field.view(-1) for field in result[1:]))
+        _settle(flat, left, _by_chunks(A.reshape(-1, n, n)[left], None, rtol, on_singular, None))
     return result, met
 
 
@@ -302,14 +331,15 @@ def _pseudo_inverse(A: Tensor) -> Tensor:
     return scale_by_power_of_two(torch.linalg.pinv(scaled), -exponent).to(A.dtype)
 
 
-def raise_if_singular(result: InverseResult[Any], A: Array) -> None:
+def raise_if_singular(result: InverseResult[Any], A: Array, others: str = "on_singular='nan' or 'pinv'") -> None:
+    """Raise an error that names the matrices without an inverse, if there are any; ``others`` says how to go on."""
     if not result.status.numel() or int(result.status.max()) < Status.SINGULAR:  # one look at what is mostly fine
         return
     found = [(s, result.status == int(s)) for s in (Status.SINGULAR, Status.NONFINITE) if result.count(s)]
     count = sum(int(mask.sum()) for _, mask in found)
     where = "; ".join(f"{status.name} at {name_indices(mask)}" for status, mask in found)
     noun = "1 matrix has" if count == 1 else f"{count} matrices have"
-    raise linalg_error(A)(f"{noun} no certified inverse: {where}. Pass on_singular='nan' or 'pinv' to get the others.")
+    raise linalg_error(A)(f"{noun} no certified inverse: {where}. Pass {others} to get the others.")
 
 
 class ImplicitInverse(torch.autograd.Function):

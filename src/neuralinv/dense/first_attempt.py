@@ -26,12 +26,12 @@ _LARGEST_OF_ONE_PASS = {torch.float32: 32, torch.float64: 40}
 
 
 def suits(A: Tensor) -> bool:
-    """Tell whether :func:`attempt` takes matrices ``(batch, n, n)``, and is likely to spare work."""
+    """Tell whether :func:`attempt` takes matrices ``(*batch, n, n)``, once flattened, and is likely to spare work."""
     return A.device.type == "cpu" and A.dtype in native.SUFFIX and A.shape[-1] >= _SMALLEST and A.numel() > 0
 
 
 def pays(A: Tensor) -> bool:
-    """Tell whether exact inverses of matrices ``(batch, n, n)`` that :func:`native.certifies` are certified sooner
+    """Tell whether exact inverses of matrices ``(*batch, n, n)`` that :func:`native.certifies` are certified sooner
     here: by products of tiles, and from one triangle where they are positive definite.
     """
     return suits(A) and A.shape[-1] > _LARGEST_OF_ONE_PASS.get(A.dtype, 0) and native.corrects(A)

@@ -9,7 +9,7 @@ go one by one here, each with all threads to itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ _SAFE_TOGETHER = 64  # up to this size MKL uses one thread for a matrix, and a b
 
 def inverse(A: Tensor, positive: bool) -> Tensor:
     """Invert ``(*batch, n, n)``; raises ``torch.linalg.LinAlgError``."""
-    return _inverse_from_factor(cholesky(A)) if positive else _one_by_one(inv, A)
+    return _inverse_from_factor(cholesky(_symmetric(A))) if positive else _one_by_one(inv, A)
 
 
 def inverse_ex(A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def inverse_ex(A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
 
 def solution(A: Tensor, B: Tensor, positive: bool) -> Tensor:
     """Solve ``A X = B``, both with the same batch dimensions; raises ``torch.linalg.LinAlgError``."""
-    return torch.cholesky_solve(B, cholesky(A)) if positive else _one_by_one(solve, A, B)
+    return torch.cholesky_solve(B, cholesky(_symmetric(A))) if positive else _one_by_one(solve, A, B)
 
 
 def solution_ex(A: Tensor, B: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def determinant(A: Tensor, positive: bool) -> tuple[Tensor, Tensor]:
     if not positive:
         sign, logabsdet = _one_by_one(slogdet, A)
         return sign, logabsdet
-    diagonal = cholesky(A).diagonal(dim1=-2, dim2=-1)
+    diagonal = cholesky(_symmetric(A)).diagonal(dim1=-2, dim2=-1)
     logabsdet = 2 * (diagonal.real if diagonal.is_complex() else diagonal).log().sum(-1)
     return torch.ones_like(logabsdet, dtype=A.dtype), logabsdet
 
@@ -74,8 +74,45 @@ def _one_by_one(function: Callable[..., Any], *operands: Tensor) -> Any:
     return tuple(torch.stack(parts).unflatten(0, batch) for parts in zip(*each, strict=True))
 
 
+def _is_transformed() -> bool:
+    return not torch.compiler.is_compiling() and (
+        forward_ad._current_level >= 0 or peek_interpreter_stack() is not None
+    )
+
+
+class _Symmetric(torch.autograd.Function):
+    """The Hermitian matrix with the lower triangle of ``A``, whatever stands above it; for derivatives, the Hermitian
+    part of ``A``.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: Tensor) -> Tensor:
+        return A.tril() + A.tril(-1).mH
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return (grads[0] + grads[0].mH) / 2
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return (tangents[0] + tangents[0].mH) / 2
+
+
+def _symmetric(A: Tensor) -> Tensor:
+    """Say that ``A`` is Hermitian where torch may ask for a forward derivative: of a Cholesky factor, torch's own takes
+    both triangles of a tangent at their word.
+    """
+    return cast(Tensor, _Symmetric.apply(A)) if _is_transformed() else A
+
+
 def _inverse_from_factor(L: Tensor) -> Tensor:
-    if not torch.compiler.is_compiling() and (forward_ad._current_level >= 0 or peek_interpreter_stack() is not None):
+    if _is_transformed():
         # torch's forward derivative of cholesky_inverse is wrong (2.13); this costs more, and is right.
         identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
         return torch.cholesky_solve(identity.expand(L.shape), L)
@@ -83,7 +120,7 @@ def _inverse_from_factor(L: Tensor) -> Tensor:
 
 
 def _factor(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    L, info = cholesky_ex(A)
+    L, info = cholesky_ex(_symmetric(A))
     failed = (info != 0)[..., None, None]
     # LAPACK refuses to go on with a zero on the diagonal: give it something regular there.
     return torch.where(failed, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device), L), info, failed

@@ -80,7 +80,14 @@ def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
     wide = _DOUBLE.get(values.dtype.char)
     if wide is not None:  # exp(log|det|) loses digits: numpy.linalg computes in double precision, too
         values = values.astype(wide)
-    if _has_kernel("slogdet", values, positive):
+    known = _has_kernel("slogdet", values, positive)
+    if known and values.ndim == 2 and values.dtype.kind == "f":
+        both, failed = native.slogdet_of_one(values, positive=positive)
+        if failed < 0:
+            if wide is not None:
+                both = both.astype(_narrow(A))
+            return both[0], both[1]
+    if known:
         sign, logabsdet, failed = native.slogdet(values, positive=positive)
         if failed >= 0:
             if positive:
@@ -90,10 +97,14 @@ def slogdet(A: Any, positive: bool) -> tuple[Any, Any]:
     else:
         sign, logabsdet = _determinant_by_lapack(values, positive)
     if wide is not None:
-        real = np.dtype(np.float16 if _is_half(A) else np.float32)
-        sign = sign.astype(np.complex64 if sign.dtype.kind == "c" else real)
-        logabsdet = logabsdet.astype(real)
+        sign = sign.astype(np.complex64 if sign.dtype.kind == "c" else _narrow(A))
+        logabsdet = logabsdet.astype(_narrow(A))
     return sign[()], logabsdet[()]
+
+
+def _narrow(A: Any) -> type[np.floating[Any]]:
+    """Return what numbers of ``A`` are that are computed in double precision: ``float16`` or ``float32``."""
+    return np.float16 if _is_half(A) else np.float32
 
 
 def _prepare(A: Any) -> _Array:

@@ -135,14 +135,24 @@ def check_candidates(proposed: object, A: Tensor) -> Tensor:
     TypeError
         If it is not.
     """
-    if not isinstance(proposed, Tensor) or proposed.shape != A.shape or proposed.layout != torch.strided:
-        got = f"shape {tuple(proposed.shape)}" if isinstance(proposed, Tensor) else type(proposed).__name__
-        raise TypeError(
-            f"the proposer returned {got} for matrices of shape {tuple(A.shape)}; expected a dense tensor of that shape"
-        )
+    if not isinstance(proposed, Tensor):
+        raise _no_candidates(type(proposed).__name__, A)
+    if odd := [kind for kind in ("nested", "quantized", "meta") if getattr(proposed, f"is_{kind}")]:
+        raise _no_candidates(f"a {odd[0]} tensor", A)
+    if proposed.layout != torch.strided:
+        raise _no_candidates(f"a tensor of layout {proposed.layout}", A)
+    if proposed.shape != A.shape:
+        raise _no_candidates(f"shape {tuple(proposed.shape)}", A)
     if proposed.is_complex() and not A.is_complex():
         raise TypeError("the proposer returned complex candidates for real matrices")
     return proposed.detach().to(A.device)
+
+
+def _no_candidates(returned: str, A: Tensor) -> TypeError:
+    shape = tuple(A.shape)
+    return TypeError(
+        f"the proposer returned {returned} for matrices of shape {shape}; expected a dense tensor like them"
+    )
 
 
 def _exact(A: Tensor, exponent: Tensor, dtype: torch.dtype, rtol: float, tolerance: float) -> _Candidate:

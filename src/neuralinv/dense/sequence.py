@@ -136,7 +136,7 @@ class SequenceInverter:
         if tensor.ndim != 3:
             result = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if self.on_singular == "raise":
-            raise_if_singular(result, A)
+            raise_if_singular(result, A, "on_singular='nan'")
         if is_differentiated(tensor):
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, result.inverse))
             return replace(result, inverse=inverse)
