@@ -28,25 +28,28 @@ NEURALINV_INLINE void with_fixed(int n, const Body& body) {
     }
 }
 
+// Sizes of which whole tiles are bounded in lanes first: with the widest vectors, rows of doubles leave much of two of them empty.
+template <class T, int n>
+inline constexpr bool looks_in_lanes = NEURALINV_VECTOR_BYTES == 64 && sizeof(T) == 4 && 9 <= n && n <= 12;
+
 // Bounds of matrices [begin, end): A and X (count, n, n), bounds (count); 1 ≤ n ≤ largest_certified. What misses the
 // tolerance is corrected first where that can help.
 template <class T>
 inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
-    const std::int64_t entries = std::int64_t(n) * n;
-    std::int64_t b = begin;
-    if constexpr (sizeof(T) == 8)
-        if (2 <= n && n <= largest_certified_in_lanes)
-            for (; b + lanes<T> <= end; b += lanes<T>) certify_tile(A + b * entries, X + b * entries, n, bounds + b);
-    if (b == end) return;
+    if (begin == end) return;
     alignas(64) double memory[4 * largest_certified * largest_certified];
     with_fixed(n, [&](auto fixed_n) NEURALINV_LAMBDA {
-        constexpr int fixed = decltype(fixed_n)::value, most = together<fixed>;
-        std::int64_t which[most];
-        while (b < end) {
-            int count = 0;
-            for (; count < most && b < end; ++b) which[count++] = b;
-            certify_several<fixed>(A, X, n, which, count, tolerance, bounds, memory);
-        }
+        constexpr int fixed = decltype(fixed_n)::value;
+        Waiting<fixed, T> waiting{A, X, n, tolerance, bounds, memory, {}};
+        std::int64_t b = begin;
+        if constexpr (looks_in_lanes<T, fixed>)
+            for (; b + lanes<T> <= end; b += lanes<T>) {
+                certify_tile<T, fixed>(A + b * fixed * fixed, X + b * fixed * fixed, bounds + b);
+                for (std::int64_t c = b; c < b + lanes<T>; ++c)
+                    if (!(bounds[c] <= tolerance)) waiting.add(c);
+            }
+        for (; b < end; ++b) waiting.add(b);
+        waiting.settle();
     });
 }
 

@@ -1,83 +1,84 @@
-// error_bounds.hpp of doubles for n up to 8, a matrix in each lane, where their inverses are anyway.
+// error_bounds.hpp with a matrix in each lane: of doubles for n up to 8, where their inverses are in lanes anyway, and of floats
+// for sizes whose rows would leave much of two vectors empty.
 #pragma once
 
 #include "error_bounds.hpp"
 #include "sum_of_squares.hpp"
 #include "tiles.hpp"
+#include "widen.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
 
-inline constexpr int largest_certified_in_lanes = largest_unrolled;
+// Rows and columns of R̂ formed at once: as many as registers hold.
+inline constexpr int residual_edge = NEURALINV_VECTOR_BYTES == 64 ? 4 : 2;
 
-template <int fixed_n>
-inline constexpr int room = fixed_n > 0 ? fixed_n : largest_certified_in_lanes;
-
-struct Squares {
-    SumOfSquares residual, size, inverse_size;
-};
-
-// 1 in the middle: entry (i, j) of the identity stands j − i beyond it.
-inline constexpr double identity_row[2 * largest_certified_in_lanes + 4] = {0, 0, 0, 0, 0, 0, 0, 0, 1};
-
-// Adds the squares of rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of −A; inverse: (n, n).
-template <int rows, int width>
-NEURALINV_INLINE void residual_block(const Vector<double>* row, const Vector<double>* inverse, int n, int i, int j, Squares& squares) {
+// Adds the squares of rows i..i+rows-1, columns j..j+width-1 of R̂ = I − A X. row: (rows, n) of A; inverse: (n, n).
+template <int n, int rows, int width>
+NEURALINV_INLINE void residual_block(const Vector<double>* row, const Vector<double>* inverse, int i, int j, SumOfSquares& squares) {
     Vector<double> sum[rows * width];
-    for (int p = 0; p < rows; ++p)
-        for (int w = 0; w < width; ++w)
-            sum[p * width + w] = broadcast<double>(identity_row[largest_certified_in_lanes + j + w - i - p]);
-    for (int k = 0; k < n; ++k)
-        static_for<0, width>([&](auto w_) NEURALINV_LAMBDA {
-            constexpr int w = decltype(w_)::value;
-            const Vector<double> x = inverse[k * n + j + w];
-            static_for<0, rows>([&](auto p_) NEURALINV_LAMBDA {
-                constexpr int p = decltype(p_)::value;
-                sum[p * width + w] += row[p * n + k] * x;
-            });
+    static_for<0, rows * width>([&](auto e_) NEURALINV_LAMBDA {
+        constexpr int e = decltype(e_)::value;
+        sum[e] = broadcast<double>(double(i + e / width == j + e % width));
+    });
+    const Vector<double>* right = inverse + j;
+#pragma GCC unroll 1
+    for (int k = 0; k < n; ++k, right += n) {
+        Vector<double> x[width];
+        static_for<0, width>([&](auto w) NEURALINV_LAMBDA { x[decltype(w)::value] = right[decltype(w)::value]; });
+        static_for<0, rows>([&](auto p_) NEURALINV_LAMBDA {
+            constexpr int p = decltype(p_)::value;
+            const Vector<double> a = row[p * n + k];
+            static_for<0, width>([&](auto w) NEURALINV_LAMBDA { sum[p * width + decltype(w)::value] -= a * x[decltype(w)::value]; });
         });
-    for (int e = 0; e < rows * width; ++e) squares.residual.add(e, sum[e]);
+    }
+    static_for<0, rows * width>([&](auto e) NEURALINV_LAMBDA { squares.add(decltype(e)::value, sum[decltype(e)::value]); });
 }
 
-template <int fixed_n, int rows>
-NEURALINV_INLINE void residual_rows(const Vector<double>* a, const Vector<double>* inverse, int n, int i, Squares& squares) {
-    Vector<double> row[rows * room<fixed_n>];
-    const auto take = [&](int e, int part) NEURALINV_LAMBDA {
-        const Vector<double> entry = a[i * n + e];
-        squares.size.add(part, entry);
-        row[e] = -entry;
-    };
-    int e = 0;
-    for (; e + 4 <= rows * n; e += 4) static_for<0, 4>([&](auto q) NEURALINV_LAMBDA { take(e + decltype(q)::value, decltype(q)::value); });
-    for (; e < rows * n; ++e) take(e, 0);
+template <class T, int half, int n, int rows>
+NEURALINV_INLINE void residual_rows(const Vector<T>* a, const Vector<double>* inverse, int i, SumOfSquares& squares, SumOfSquares& size) {
+    constexpr int columns = residual_edge;
+    Vector<double> row[rows * n];
+    static_for<0, rows * n>([&](auto e_) NEURALINV_LAMBDA {
+        constexpr int e = decltype(e_)::value;
+        row[e] = widen_half<half>(a[i * n + e]);
+        size.add(e, row[e]);
+    });
     int j = 0;
-    for (; j + 4 <= n; j += 4) residual_block<rows, 4>(row, inverse, n, i, j, squares);
-    for (; j < n; ++j) residual_block<rows, 1>(row, inverse, n, i, j, squares);
+    for (; j + columns <= n; j += columns) residual_block<n, rows, columns>(row, inverse, i, j, squares);
+    if constexpr (n % columns > 0) residual_block<n, rows, n % columns>(row, inverse, i, j, squares);
 }
 
-// The bounds of the inverses x: (n, n) of a: (n, n). bounds: (lanes).
-template <int fixed_n>
-NEURALINV_INLINE void certify_lanes(const Vector<double>* a, const Vector<double>* x, int any_n, double* bounds) {
-    const int n = fixed_n > 0 ? fixed_n : any_n;
-    Squares squares;
-    int e = 0;
-    for (; e + 4 <= n * n; e += 4)
-        static_for<0, 4>([&](auto q) NEURALINV_LAMBDA { squares.inverse_size.add(decltype(q)::value, x[e + decltype(q)::value]); });
-    for (; e < n * n; ++e) squares.inverse_size.add(0, x[e]);
+// Bounds of one half of the lanes of the inverses x: (n, n) of a: (n, n).
+template <class T, int half, int n>
+NEURALINV_INLINE Vector<double> bound_half(const Vector<T>* a, const Vector<T>* x) {
+    constexpr int rows = residual_edge;
+    Vector<double> inverse[n * n];
+    SumOfSquares inverse_size, squares, size;
+    static_for<0, n * n>([&](auto e_) NEURALINV_LAMBDA {
+        constexpr int e = decltype(e_)::value;
+        inverse[e] = widen_half<half>(x[e]);
+        inverse_size.add(e, inverse[e]);
+    });
     int i = 0;
-    for (; i + 2 <= n; i += 2) residual_rows<fixed_n, 2>(a, x, n, i, squares);
-    if (i < n) residual_rows<fixed_n, 1>(a, x, n, i, squares);
-    const auto found = bound_residual(n, squares.residual.total(), squares.size.total(), squares.inverse_size.total(),
-                                      Traits<double>::smallest_normal);
-    store_vector(found.rho, bounds);
+    for (; i + rows <= n; i += rows) residual_rows<T, half, n, rows>(a, inverse, i, squares, size);
+    if constexpr (n % rows > 0) residual_rows<T, half, n, n % rows>(a, inverse, i, squares, size);
+    return bound_residual(n, squares.total(), size.total(), inverse_size.total(), double(Traits<T>::smallest_normal)).rho;
+}
+
+// Bounds of all lanes, in their order. bounds: (lanes<T>).
+template <class T, int n>
+NEURALINV_INLINE void certify_lanes(const Vector<T>* a, const Vector<T>* x, double* bounds) {
+    store_vector(bound_half<T, 0, n>(a, x), bounds);
+    if constexpr (sizeof(T) == 4) store_vector(bound_half<T, 1, n>(a, x), bounds + lanes<double>);
 }
 
 // One full tile of inverses that are there: A and X (lanes, n, n), bounds (lanes).
-inline __attribute__((noinline)) void certify_tile(const double* A, const double* X, int n, double* bounds) {
-    constexpr int most = largest_certified_in_lanes * largest_certified_in_lanes;
-    Vector<double> a[most], x[most];
-    load_tile<double>(A, n * n, n, a);
-    load_tile<double>(X, n * n, n, x);
-    certify_lanes<0>(a, x, n, bounds);
+template <class T, int n>
+__attribute__((noinline)) void certify_tile(const T* A, const T* X, double* bounds) {
+    Vector<T> a[n * n], x[n * n];
+    load_tile<T>(A, n * n, n, a);
+    load_tile<T>(X, n * n, n, x);
+    certify_lanes<T, n>(a, x, bounds);
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

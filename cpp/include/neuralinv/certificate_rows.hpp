@@ -192,4 +192,26 @@ __attribute__((noinline)) void certify_several(const T* A, T* X, int any_n, cons
     }
 }
 
+// Matrices of A and X that wait for certify_several, each until there are enough of them.
+template <int fixed_n, class T>
+struct Waiting {
+    const T* A;
+    T* X;
+    int n;
+    double tolerance;
+    double *bounds, *memory;  // memory: (certificate_room)
+    std::int64_t which[together<fixed_n>];
+    int count = 0;
+
+    NEURALINV_INLINE void add(std::int64_t b) {
+        which[count++] = b;
+        if (count == together<fixed_n>) settle();
+    }
+
+    NEURALINV_INLINE void settle() {
+        if (count > 0) certify_several<fixed_n>(A, X, n, which, count, tolerance, bounds, memory);
+        count = 0;
+    }
+};
+
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -56,7 +56,7 @@ NEURALINV_INLINE bool improve_bounds(const T* A, T* X, int n, std::int64_t begin
 template <class T>
 FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X, Status* info,
                               double tolerance, double* bounds, bool* missed) {
-    const std::int64_t fits = 16384 / (A.n * A.n * std::int64_t(sizeof(T))) / lanes<T> * lanes<T>;
+    const std::int64_t fits = 65536 / (A.n * A.n * std::int64_t(sizeof(T))) / lanes<T> * lanes<T>;
     const std::int64_t length = A.n > largest_unrolled && fits > lanes<T> ? fits : lanes<T>;
     FirstFailure first{-1, success};
     for (std::int64_t b = begin; b < end;) {

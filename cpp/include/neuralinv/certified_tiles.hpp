@@ -77,7 +77,7 @@ template <int n>
 NEURALINV_INLINE bool invert_and_bound(const Vector<double>* a, Vector<double>* x, TileAhead<double, n> ahead, double,
                                        double* bounds, unsigned& doubtful) {
     if (!invert_lanes<double, n>(x, ahead)) return false;
-    certify_lanes<n>(a, x, n, bounds);
+    certify_lanes<double, n>(a, x, bounds);
     if constexpr (interleaves<double, n>) order_by_matrix<double, n * n>(bounds);
     doubtful = 0;
     return true;
@@ -126,15 +126,10 @@ __attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, 
     constexpr int step = lanes<T> * tiles_together<n>, entries = n * n;
     // Doubtful inverses are looked at a little later, when they have reached the cache.
     constexpr int later = 16384 / (lanes<T> * entries * int(sizeof(T))) / tiles_together<n> * tiles_together<n>;
-    constexpr int known = n >= smallest_fixed ? n : 0, most = together<known>;
+    constexpr int known = n >= smallest_fixed ? n : 0;
     alignas(64) double memory[certificate_room<known>(n)];
+    Waiting<known, T> waiting{A.data, X, n, tolerance, bounds, memory, {}};
     unsigned doubtful[later];
-    std::int64_t waiting[most];
-    int count = 0;
-    const auto settle = [&]() NEURALINV_LAMBDA {
-        if (count > 0) certify_several<known>(A.data, X, n, waiting, count, tolerance, bounds, memory);
-        count = 0;
-    };
     std::int64_t b = begin;
     for (bool more = true; more;) {
         const std::int64_t from = b;
@@ -145,12 +140,9 @@ __attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, 
         }
         if (info) __builtin_memset(info + from, 0, std::size_t(b - from) * sizeof(Status));
         for (int t = 0; t < tiles; ++t)
-            for (unsigned left = doubtful[t]; left; left &= left - 1) {
-                waiting[count++] = from + t * lanes<T> + __builtin_ctz(left);
-                if (count == most) settle();
-            }
+            for (unsigned left = doubtful[t]; left; left &= left - 1) waiting.add(from + t * lanes<T> + __builtin_ctz(left));
     }
-    settle();
+    waiting.settle();
     return b;
 }
 

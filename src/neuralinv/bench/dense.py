@@ -15,6 +15,7 @@ from neuralinv.bench.accuracy import Accuracy, is_inaccurate, judged_count, meas
 from neuralinv.bench.problems import OPERATIONS, Operation, Problem, bounded_batch, make_problem
 from neuralinv.bench.rivals import OURS, PLAIN, Prepare, Prepared, to_tensors
 from neuralinv.dense import InverseResult
+from neuralinv.measuring.formatting import dtype_name
 from neuralinv.measuring.machine import Ceilings
 from neuralinv.measuring.timing import Timing, limited_threads, time_interleaved
 
@@ -171,7 +172,7 @@ def measure_single(dtypes: tuple[torch.dtype, ...], threads: int, seconds: float
             rows.append(
                 Row(
                     operation=f"single-{library}",
-                    dtype=_name(dtype),
+                    dtype=dtype_name(dtype),
                     n=_SINGLE_SIZE,
                     batch=1,
                     figures=_figures(timings, accuracies, 1),
@@ -215,7 +216,7 @@ def _measure_row(
                     raise
                 # Another library's failure must not cost the figures of the others.
                 prepared.pop(name, None)
-                missing[f"{name} {operation.name}, n = {n}, {_name(dtype)}"] = f"failed: {error}"
+                missing[f"{name} {operation.name}, n = {n}, {dtype_name(dtype)}"] = f"failed: {error}"
         timings = time_interleaved(
             {name: p.call for name, p in prepared.items()}, settings.seconds, threads=settings.threads
         )
@@ -228,12 +229,12 @@ def _measure_row(
     lapack = accuracies.get(_LAPACK) or _lapack_accuracy(problem)
     return Row(
         operation=operation.name,
-        dtype=_name(dtype),
+        dtype=dtype_name(dtype),
         n=n,
         batch=batch,
         figures=_figures(timings, accuracies, batch),
         copy_share=moved / seconds / ceilings.copy_rate(moved),
-        peak_share=batch * operation.flops(n) / seconds / ceilings.flops[_name(dtype)],
+        peak_share=batch * operation.flops(n) / seconds / ceilings.flops[dtype_name(dtype)],
         inaccurate=is_inaccurate(accuracies[OURS], lapack, dtype),
         certificate=certificate,
     )
@@ -253,7 +254,3 @@ def _figures(timings: Mapping[str, Timing], accuracies: Mapping[str, Accuracy], 
         name: Figure(scale * timing.median, scale * timing.lower, scale * timing.upper, accuracies[name])
         for name, timing in timings.items()
     }
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

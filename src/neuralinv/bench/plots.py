@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -12,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from neuralinv.bench.dense import Row
 from neuralinv.bench.problems import OPERATIONS
 from neuralinv.bench.rivals import OURS, PLAIN
-from neuralinv.io import atomic_path
 
 FORMATS = (".png", ".svg", ".pdf")
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/); markers tell the lines apart without colour.
@@ -61,12 +59,6 @@ def plot_times(rows: Sequence[Row]) -> Canvas:
     names = [name for name in _STYLES if name in handles]
     figure.legend([handles[n] for n in names], names, loc="outside upper center", ncols=len(names), frameon=False)
     return figure
-
-
-def save_plot(figure: Canvas, path: Path) -> None:
-    """Write the figure in the format of its suffix, whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
 
 
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -20,6 +21,11 @@ def time_text(nanoseconds: float) -> str:
         if nanoseconds < 999.5 * size:
             return f"{_three_digits(nanoseconds / size)}{unit}"
     return f"{_three_digits(nanoseconds / 1e9)}s"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Write a dtype without its library."""
+    return str(dtype).removeprefix("torch.")
 
 
 def ratio_text(ratio: float) -> str:

@@ -13,8 +13,8 @@ import neuralinv as ni
 from neuralinv.bench.block_tridiagonal.oracle import Truth, condition_number, find_truth, largest_error
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FORWARD, Problem, make_problem
 from neuralinv.bench.block_tridiagonal.rivals import Prepare
-from neuralinv.bench.block_tridiagonal.speed import dtype_name
 from neuralinv.dense.result import Status
+from neuralinv.measuring.formatting import dtype_name
 
 CONDITIONS = (1e1, 1e2, 1e4, 1e6, 1e8, 1e10)
 _STEPS, _N = 50, 10

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import neuralinv as ni
-from neuralinv.bench.block_tridiagonal.speed import dtype_name
 from neuralinv.bench.rivals import UnavailableError
+from neuralinv.measuring.formatting import dtype_name
 from neuralinv.measuring.timing import time_interleaved
 
 NAME = "torch-kf"

@@ -18,11 +18,11 @@ from neuralinv.bench.block_tridiagonal.kalman import SmootherRow
 from neuralinv.bench.block_tridiagonal.memory import Memory
 from neuralinv.bench.block_tridiagonal.problems import WORKS
 from neuralinv.bench.block_tridiagonal.scaling import Sample
-from neuralinv.bench.block_tridiagonal.speed import Figure, Row, Settings, dtype_name
+from neuralinv.bench.block_tridiagonal.speed import Figure, Row, Settings
 from neuralinv.bench.block_tridiagonal.vae import VaeStep
 from neuralinv.bench.rivals import OURS
 from neuralinv.io.plain_json import finite
-from neuralinv.measuring.formatting import plain_table, ratio_text, time_text
+from neuralinv.measuring.formatting import dtype_name, plain_table, ratio_text, time_text
 from neuralinv.measuring.machine import Machine
 
 

@@ -15,8 +15,8 @@ import torch
 
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FORWARD, make_problem
 from neuralinv.bench.block_tridiagonal.rivals import COMPILED, DENSE, Prepare, describe
-from neuralinv.bench.block_tridiagonal.speed import dtype_name
 from neuralinv.bench.rivals import OURS, UnavailableError
+from neuralinv.measuring.formatting import dtype_name
 from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 STEPS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

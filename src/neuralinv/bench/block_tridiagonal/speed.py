@@ -11,6 +11,7 @@ from neuralinv.bench.block_tridiagonal.oracle import find_truth, is_inaccurate, 
 from neuralinv.bench.block_tridiagonal.problems import BACKWARD, FACTOR, FORWARD, SOLVE, Problem, make_problem
 from neuralinv.bench.block_tridiagonal.rivals import DENSE, LARGEST_DENSE, Prepare, describe
 from neuralinv.bench.rivals import OURS, Prepared
+from neuralinv.measuring.formatting import dtype_name
 from neuralinv.measuring.timing import limited_threads, time_interleaved
 
 DENSE_CASE = (LARGEST_DENSE // 10, 10)
@@ -160,8 +161,3 @@ def _measure_case(
         wrong = ours is not None and is_inaccurate(ours, problem.dtype, problem.condition)
         rows.append(Row(work, problem.steps, problem.n, problem.batch, dtype_name(problem.dtype), figures, wrong))
     return rows
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return "float32" or "float64"."""
-    return str(dtype).removeprefix("torch.")
