@@ -85,3 +85,17 @@ def test_without_steps_there_may_be_no_proof() -> None:
     assert float(refine(D, B, b, lambda r: r, rtol=1e-8, largest_inverse=norm, most=1).error_bound) > 1e-8
     no_proof = refine(D, B, b, lambda r: r, rtol=1e-8, largest_inverse=torch.full_like(norm, torch.inf), most=3)
     assert float(no_proof.error_bound) == float("inf")
+
+
+def test_denormals_that_are_read_as_zero_prove_nothing() -> None:
+    D, B = torch.ones(2, 2, 1, 1, dtype=torch.float64), torch.zeros(2, 1, 1, 1, dtype=torch.float64)
+    b = torch.ones(2, 2, 1, dtype=torch.float64)
+    B[1] = 1e-310
+    torch.set_flush_denormal(True)
+    try:
+        G = torch.ones(2, 2, 1, 1, 1, dtype=torch.float64)
+        rho = distance_from_identity(D, B, G)
+        found = refine(D, B, b, lambda r: r, rtol=1e-10, largest_inverse=torch.ones(2, dtype=torch.float64))
+    finally:
+        torch.set_flush_denormal(False)
+    assert rho.isinf().tolist() == found.error_bound.isinf().tolist() == [False, True]

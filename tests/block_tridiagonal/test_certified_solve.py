@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +15,16 @@ import neuralinv as ni
 from neuralinv.block_tridiagonal.conformance import random_precision
 
 METHODS = ["native", "cyclic", "loop"]
+
+
+@contextmanager
+def denormals_read_as_zero() -> Iterator[None]:
+    """Where numbers are made in here, denormals are lost."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def exact_solution(M: Tensor, b: Tensor) -> list[Fraction]:
@@ -118,3 +130,61 @@ def test_bad_tolerances_and_jitter() -> None:
                 call(jitter=jitter)
     with pytest.raises(TypeError, match=r"transformed by torch\.func"):
         torch.func.vmap(lambda b: M.solve(b, certify=True).solution)(b[None])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e-35), (torch.float64, 1e-304)], ids=str)
+def test_denormals_of_the_matrix_that_are_read_as_zero_prove_nothing(
+    dtype: torch.dtype, scale: float, method: str
+) -> None:
+    D, B = torch.full((3, 2, 1, 1), scale, dtype=dtype), torch.zeros(3, 1, 1, 1, dtype=dtype)
+    B[0] = 9e-5 * scale
+    b = torch.tensor([[scale], [0]], dtype=dtype)
+    # Nobody reads what stands above the diagonal.
+    E = torch.tensor([[[scale, 1e-5 * scale], [0, scale]]], dtype=dtype)
+    with denormals_read_as_zero():
+        M = ni.BlockTridiagonal(D, B, method=method)
+        result, shifted = M.solve(b, certify=True), M.solve(b, certify=True, jitter=1e-310)
+        whole = ni.BlockTridiagonal(E, E[:0], method=method).solve(b.mT, certify=True)
+    assert result.status.tolist() == [ni.Status.SINGULAR, ni.Status.CERTIFIED, ni.Status.CERTIFIED]
+    assert result.error_bound[0] == torch.inf
+    assert bool(result.solution[0].isnan().all())
+    assert bool((shifted.status == ni.Status.SINGULAR).all())  # 1e-310 is a denormal, too
+    assert whole.status == ni.Status.CERTIFIED
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_denormals_of_the_right_hand_side_that_are_read_as_zero_are_errors(dtype: torch.dtype) -> None:
+    tiny = torch.finfo(dtype).smallest_normal
+    D, B = torch.ones(3, 2, 1, 1, dtype=dtype), torch.zeros(3, 1, 1, 1, dtype=dtype)
+    b = torch.tensor([[[0], [tiny / 8]], [[16 * tiny], [tiny / 2]], [[0], [0]]], dtype=dtype)  # the solution, too
+    with denormals_read_as_zero():
+        result = ni.BlockTridiagonal(D, B).solve(b, certify=True)
+    assert result.error_bound[0] == torch.inf
+    assert 1 / 32 <= float(result.error_bound[1]) <= 1 / 4
+    assert float(result.error_bound[2]) == 0
+    assert result.status.tolist() == [ni.Status.ILL_CONDITIONED, ni.Status.ILL_CONDITIONED, ni.Status.CERTIFIED]
+
+
+def test_the_largest_numbers_where_the_powers_that_scale_them_are_denormal() -> None:
+    D, B = torch.ones(2, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, dtype=torch.float64)
+    b = torch.tensor([[1.7e308], [1e300]], dtype=torch.float64)
+    with denormals_read_as_zero():
+        result = ni.BlockTridiagonal(D, B).solve(b, certify=True)
+    assert torch.equal(result.solution, b)
+    assert result.status == ni.Status.CERTIFIED
+
+
+def test_denormals_that_are_read_are_certified() -> None:
+    D, B = random_precision(steps=3, n=2)
+    b = torch.ones(3, 2, dtype=torch.float64)
+    small, expected = (D * 1e-311, B * 1e-311, b * 1e-311), ni.BlockTridiagonal(D, B).solve(b)
+    result = ni.BlockTridiagonal(*small[:2]).solve(small[2], certify=True)
+    assert result.status == ni.Status.CERTIFIED
+    torch.testing.assert_close(result.solution, expected, rtol=1e-10, atol=0)
+
+
+def test_a_tolerance_without_a_proof() -> None:
+    D, B = random_precision(steps=2, n=2)
+    with pytest.raises(ValueError, match=r"rtol=3 says what certify=True has to prove"):
+        ni.BlockTridiagonal(D, B).solve(torch.ones(2, 2, dtype=torch.float64), rtol=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,6 +129,8 @@ def test_divergences(batches: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     torch.testing.assert_close(kl_divergence(p, p), torch.zeros(batches[0], dtype=torch.float64))
     with pytest.raises(ValueError, match=r"events \(4, 3\) and \(3, 3\); expected the same"):
         kl_divergence(p, chain(steps=3, n=3))
+    with pytest.raises(ValueError, match=r"batch shapes \(5,\) and \(7,\); expected shapes that broadcast"):
+        kl_divergence(chain(5, steps=4, n=3), chain(7, steps=4, n=3))
 
 
 @pytest.mark.parametrize("form", ["mean", "information"])
@@ -193,6 +196,76 @@ def test_float32_and_no_gradients() -> None:
     assert repr(q) == "GaussianMarkovChain(batch=(2,), T=4, n=3, torch.float32)"
 
 
+@pytest.mark.parametrize("form", ["mean", "information"])
+@pytest.mark.parametrize("method", METHODS)
+def test_inference_mode(method: str, form: str) -> None:
+    D, B = (torch.nn.Parameter(x) for x in random_precision(steps=3, n=2))
+    value = normal(3, 2, seed=9)
+    asked: dict[str, Callable[[ni.GaussianMarkovChain], Tensor]] = {
+        "sample": lambda q: q.sample(),
+        "log_prob": lambda q: q.log_prob(value),
+        "entropy": lambda q: q.entropy(),
+        "factor": lambda q: q.factor.diag,
+        "covariances": lambda q: q.marginal_covariances,
+        "mean": lambda q: q.mean,
+        "divergence": lambda q: kl_divergence(q, q.expand(())),
+    }
+
+    def law(D: Tensor, B: Tensor) -> ni.GaussianMarkovChain:
+        given = normal(3, 2)
+        return ni.GaussianMarkovChain(ni.BlockTridiagonal(D, B, method=method), **{form: given})  # type: ignore[arg-type]
+
+    def gradients(q: ni.GaussianMarkovChain) -> list[Tensor]:
+        results = q.log_prob(value), q.entropy(), q.variance, q.factor.lower
+        return [torch.autograd.grad(x.sum(), D, retain_graph=True)[0] for x in results]
+
+    expected = {name: ask(law(D, B)) for name, ask in asked.items()}
+    for name, ask in asked.items():
+        before = law(D, B)
+        with torch.inference_mode():
+            inside = law(D, B)
+            computed = law(D * 1, B * 1)  # as networks compute them
+            for q in (before, inside, computed):
+                found = ask(q)
+                if name != "sample":
+                    torch.testing.assert_close(found, expected[name])
+        # What was kept serves derivatives afterwards.
+        for q in (before, inside):
+            for ours, theirs in zip(gradients(q), gradients(law(D, B)), strict=True):
+                torch.testing.assert_close(ours, theirs)
+    with torch.inference_mode():
+        trained = torch.nn.Parameter(normal(3, 2))
+        M = ni.BlockTridiagonal(D * 1, B * 1, method=method)  # type: ignore[arg-type]
+        torch.testing.assert_close(ni.GaussianMarkovChain(M, **{form: trained}).entropy(), expected["entropy"])
+
+
+@pytest.mark.parametrize("form", ["mean", "information"])
+@pytest.mark.parametrize("method", METHODS)
+def test_laws_of_an_empty_batch(method: str, form: str) -> None:
+    q = chain(0, steps=3, n=2, form=form, method=method)
+    assert q.rsample((2,)).shape == (2, 0, 3, 2)
+    assert q.sample((0,)).shape == (0, 0, 3, 2)
+    assert q.log_prob(q.sample((2, 5))).shape == (2, 5, 0)
+    assert q.entropy().shape == kl_divergence(q, q).shape == (0,)
+    assert q.mean.shape == q.variance.shape == (0, 3, 2)
+
+
+def test_under_autocast() -> None:
+    D, B = (x.float() for x in random_precision(2, steps=4, n=3))
+    value = normal(2, 4, 3).float()
+
+    def results() -> list[Tensor]:
+        q = ni.GaussianMarkovChain(ni.BlockTridiagonal(D, B), value)
+        p = ni.GaussianMarkovChain(ni.BlockTridiagonal(2 * D, B), information=value)
+        return [q.information, q.log_prob(value + 1), kl_divergence(p, q), p.mean, p.log_prob(value)]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = results()
+    for ours, theirs in zip(inside, results(), strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_single_precision(method: str) -> None:
     q = chain(2, steps=30, n=4, form="information", method=method)
@@ -239,6 +312,8 @@ def test_what_does_not_fit_is_explained() -> None:
         ni.GaussianMarkovChain(D, mean)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expected a BlockTridiagonal of torch tensors"):
         ni.GaussianMarkovChain(ni.BlockTridiagonal(D.numpy(), B.numpy()), mean)
+    with pytest.raises(TypeError, match="mean is a ndarray; expected a torch tensor"):
+        ni.GaussianMarkovChain(M, mean.numpy())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"mean is torch\.float32 and the precision torch\.float64"):
         ni.GaussianMarkovChain(M, mean.float())
     with pytest.raises(ValueError, match=r"information has shape \(2, 3, 4\); expected \(\*batch, 4, 3\)"):

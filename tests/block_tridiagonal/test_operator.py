@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +78,7 @@ def test_batches_broadcast(method: str) -> None:
     M = ni.BlockTridiagonal(D, B, method=method)
     torch.testing.assert_close(M.solve(b)[2, 1], ni.BlockTridiagonal(D[1], B[1]).solve(b[2, 1]))
     torch.testing.assert_close(M.solve(b[0, 0])[2], ni.BlockTridiagonal(D[2], B[2]).solve(b[0, 0]))
+    assert one.solve(b[..., None][..., :0]).shape == (5, 3, 4, 2, 0)
 
 
 def test_one_vector_or_several_when_both_fit() -> None:
@@ -94,6 +97,14 @@ def test_arithmetic() -> None:
     torch.testing.assert_close((2.5 * M).to_dense(), (M * torch.tensor(2.5)).to_dense())
     assert M.mT is M
     assert M.shape == (2, 6, 6)
+    with pytest.raises(ValueError, match=r"diag has shapes \(2, 3, 2, 2\) and \(2, 1, 2, 2\); expected the same T"):
+        M + ni.BlockTridiagonal(D[:, :1], B[:, :0])
+    with pytest.raises(ValueError, match=r"and \(4, 3, 2, 2\); .* batch shapes that broadcast"):
+        M + ni.BlockTridiagonal(D.repeat(2, 1, 1, 1), B.repeat(2, 1, 1, 1))
+    with pytest.raises(ValueError, match="diag is on cpu and meta; expected the same device"):
+        M + ni.BlockTridiagonal(D.to("meta"), B.to("meta"))
+    with pytest.raises(TypeError, match="NumPy arrays, the other's are tensors; expected one kind"):
+        M + ni.BlockTridiagonal(D.numpy(), B.numpy())
     with pytest.raises(TypeError, match="unsupported operand"):
         M + 1  # type: ignore[operator]
     with pytest.raises(TypeError, match="unsupported operand"):
@@ -113,6 +124,75 @@ def test_jitter_is_explicit(method: str) -> None:
     with pytest.raises(torch.linalg.LinAlgError, match="time step 0, pivot 1 of 2"):
         singular.cholesky()
     torch.testing.assert_close(singular.solve(torch.ones(4, 2), jitter=4.0), torch.full((4, 2), 0.25))
+    torch.testing.assert_close(M.logdet(jitter=Fraction(1, 2)), M.logdet(jitter=0.5))
+    with pytest.raises(TypeError, match="jitter='a'; expected a real number"):
+        M.cholesky_ex(jitter="a")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="jitter is on meta and the blocks are on cpu; expected the same device"):
+        M.logdet(jitter=torch.tensor(0.5, device="meta"))
+
+
+@pytest.mark.parametrize("method", ["auto", "cyclic", "loop"])
+def test_shapes_without_numbers(method: Any) -> None:
+    D, B = random_precision(2, steps=4, n=3)
+    results = []
+    for device in ("cpu", "meta"):
+        M, b = ni.BlockTridiagonal(D.to(device), B.to(device), method=method), D[..., 0].to(device)
+        F, info = M.cholesky_ex()
+        results.append([M.solve(b), *M.solve_logdet(b), *M.inverse_blocks(), F.solve(b), info, M.matmul(b)])
+    for ours, theirs in zip(*results, strict=True):
+        assert theirs.is_meta
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+    with pytest.raises(TypeError, match="is a meta tensor: it has no entries that could be certified"):
+        M.solve(b, certify=True)
+
+
+@pytest.mark.parametrize("method", ["cyclic", "loop"])
+def test_failures_that_nobody_can_look_at_are_nan(method: Any) -> None:
+    D, B = random_precision(3, steps=4, n=2)
+    expected = ni.BlockTridiagonal(D, B).logdet()
+
+    def logdet(D: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+        return ni.BlockTridiagonal(D, B, method=method).logdet()
+
+    def info(D: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+        return ni.BlockTridiagonal(D, B, method=method).cholesky_ex().info
+
+    compiled = torch.compile(logdet, fullgraph=True, backend="aot_eager")
+    for function in (torch.func.vmap(logdet), compiled):
+        torch.testing.assert_close(function(D, B), expected)
+    D[1, 2] *= -1
+    expected[1] = torch.nan
+    for function in (torch.func.vmap(logdet), compiled):
+        torch.testing.assert_close(function(D, B), expected, equal_nan=True)
+    assert torch.func.vmap(info)(D, B).tolist() == [0, 1 if method == "cyclic" else 5, 0]
+    with pytest.raises(torch.linalg.LinAlgError, match=r"sequence 1\): at time step 2"):
+        logdet(D, B)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_products_under_autocast(method: Any) -> None:
+    D, B = (x.requires_grad_() for x in random_precision(2, steps=5, n=3, dtype=torch.float32))
+    b = torch.ones(2, 5, 3)
+
+    def products() -> list[torch.Tensor]:
+        M = ni.BlockTridiagonal(D, B, method=method)
+        return [M.matmul(b), M.cholesky().matmul(b), M.to_dense()]
+
+    outside = products()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = products()
+        again = [torch.autograd.grad(M.sum(), D, create_graph=True)[0] for M in _solutions(D, B, b)]
+    for x, y in zip(inside, outside, strict=True):
+        assert x.dtype == torch.float32
+        assert torch.equal(x, y)
+    for x, y in zip(again, (torch.autograd.grad(M.sum(), D)[0] for M in _solutions(D, B, b)), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def _solutions(D: torch.Tensor, B: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
+    M = ni.BlockTridiagonal(D, B, method="native")
+    return [M.solve(b), M.cholesky().solve(b), M.inverse_blocks().diag]
 
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)

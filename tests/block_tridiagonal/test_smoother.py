@@ -187,7 +187,26 @@ def test_what_does_not_fit_is_explained() -> None:
         ni.smoother(A, Qi, Q0i, Lambda, h, initial_mean=torch.zeros(3, dtype=torch.float64))
     with pytest.raises(TypeError, match=r"dynamics is torch\.float32 and observation_information torch\.float64"):
         ni.smoother(A.float(), Qi, Q0i, Lambda, h)
+    with pytest.raises(TypeError, match="initial_precision is a ndarray; expected a torch tensor"):
+        ni.smoother(A, Qi, Q0i.numpy(), Lambda, h)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="observation_information is a ndarray; expected a torch tensor"):
+        ni.smoother(A, Qi, Q0i, Lambda, h.numpy())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch shapes of the arguments do not broadcast"):
         ni.smoother(A.expand(3, 4, 2, 2), Qi, Q0i.expand(2, 2, 2), Lambda, h)
     with pytest.raises(torch.linalg.LinAlgError, match="not positive definite"):
         ni.smoother(A, Qi, Q0i, -9 * torch.eye(2, dtype=torch.float64), h).entropy()
+
+
+def test_under_autocast() -> None:
+    s = model(5, 2)
+    arguments = [x.float() for x in (s.A, torch.linalg.inv(s.Q), torch.linalg.inv(s.Q0), *s.potentials(), s.m0)]
+
+    def results() -> list[Tensor]:
+        q = ni.smoother(*arguments[:-1], initial_mean=arguments[-1])
+        return [q.precision.diag, q.precision.lower, q.information, q.mean]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = results()
+    for ours, theirs in zip(inside, results(), strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)

@@ -168,3 +168,21 @@ def test_one_call_of_the_kernels_each_way(monkeypatch: pytest.MonkeyPatch) -> No
     x, logdet = ni.BlockTridiagonal(D, B).solve_logdet(b)
     (x.sum() + logdet).backward()
     assert all(leaf.grad is not None for leaf in (D, B, b))
+
+
+@pytest.mark.parametrize("batch", [[], [16]], ids=["one", "lanes"])
+@pytest.mark.parametrize("needed", [(True, True, True), (False, False, True), (True, False, False)], ids=str)
+def test_second_derivatives(needed: tuple[bool, ...], batch: list[int]) -> None:
+    D, B, b = problem(*batch, steps=3, n=2, k=2, dtype=torch.float64)
+    arguments = [x.requires_grad_(asked) for x, asked in zip((D, B, b), needed, strict=True)]
+
+    def function(D: Tensor, B: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        x, logdet = ni.BlockTridiagonal((D + D.mT) / 2, B).solve_logdet(b)
+        return x, logdet + b.square().sum()  # which is differentiated, too
+
+    asked = [x for x in arguments if x.requires_grad]
+    value = sum((y * torch.linspace(1, 2, y.numel()).reshape(y.shape)).sum() for y in function(*arguments))
+    again = torch.autograd.grad(value, asked, create_graph=True, retain_graph=True)
+    for ours, theirs in zip(again, torch.autograd.grad(value, asked), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)

@@ -242,3 +242,25 @@ def test_what_does_not_fit_is_explained() -> None:
         vilds.calculate_cholesky_factors(b, D, 3, D[0], D[0], D[0], 5)
     with pytest.raises(torch.linalg.LinAlgError, match=r"Singular matrix \(batch element \(.,\)\)"):
         vilds.blk_chol_inv(torch.ones_like(D), B, b)
+
+
+def test_under_autocast() -> None:
+    D, B = (x.float() for x in random_precision(steps=4, n=3))
+    A, b = normal(3, 3).float(), normal(4, 3, seed=1).float()
+
+    def results() -> list[Tensor]:
+        L, C = (x.requires_grad_() for x in vilds.blk_tridag_chol(D, B, upper=False))
+        x = vilds.blk_chol_inv(L, C, b)
+        inverse = vilds.compute_sym_blk_tridiag(D, B.mT)
+        return [
+            x, vilds.blk_chol_mtimes(L, C, b), vilds.blk_chol_mtimes(L, C, b, lower=False, transpose=True),
+            *torch.autograd.grad(x.sum(), (L, C)), *vilds.precision_blocks(A, D[0], D[1], D, b),
+            *vilds.calculate_cholesky_factors(b, D, 3, A, A, A, 4), *inverse,
+            vilds.compute_sym_blk_tridiag_inv_b(inverse[2], inverse[0], b),
+        ]  # fmt: skip
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = results()
+    for ours, theirs in zip(inside, results(), strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)

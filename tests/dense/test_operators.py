@@ -74,6 +74,24 @@ def test_function_transforms(functions: Functions, request: pytest.FixtureReques
     torch.testing.assert_close(mine, expected)
 
 
+def test_function_transforms_inside_of_compiled_functions(functions: Functions) -> None:
+    ours, _ = functions
+    A = regular(2, 3, 3)
+    tangent = torch.randn(3, 3, dtype=A.dtype)
+
+    def number(A: Tensor) -> Tensor:
+        return ours(A).sin().sum()
+
+    def along(A: Tensor) -> Any:
+        return torch.func.jvp(number, (A,), (tangent,))
+
+    gradient = torch.func.grad(number)
+    for function, argument in ((along, A[0].clone()), (gradient, A[0]), (torch.func.vmap(gradient), A)):
+        torch._dynamo.reset()
+        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(argument), function(argument))
+
+
 def test_gradients_through_mapped_functions(functions: Functions) -> None:
     A = regular(6, 3, 3).requires_grad_()
     mine, expected = (torch.autograd.grad(torch.func.vmap(f)(A).sin().sum(), A)[0] for f in functions)

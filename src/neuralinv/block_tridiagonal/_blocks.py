@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from neuralinv.dense._arrays import Array, as_tensor
+from neuralinv.dense.precision import without_autocast
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -73,7 +75,7 @@ def as_blocks(diag: Array, lower: Array) -> Blocks:
     *batch, steps, n, _ = shape
     if B.shape != (*batch, steps - 1, n, n):
         expected = (steps - 1, n, n)
-        broadcast = _broadcast(shape[:-3], B.shape[:-3])
+        broadcast = common_batch(shape[:-3], B.shape[:-3])
         if B.ndim < 3 or B.shape[-3:] != expected or broadcast is None:
             raise ValueError(
                 f"lower has shape {tuple(B.shape)} and diag {tuple(shape)}; expected lower of (*batch, "
@@ -105,7 +107,7 @@ def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
     event = 2 if single else 3
     batch = value.shape[:-event]
     if batch != D.shape[:-3]:
-        broadcast = _broadcast(D.shape[:-3], batch)
+        broadcast = common_batch(D.shape[:-3], batch)
         if broadcast is None:
             raise ValueError(
                 f"{name} has batch shape {tuple(batch)} and the blocks {tuple(D.shape[:-3])}; "
@@ -115,19 +117,33 @@ def as_columns(blocks: Blocks, b: Array, name: str) -> Columns:
     return Columns(value, single, batch != D.shape[:-3], blocks)
 
 
-def check_jitter(jitter: object) -> None:
-    """Raise ``TypeError`` unless this is a real number, or a tensor that holds one."""
-    if not isinstance(jitter, Real) and not (
-        isinstance(jitter, Tensor) and jitter.ndim == 0 and not jitter.is_complex()
-    ):
+def as_jitter(jitter: object, D: Tensor) -> float | Tensor:
+    """Return a real number as a float; a tensor that holds one may be differentiated, mapped or traced.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If the tensor is on another device than the blocks ``D``.
+    """
+    if isinstance(jitter, Real):
+        return float(jitter)
+    if not isinstance(jitter, Tensor) or jitter.ndim or jitter.is_complex():
         raise TypeError(f"jitter={jitter!r}; expected a real number")
+    if not jitter.is_cpu and jitter.device != D.device:
+        raise ValueError(f"jitter is on {jitter.device} and the blocks are on {D.device}; expected the same device")
+    return jitter
 
 
-def symmetric(D: Tensor) -> Tensor:
-    """Return the symmetric blocks that the lower triangles of ``D`` stand for."""
-    return D.tril() + D.tril(-1).mT
+@without_autocast
+def tridiagonal_product(D: Tensor, B: Tensor, x: Tensor) -> Tensor:
+    """Multiply ``x (*batch, T, n, k)`` by the symmetric matrix with symmetric blocks ``D``, and ``B`` below them."""
+    below, above = B @ x[..., :-1, :, :], B.mT @ x[..., 1:, :, :]
+    return D @ x + pad(below, (0, 0, 0, 0, 1, 0)) + pad(above, (0, 0, 0, 0, 0, 1))
 
 
+@without_autocast
 def bidiagonal_product(L: Tensor, C: Tensor, x: Tensor) -> Tensor:
     """Multiply ``x (*batch, T, n, k)`` by the matrix with diagonal blocks ``L`` and ``C`` below them."""
     return L @ x + pad(C @ x[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
@@ -151,7 +167,8 @@ def _as_tensor(array: Array, name: str) -> Tensor:
     return as_tensor(array, name=name)[0]
 
 
-def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size | None:
+def common_batch(first: Sequence[int], second: Sequence[int]) -> torch.Size | None:
+    """Return the shape that both batch shapes broadcast to, None if there is none."""
     try:
         return torch.broadcast_shapes(first, second)
     except RuntimeError:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neuralinv.block_tridiagonal.certificate import flushed, gamma
 from neuralinv.block_tridiagonal.operator import BlockTridiagonal
 
 _U = torch.finfo(torch.float64).eps / 2
@@ -52,14 +53,15 @@ def distance_from_identity(diag: Tensor, lower: Tensor, G: Tensor) -> Tensor:
     n, bands = diag.shape[-1], G.shape[-3]
     computed[0] = computed[0] - torch.eye(n, dtype=diag.dtype, device=diag.device)
     size = _congruence(diag.abs(), lower.abs(), G.abs())
-    rounding = _gamma((bands + 5) * n + 4)
+    rounding = gamma((bands + 5) * n + 4)
     rows, steps = diag.new_zeros(diag.shape[:-1]), diag.shape[-3]
     for m, (block, terms) in enumerate(zip(computed, size, strict=True)):
         bound = block.abs() + rounding * (terms if m else terms + 1)
         rows = rows + bound.sum(-1)
         if m:  # the block above the diagonal belongs to the row of step t − m
             rows = rows + pad(bound[..., m:, :, :].sum(-2), (0, 0, 0, min(m, steps)))
-    return rows.amax((-2, -1)) * (1 + 8 * (2 * bands * n + 4) * _U)
+    rho = rows.amax((-2, -1)) * (1 + 8 * (2 * bands * n + 4) * _U)
+    return rho.masked_fill(flushed(diag) | flushed(lower), torch.inf)  # of what the processor does not see
 
 
 def refine(
@@ -88,6 +90,7 @@ def refine(
     most
         Steps after which to give up.
     """
+    largest_inverse = largest_inverse.masked_fill(flushed(diag) | flushed(lower) | flushed(b[..., None]), torch.inf)
     M, magnitude = BlockTridiagonal(diag, lower), BlockTridiagonal(diag.abs(), lower.abs())
     x = precondition(b)
     r = b - M.matmul(x)
@@ -126,7 +129,7 @@ def inverse_bound(G: Tensor, rho: Tensor) -> Tensor:
 
 def _bound(M: BlockTridiagonal, magnitude: BlockTridiagonal, b: Tensor, x: Tensor, largest_inverse: Tensor) -> Tensor:
     n = b.shape[-1]
-    residual = (b - M.matmul(x)).abs() + _gamma(3 * n + 2) * (b.abs() + magnitude.matmul(x.abs()))
+    residual = (b - M.matmul(x)).abs() + gamma(3 * n + 2) * (b.abs() + magnitude.matmul(x.abs()))
     round_up = 1 + 2 * (b.shape[-1] * b.shape[-2] + 64) * _U
     error = largest_inverse * torch.linalg.vector_norm(residual, dim=(-2, -1)) * round_up
     size = torch.linalg.vector_norm(x, dim=(-2, -1)) * (2 - round_up)
@@ -168,10 +171,6 @@ def _shifted(blocks: Tensor, k: int) -> Tensor:
     if abs(k) >= steps:
         return torch.zeros_like(blocks)
     return pad(blocks, (0, 0, 0, 0, k, -k))
-
-
-def _gamma(k: int) -> float:
-    return k * _U / (1 - k * _U)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Rue & Held, *Gaussian Markov Random Fields*, Chapman & Hall/CRC 2005, ch. 2, has
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, cast
 
 import torch
@@ -13,10 +14,34 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.utils import _standard_normal, lazy_property
 
-from neuralinv.block_tridiagonal._blocks import symmetric
+from neuralinv.block_tridiagonal._blocks import common_batch
 from neuralinv.block_tridiagonal.operator import BlockBidiagonal, BlockTridiagonal, InverseBlocks
+from neuralinv.dense.hermitian import from_lower
 
 _PATH = constraints.independent(constraints.real, 2)
+
+
+class _kept(lazy_property[Any, Any]):  # noqa: N801 - a decorator
+    """A property that is computed once. Torch's enables gradients for it, so that it serves whoever asks next; that
+    takes leaving the inference mode, too.
+    """
+
+    def __get__(self, instance: Any, obj_type: Any = None) -> Any:
+        with _gradients_possible():
+            return super().__get__(instance, obj_type)
+
+
+def _gradients_possible() -> AbstractContextManager[Any]:
+    # torch.compile neither traces nor needs this.
+    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode(False)
+
+
+def _ordinary(x: Tensor) -> Tensor:
+    """Copy what was made in inference mode: that may not take part in anything that is differentiated."""
+    if torch.compiler.is_compiling() or not x.is_inference():
+        return x
+    with _gradients_possible():
+        return x.clone()
 
 
 class GaussianMarkovChain(Distribution):
@@ -38,7 +63,7 @@ class GaussianMarkovChain(Distribution):
     ValueError
         If both or none of ``mean`` and ``information`` are given, or shapes do not fit.
     TypeError
-        If ``precision`` is no BlockTridiagonal of tensors, or dtypes differ.
+        If ``precision`` is no BlockTridiagonal of tensors, ``mean`` or ``information`` no tensor, or dtypes differ.
     torch.linalg.LinAlgError
         From the first method that needs the factor, if the precision is not positive definite.
 
@@ -69,21 +94,25 @@ class GaussianMarkovChain(Distribution):
         if given is None or (mean is not None and information is not None):
             raise ValueError("expected exactly one of mean and information")
         name = "information" if mean is None else "mean"
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name} is a {type(given).__name__}; expected a torch tensor")
         if given.dtype != precision.diag.dtype:
             raise TypeError(f"{name} is {given.dtype} and the precision {precision.diag.dtype}; expected the same")
         path = precision.diag.shape[-3:-1]
         if given.shape[-2:] != path:
             raise ValueError(f"{name} has shape {tuple(given.shape)}; expected (*batch, {path[0]}, {path[1]})")
-        try:
-            batch = torch.broadcast_shapes(precision.shape[:-2], given.shape[:-2])
-        except RuntimeError:
+        batch = common_batch(precision.shape[:-2], given.shape[:-2])
+        if batch is None:
             raise ValueError(
                 f"{name} has batch shape {tuple(given.shape[:-2])} and the precision {precision.shape[:-2]}; "
                 "expected shapes that broadcast"
-            ) from None
-        setattr(self, name, given.expand(*batch, *path))
-        self._precision = precision
-        super().__init__(batch, path, validate_args)
+            )
+        setattr(self, name, _ordinary(given).expand(*batch, *path))
+        diag, lower = _ordinary(precision.diag), _ordinary(precision.lower)
+        same = diag is precision.diag and lower is precision.lower
+        self._precision = precision if same else BlockTridiagonal(diag, lower, method=precision.method)
+        # Torch's check of values fails where there are none.
+        super().__init__(batch, path, validate_args if batch.numel() else False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> GaussianMarkovChain:
         """Return this law with another batch shape; shares factor and moments computed so far."""
@@ -106,12 +135,12 @@ class GaussianMarkovChain(Distribution):
         """``M`` as it was given; its batch shape broadcasts to ``batch_shape``."""
         return self._precision
 
-    @lazy_property
+    @_kept
     def factor(self) -> BlockBidiagonal:
         """The Cholesky factor ``F`` of the precision, ``M = F Fᵀ``."""
         return self._precision.cholesky()
 
-    @lazy_property
+    @_kept
     def mean(self) -> Tensor:
         """``μ = M⁻¹ h``, shape ``(*batch, T, n)``."""
         if "factor" in self.__dict__ or self._precision.shape[:-2] != self.batch_shape:
@@ -120,7 +149,7 @@ class GaussianMarkovChain(Distribution):
         self._log_determinant = 0.5 * cast(Tensor, logdet)
         return cast(Tensor, mean)
 
-    @lazy_property
+    @_kept
     def information(self) -> Tensor:
         """``h = M μ``, shape ``(*batch, T, n)``."""
         return self._multiply(self.mean[..., None])[..., 0]
@@ -176,7 +205,7 @@ class GaussianMarkovChain(Distribution):
         steps, n = self.event_shape
         return f"GaussianMarkovChain(batch={tuple(self.batch_shape)}, T={steps}, n={n}, {self._precision.diag.dtype})"
 
-    @lazy_property
+    @_kept
     def _log_determinant(self) -> Tensor:
         """``log det F``, half that of the precision; of the precision's batch shape."""
         if not {"factor", "mean"} & self.__dict__.keys():
@@ -187,11 +216,11 @@ class GaussianMarkovChain(Distribution):
             return cast(Tensor, self.factor.logdet())
         return 0.5 * cast(Tensor, self._precision.logdet())
 
-    @lazy_property
+    @_kept
     def _inverse_blocks(self) -> InverseBlocks:
         return self.factor.inverse_blocks()
 
-    @lazy_property
+    @_kept
     def _whitened(self) -> Tensor:
         """``F⁻¹ h``, shape ``(*batch, T, n, 1)``."""
         return cast(Tensor, self._aligned(self.factor).solve(self.information[..., None]))
@@ -214,7 +243,8 @@ class GaussianMarkovChain(Distribution):
         """Make ``(*sample_shape, *batch, T, n)`` columns ``(*batch, T, n, k)``: one solve for all samples."""
         if paths.ndim == len(self.batch_shape) + 2:
             return paths[..., None]
-        return paths.reshape(-1, *paths.shape[-2 - len(self.batch_shape) :]).movedim(0, -1)
+        law = len(self.batch_shape) + 2
+        return paths.reshape(paths.shape[:-law].numel(), *paths.shape[-law:]).movedim(0, -1)
 
 
 @register_kl(GaussianMarkovChain, GaussianMarkovChain)  # type: ignore[untyped-decorator]  # torch's is
@@ -225,7 +255,12 @@ def _kl_divergence(p: GaussianMarkovChain, q: GaussianMarkovChain) -> Tensor:
     """
     if p.event_shape != q.event_shape:
         raise ValueError(f"the laws have events {tuple(p.event_shape)} and {tuple(q.event_shape)}; expected the same")
-    D, B = symmetric(q.precision.diag), q.precision.lower
+    if common_batch(p.batch_shape, q.batch_shape) is None:
+        raise ValueError(
+            f"the laws have batch shapes {tuple(p.batch_shape)} and {tuple(q.batch_shape)}; expected shapes that "
+            "broadcast"
+        )
+    D, B = from_lower(q.precision.diag), q.precision.lower
     trace = (D * p._inverse_blocks.diag).sum((-3, -2, -1)) + 2 * (B * p._inverse_blocks.lower).sum((-3, -2, -1))
     r = (p.mean - q.mean)[..., None]
     wide = q.expand(r.shape[:-3])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neuralinv.block_tridiagonal import backends, cyclic_reduction
 from neuralinv.block_tridiagonal.backends import backend
+from neuralinv.dense.precision import without_autocast
 
 _DEVICES = ("cpu", "cuda")
 
@@ -29,7 +30,7 @@ def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.library.custom_op("neuralinv::block_tridiagonal_factor_backward", mutates_args=(), device_types=_DEVICES)
 def factor_backward(D: Tensor, B: Tensor, L: Tensor, C: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``D_bar`` and ``B_bar``. ``D`` and ``B`` serve the second derivative alone."""
+    """Return ``D_bar`` and ``B_bar``. ``D`` and ``B`` serve higher derivatives alone."""
     return backend(L).factor_backward(L.contiguous(), C.contiguous(), L_bar.contiguous(), C_bar.contiguous())
 
 
@@ -48,6 +49,7 @@ def log_diagonal(L: Tensor) -> Tensor:
 # ---- derivatives, written once for the operators and for eager calls -------------------------------------------------
 
 
+@without_autocast
 def vjp(
     function: Callable[..., tuple[Tensor, ...]],
     inputs: tuple[Tensor, ...],
@@ -56,15 +58,18 @@ def vjp(
     create_graph: bool,
 ) -> tuple[Tensor, ...]:
     """Pull ``grads`` back through ``function`` at ``inputs``, zeros where an input does not need it."""
-    needed = [x for x in inputs if x.requires_grad]
     with torch.enable_grad():
-        outputs = function(*inputs)
-        found = torch.autograd.grad(outputs, needed, grads, create_graph=create_graph, materialize_grads=True)
+        # Views, so that of two inputs one may have been computed from the other: each counts by itself here.
+        inputs = tuple(x.view_as(x) if x.requires_grad else x for x in inputs)
+        needed = [x for x in inputs if x.requires_grad]
+        pairs = [pair for pair in zip(function(*inputs), grads, strict=True) if pair[0].requires_grad]
+        outputs, cotangents = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, needed, cotangents, create_graph=create_graph, materialize_grads=True)
     by_input = iter(found)
     return tuple(next(by_input) if x.requires_grad else torch.zeros_like(x) for x in inputs)
 
 
-def factor_vjp(D: Tensor, B: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, ...]:
+def _factor_vjp(D: Tensor, B: Tensor, L_bar: Tensor, C_bar: Tensor) -> tuple[Tensor, ...]:
     """Return ``D_bar`` and ``B_bar`` as a differentiable function of all four: cyclic reduction computes again."""
     return vjp(_cyclic_factor, (D, B), (L_bar, C_bar), create_graph=True)
 
@@ -73,6 +78,7 @@ def _cyclic_factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     return cyclic_reduction.factor(D, B, check=False)[:2]
 
 
+@without_autocast
 def solve_gradients(x: Tensor, b_bar: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
     """Return ``L_bar`` and ``C_bar``: see ``solve_sequence_rev`` in block_tridiagonal_rev.hpp."""
     u, v = (x, b_bar) if transposed else (b_bar, x)
@@ -121,9 +127,7 @@ def _save_factor_backward(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Te
 
 
 def _factor_second_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    with torch.enable_grad():
-        inputs = tuple(x.detach().requires_grad_() for x in ctx.saved_tensors)
-    D, B, L_bar, C_bar = vjp(factor_vjp, inputs, grads, create_graph=False)
+    D, B, L_bar, C_bar = vjp(_factor_vjp, ctx.saved_tensors, grads, create_graph=torch.is_grad_enabled())
     return D, B, None, None, L_bar, C_bar
 
 

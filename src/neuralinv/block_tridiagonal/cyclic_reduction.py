@@ -15,8 +15,9 @@ from torch.linalg import solve_triangular
 from torch.nn.functional import pad
 
 from neuralinv.block_tridiagonal import reference
-from neuralinv.block_tridiagonal.errors import raise_if_failed
+from neuralinv.block_tridiagonal.errors import as_nan, can_branch, raise_if_failed
 from neuralinv.block_tridiagonal.reference import factor_block, log_diagonal
+from neuralinv.dense.hermitian import from_lower
 from neuralinv.dense.precision import without_autocast
 
 __all__ = ["factor", "inverse_blocks", "log_diagonal", "solve"]
@@ -28,26 +29,33 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
 
     While torch.func or torch.compile look on, nobody can ask which sequences those are: they are NaN, ``info`` is 1.
     """
-    S, failed = _prefix_schur_complements(D, B)
-    L, info = factor_block(S)
-    C = solve_triangular(L[..., :-1, :, :], B.mT, upper=False).mT
-    failed = failed | (info > 0).any(-1) | ~torch.isfinite(C).all(-1).all(-1).all(-1)
+    D = from_lower(D)
+    L, C, failed = _factor(D, B)
     status = failed.long()
-    L, C = (x.masked_fill(failed[..., None, None, None], torch.nan) for x in (L, C))
-    if not can_branch() or not bool(failed.any()):
+    if not can_branch(D):
+        factors = as_nan(failed, L, C)
+        return factors[0], factors[1], status
+    if not bool(failed.any()):
         return L, C, status
     # Rare: find the failing pivot in the natural order. What the loop factors after all, it factors for good.
     again_L, again_C, info = reference.factor(D[failed], B[failed], check=False)
     status = status.masked_scatter(failed, info)
     if check:
         raise_if_failed(status, D.shape[-1])
+    # The others once more: a backward pass through what failed could give NaN for what the loop factored.
+    L, C, _ = _factor(D[~failed], B[~failed])
     wide = failed[..., None, None, None]
-    return L.masked_scatter(wide, again_L), C.masked_scatter(wide, again_C), status
+    L = torch.zeros_like(D).masked_scatter(wide, again_L).masked_scatter(~wide, L)
+    C = torch.zeros_like(B).masked_scatter(wide, again_C).masked_scatter(~wide, C)
+    return L, C, status
 
 
-def can_branch() -> bool:
-    """Tell whether Python may look at values: not inside torch.func's transforms, nor while torch.compile traces."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is None
+def _factor(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``L`` and ``C``, and which sequences failed, ``(*batch,)``: their blocks are anything."""
+    S, failed = _prefix_schur_complements(D, B)
+    L, info = factor_block(S)
+    C = solve_triangular(L[..., :-1, :, :], B.mT, upper=False).mT
+    return L, C, failed | (info > 0).any(-1) | ~torch.isfinite(C).all(-1).all(-1).all(-1)
 
 
 def _prefix_schur_complements(D: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:

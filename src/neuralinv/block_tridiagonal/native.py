@@ -16,6 +16,7 @@ from torch.autograd.function import Function
 
 from neuralinv.block_tridiagonal import backends, custom_ops, cyclic_reduction
 from neuralinv.block_tridiagonal.backends import backend
+from neuralinv.dense.routes import is_differentiated_inside
 
 # A Parameter is a tensor to the kernels; of other subclasses nobody knows what they mean by their data.
 _TYPES = (Tensor, torch.nn.Parameter)
@@ -28,7 +29,7 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
         if differentiated(D, B):
             return _Factor.apply(D, B, check)
         return backends.factor(D, B, check)
-    return (cyclic_reduction.factor if _composed() else custom_ops.factor)(D, B, check=check)
+    return (cyclic_reduction.factor if is_differentiated_inside() else custom_ops.factor)(D, B, check=check)
 
 
 def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
@@ -38,7 +39,7 @@ def solve(L: Tensor, C: Tensor, b: Tensor, *, transposed: bool) -> Tensor:
         if differentiated(L, C, b):
             return _Solve.apply(L, C, b, transposed)
         return backend(L).solve(L, C, b, transposed)
-    if _composed():
+    if is_differentiated_inside():
         return cyclic_reduction.solve(L, C, b, transposed=transposed)
     return custom_ops.solve(L, C, b, transposed)
 
@@ -56,7 +57,7 @@ def log_diagonal(L: Tensor) -> Tensor:
     if takes_directly(L):
         L = L.contiguous()
         return _LogDiagonal.apply(L) if differentiated(L) else backend(L).log_diagonal(L)
-    return (cyclic_reduction.log_diagonal if _composed() else custom_ops.log_diagonal)(L)
+    return (cyclic_reduction.log_diagonal if is_differentiated_inside() else custom_ops.log_diagonal)(L)
 
 
 def takes_directly(*tensors: Tensor) -> bool:
@@ -75,19 +76,9 @@ def takes_directly(*tensors: Tensor) -> bool:
     return True
 
 
-def _composed() -> bool:
-    """Tell whether torch.func differentiates, or forward derivatives are asked for: it must see its own operations."""
-    if torch.compiler.is_compiling():
-        return False
-    if forward_ad._current_level >= 0:
-        return True
-    vmap = torch._C._functorch.TransformType.Vmap
-    return any(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or [])
-
-
 def differentiated(*tensors: Tensor) -> bool:
     """Tell whether autograd wants to know about what becomes of these."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
         for x in tensors:
             if x.requires_grad:
                 return True
@@ -108,7 +99,7 @@ class _Factor(Function):
         D, B, L, C = ctx.saved_tensors
         L_bar, C_bar, _ = grads
         if torch.is_grad_enabled():
-            return *custom_ops.factor_vjp(D, B, L_bar, C_bar), None
+            return *custom_ops.factor_backward(D, B, L, C, L_bar, C_bar), None
         return *backend(L).factor_backward(L, C, L_bar.contiguous(), C_bar.contiguous()), None
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuralinv.block_tridiagonal.errors import raise_if_failed
+from neuralinv.block_tridiagonal.errors import as_nan, can_branch, raise_if_failed
+from neuralinv.dense.hermitian import from_lower
 from neuralinv.dense.precision import without_autocast
 
 
@@ -21,8 +22,10 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
     Returns
     -------
     ``L`` and ``C``, shaped like ``D`` and ``B``, and ``info (*batch,)``: 0, or the order of the first leading minor
-    that is not positive and finite, where ``L`` and ``C`` are NaN.
+    that is not positive and finite, where ``L`` and ``C`` are NaN, and so are their derivatives. ``check`` raises
+    ``torch.linalg.LinAlgError`` instead, where Python may look at values.
     """
+    D = from_lower(D)
     steps, n = D.shape[-3], D.shape[-1]
     info = torch.zeros(D.shape[:-3], dtype=torch.int64, device=D.device)
     L: list[Tensor] = []
@@ -36,11 +39,10 @@ def factor(D: Tensor, B: Tensor, *, check: bool) -> tuple[Tensor, Tensor, Tensor
         L.append(L_t)
         if t + 1 < steps:
             C.append(torch.linalg.solve_triangular(L_t, B[..., t, :, :].mT, upper=False).mT)
-    if check:
+    if check and can_branch(D):
         raise_if_failed(info, n)
-    bad = (info != 0)[..., None, None, None]
-    below = torch.stack(C, -3) if C else B
-    return torch.stack(L, -3).masked_fill(bad, torch.nan), below.masked_fill(bad, torch.nan), info
+    factors = as_nan(info != 0, torch.stack(L, -3), torch.stack(C, -3) if C else B)
+    return factors[0], factors[1], info
 
 
 def factor_block(S: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ from torch.nn.functional import pad
 from neuralinv.block_tridiagonal.chain import GaussianMarkovChain
 from neuralinv.block_tridiagonal.dispatch import Method
 from neuralinv.block_tridiagonal.operator import BlockTridiagonal
+from neuralinv.dense.precision import without_autocast
 
 
+@without_autocast
 def smoother(
     dynamics: Tensor,
     process_precision: Tensor,
@@ -57,18 +59,13 @@ def smoother(
     ValueError
         If a shape does not fit. A constant matrix for each of several batches has shape ``(*batch, 1, n, n)``.
     TypeError
-        If dtypes differ or are neither float32 nor float64.
+        If an argument is no torch tensor, or dtypes differ or are neither float32 nor float64.
 
     Notes
     -----
     Batch dimensions broadcast. Building the blocks costs O(T n³) at most; the factor is computed when first needed.
     """
-    if observation_information.ndim < 2:
-        raise ValueError(
-            f"observation_information has shape {tuple(observation_information.shape)}; expected (*batch, T, n)"
-        )
-    steps, n = observation_information.shape[-2:]
-    _check_dtypes(
+    _check_kinds(
         observation_information,
         dynamics=dynamics,
         process_precision=process_precision,
@@ -76,6 +73,11 @@ def smoother(
         observation_precision=observation_precision,
         **({} if initial_mean is None else {"initial_mean": initial_mean}),
     )
+    if observation_information.ndim < 2:
+        raise ValueError(
+            f"observation_information has shape {tuple(observation_information.shape)}; expected (*batch, T, n)"
+        )
+    steps, n = observation_information.shape[-2:]
     if initial_precision.shape[-2:] != (n, n):
         raise ValueError(
             f"initial_precision has shape {tuple(initial_precision.shape)}; expected (*batch, {n}, {n}) as "
@@ -101,6 +103,7 @@ def smoother(
     )
 
 
+@without_autocast
 def prior_blocks(
     dynamics: Tensor, process_precision: Tensor, initial_precision: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
@@ -126,8 +129,10 @@ def prior_blocks(
     return arrivals + departures, -upper.mT.expand(shape)
 
 
-def _check_dtypes(information: Tensor, **others: Tensor) -> None:
-    for name, tensor in others.items():
+def _check_kinds(information: Tensor, **others: Tensor) -> None:
+    for name, tensor in {"observation_information": information, **others}.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} is a {type(tensor).__name__}; expected a torch tensor")
         if tensor.dtype != information.dtype:
             raise TypeError(
                 f"{name} is {tensor.dtype} and observation_information {information.dtype}; expected the same"

@@ -2,22 +2,23 @@
 
 With ``w = M⁻¹ x̄`` and ``g`` the gradient of ``log det M``, the gradient of a symmetric ``M`` is
 ``g M⁻¹ − ½ (w xᵀ + x wᵀ)`` on the blocks that ``M`` has: one more solve, and the blocks of the inverse. The compiled
-kernels do it in one call each way (block_tridiagonal_system.hpp); other methods, function transforms and second
-derivatives compose it of factor, solves and log-determinant.
+kernels do it in one call each way (block_tridiagonal_system.hpp). For second derivatives the formula is composed of
+their solutions and blocks of the inverse; other methods and function transforms compose ``x`` and ``log det M``
+themselves of factor, solves and log-determinant.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from neuralinv.block_tridiagonal import backends, custom_ops, cyclic_reduction, kernels, native
+from neuralinv.block_tridiagonal import backends, kernels, native
 from neuralinv.block_tridiagonal.dispatch import Implementation
+from neuralinv.dense.precision import without_autocast
 
-_CYCLIC = cast(Implementation, cyclic_reduction)
 Solution = tuple[Tensor | None, Tensor | None]
 """``x`` and ``log det M``; None for what was not asked for."""
 
@@ -62,33 +63,39 @@ class _System(Function):
         ctx.set_materialize_grads(False)
         if logs is not None and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             ctx.mark_non_differentiable(logs)
-        ctx.save_for_backward(D, B, b, factors, x)
+        ctx.save_for_backward(D, B, factors, x)
         return x, logs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        D, B, b, factors, x = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_differentiable_gradients(D, B, b, grads), None
+        D, B, factors, x = ctx.saved_tensors
         x_bar, logs_bar = (None if g is None else g.contiguous() for g in grads)
         if x_bar is None and logs_bar is None:
             return None, None, None, None
         needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        if torch.is_grad_enabled():
+            return *_differentiable_gradients(D, B, x, x_bar, logs_bar, needed), None
         return *kernels.solve_system_backward(D, B, factors, x, x_bar, logs_bar, needed), None
 
 
+@without_autocast
 def _differentiable_gradients(
-    D: Tensor, B: Tensor, b: Tensor | None, grads: tuple[Tensor | None, ...]
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of ``D``, ``B`` and ``b`` as differentiable functions, by way of cyclic reduction."""
-    asked = [i for i, grad in enumerate(grads) if grad is not None]
-    inputs = tuple(x for x in (D, B, b) if x is not None)
-
-    def outputs(*inputs: Tensor) -> tuple[Tensor, ...]:
-        L, C, _ = cyclic_reduction.factor(inputs[0], inputs[1], check=False)
-        x = _solve_twice(_CYCLIC, L, C, inputs[2]) if len(inputs) > 2 else None
-        both = (x, 2 * cyclic_reduction.log_diagonal(L))
-        return tuple(value for i in asked if (value := both[i]) is not None)
-
-    found = custom_ops.vjp(outputs, inputs, tuple(g for g in grads if g is not None), create_graph=True)
-    return (*found, None)[:3]
+    D: Tensor, B: Tensor, x: Tensor | None, x_bar: Tensor | None, logs_bar: Tensor | None, blocks_needed: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of ``D``, ``B`` and ``b`` as differentiable functions, by the formulas above."""
+    w = None if x_bar is None else _System.apply(D, B, x_bar, False)[0]
+    if not blocks_needed:
+        return None, None, w
+    D_bar: Tensor | None = None
+    B_bar: Tensor | None = None
+    if w is not None and x is not None:
+        u, v = (y if y.ndim == D.ndim else y.unsqueeze(-1) for y in (w, x))
+        outer = u @ v.mT
+        D_bar = -0.5 * (outer + outer.mT)
+        B_bar = -u[..., 1:, :, :] @ v[..., :-1, :, :].mT - v[..., 1:, :, :] @ u[..., :-1, :, :].mT
+    if logs_bar is not None:
+        L, C, _ = native.factor(D, B, check=False)
+        diagonal, below = (logs_bar[..., None, None, None] * block for block in native.inverse_blocks(L, C))
+        D_bar = diagonal if D_bar is None else D_bar + diagonal
+        B_bar = 2 * below if B_bar is None else B_bar + 2 * below
+    return D_bar, B_bar, w

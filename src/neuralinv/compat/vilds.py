@@ -20,10 +20,11 @@ from torch import Tensor
 
 from neuralinv.block_tridiagonal import BlockBidiagonal, BlockTridiagonal
 from neuralinv.block_tridiagonal._blocks import as_blocks, as_columns, bidiagonal_product
-from neuralinv.block_tridiagonal.cyclic_reduction import can_branch
+from neuralinv.block_tridiagonal.errors import can_branch
 from neuralinv.block_tridiagonal.smoother import prior_blocks
 from neuralinv.dense import solve
 from neuralinv.dense._arrays import Array, as_tensor
+from neuralinv.dense.precision import without_autocast
 
 
 def blk_tridag_chol(A: Array, B: Array, upper: bool = True) -> list[Any]:
@@ -86,7 +87,7 @@ def blk_chol_inv(A: Array, B: Array, b: Array, lower: bool = True, transpose: bo
     columns = as_columns(blocks, b, "b")
     D, E, rhs = blocks.diag, blocks.lower, columns.value
     # The operator has its triangles and its blocks on one side: Fᵀ has upper triangles, and blocks above the diagonal.
-    if lower != transpose and can_branch() and not bool(D.triu(1).any()):
+    if lower != transpose and can_branch(D) and not bool(D.triu(1).any()):
         return columns.restore(_TriangularSolve.apply(D, E, rhs, not lower))
     if transpose:
         D, E = D.mT, E.mT
@@ -113,6 +114,7 @@ def blk_chol_mtimes(A: Array, B: Array, x: Array, lower: bool = True, transpose:
     return columns.restore(bidiagonal_product(D.flip(-3), E.flip(-3), columns.value.flip(-3)).flip(-3))
 
 
+@without_autocast
 def precision_blocks(A: Array, Qinv: Array, Q0inv: Array, Lambda: Array, mu: Array) -> tuple[Any, Any, Any]:
     """Return what a product of a linear dynamical prior and Gaussian potentials has as precision and information.
 
@@ -150,6 +152,7 @@ def precision_blocks(A: Array, Qinv: Array, Q0inv: Array, Lambda: Array, mu: Arr
     return restore(precision + diag), restore(below.mT), restore(information)
 
 
+@without_autocast
 def calculate_cholesky_factors(
     mu: Array, cov: Array, dim_z: int, QinvChol: Array, Q0invChol: Array, A: Array, batch_size: int
 ) -> tuple[Any, Any, Any]:
@@ -199,6 +202,7 @@ def compute_sym_blk_tridiag(AA: Array, BB: Array) -> tuple[Any, Any, Any]:
     return inverse.diag, inverse.lower, S
 
 
+@without_autocast
 def compute_sym_blk_tridiag_inv_b(S: Array, D: Array, b: Array) -> Any:
     """Solve with the matrix whose ``S`` and ``D`` :func:`compute_sym_blk_tridiag` returned; ``b`` and ``x (T, n)``.
 
@@ -230,6 +234,7 @@ class _TriangularSolve(torch.autograd.Function):
         return x
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         L, C, x = ctx.saved_tensors
         b_bar = _TriangularSolve.apply(L, C, grads[0], not ctx.transposed)

@@ -9,13 +9,15 @@ go one by one here, each with all threads to itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 from torch.linalg import cholesky, cholesky_ex, inv, inv_ex, slogdet, solve, solve_ex  # kept: somebody may patch torch
+
+from neuralinv.dense.hermitian import from_lower
 
 _SAFE_TOGETHER = 64  # up to this size MKL uses one thread for a matrix, and a batch is safe
 
@@ -75,40 +77,16 @@ def _one_by_one(function: Callable[..., Any], *operands: Tensor) -> Any:
 
 
 def _is_transformed() -> bool:
-    return not torch.compiler.is_compiling() and (
-        forward_ad._current_level >= 0 or peek_interpreter_stack() is not None
-    )
-
-
-class _Symmetric(torch.autograd.Function):
-    """The Hermitian matrix with the lower triangle of ``A``, whatever stands above it; for derivatives, the Hermitian
-    part of ``A``.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(A: Tensor) -> Tensor:
-        return A.tril() + A.tril(-1).mH
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return (grads[0] + grads[0].mH) / 2
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
-        return (tangents[0] + tangents[0].mH) / 2
+    if forward_ad._current_level >= 0:
+        return True
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
 
 def _symmetric(A: Tensor) -> Tensor:
     """Say that ``A`` is Hermitian where torch may ask for a forward derivative: of a Cholesky factor, torch's own takes
     both triangles of a tangent at their word.
     """
-    return cast(Tensor, _Symmetric.apply(A)) if _is_transformed() else A
+    return from_lower(A) if _is_transformed() else A
 
 
 def _inverse_from_factor(L: Tensor) -> Tensor:

@@ -69,9 +69,9 @@ def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", p
     n = A.shape[-1]
     small = limits is not None and 0 < n <= limits.ever and A.numel() > 0 and (B is None or _lies_beside(A, B))
     if torch.compiler.is_compiling():
-        return Route.COMPILED if small else Route.TORCH
+        return Route.COMPILED if small and not is_differentiated_inside() else Route.TORCH
     if peek_interpreter_stack() is not None:
-        return Route.COMPILED if small and _only_mapped() and _is_plain(A, B) else Route.TORCH
+        return Route.COMPILED if small and not is_differentiated_inside() and _is_plain(A, B) else Route.TORCH
     if torch._C._len_torch_dispatch_stack() > 0 or forward_ad._current_level >= 0 or not _is_plain(A, B):
         return Route.TORCH
     if not small or limits is None:
@@ -96,6 +96,10 @@ def _is_plain(A: Tensor, B: Tensor | None) -> bool:
     )
 
 
-def _only_mapped() -> bool:
-    # The operators have rules for vmap, but none for torch.func's grad and jvp.
-    return forward_ad._current_level < 0 and all(level.key() == TransformType.Vmap for level in get_interpreter_stack())
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch.compile asks as it traces
+def is_differentiated_inside() -> bool:
+    """Tell whether ``torch.func`` differentiates here, or forward derivatives are asked for: torch must see operations
+    that it knows. The operators have rules for vmap alone.
+    """
+    levels = get_interpreter_stack() or ()
+    return forward_ad._current_level >= 0 or any(level.key() != TransformType.Vmap for level in levels)
