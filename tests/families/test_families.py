@@ -1,9 +1,11 @@
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from neuralinv.families import FAMILIES, get_family
+from neuralinv.families import FAMILIES, at_distance, get_family
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -96,10 +98,44 @@ def test_every_family_says_what_it_is(name):
     assert family.parametric == bool(family.ranges) == (family.draw is None)
     with pytest.raises(ValueError, match=f"family '{name}' has no parameter 'typo'; known are"):
         family.sample(1, 2, generator=generator(), typo=1.0)
-    with pytest.raises(ValueError, match=r"count = -1, size = 2: expected"):
+    with pytest.raises(ValueError, match=r"count = -1, size = 2: expected a whole count"):
         family.sample(-1, 2, generator=generator())
     with pytest.raises(ValueError, match=r"count = 1, size = 0: expected"):
         family.sample(1, 0, generator=generator())
+
+
+def test_counts_are_whole_numbers_of_any_kind():
+    family = get_family("gaussian")
+    assert family.sample(np.int64(2), np.int32(3), generator=generator()).shape == (2, 3, 3)
+    assert family.sample([2, 4], 3, generator=generator()).shape == (2, 4, 3, 3)
+    for count, size in ((2.5, 3), (2, 3.0), ((2, -1), 3), (2, True)):
+        with pytest.raises(ValueError, match="expected a whole count"):
+            family.sample(count, size, generator=generator())
+    with pytest.raises(ValueError, match=r"size = 2\.5: expected a whole number"):
+        get_family("rbf").matrix_function(2.5, generator=generator())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool])
+def test_matrices_of_whole_numbers_are_refused(name, dtype):
+    with pytest.raises(ValueError, match=rf"dtype = {dtype}: a family is drawn in a floating-point or complex dtype"):
+        get_family(name).sample(2, 3, generator=generator(), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "values"),
+    [("gaussian", "scale", (math.nan, math.inf, 0.0, -1.0)), ("uniform", "min_abs_det", (math.nan, -1.0))],
+)
+def test_settings_without_a_meaning(name, setting, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"{setting} = {value}: expected a"):
+            get_family(name).sample(2, 3, generator=generator(), **{setting: value})
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3, 4), (3,), (2, 2, 3, 3)])
+def test_distances_of_what_is_no_batch_of_square_matrices(shape):
+    with pytest.raises(ValueError, match=r"matrices have shape .*; expected \(batch, n, n\)"):
+        at_distance(torch.zeros(shape), 0.1)
 
 
 def test_unknown_family():

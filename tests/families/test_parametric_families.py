@@ -156,6 +156,104 @@ def test_helmholtz_is_singular_at_a_resonance_without_absorption():
     assert S[0] < 1e-13 < 1e-2 < S[1]
 
 
+def test_poisson_is_as_ill_conditioned_as_the_longer_side_of_its_grid_says():
+    # Without a coefficient the eigenvalues are known: λ_max / λ_min is about (2/π²) ((m + 1)² + (n/m + 1)²).
+    for n, m in ((16, 4), (64, 8), (31, 31), (97, 97), (12, 4)):
+        A = get_family("poisson").matrix_function(n, generator=generator())(torch.zeros(2))
+        expected = 2 / math.pi**2 * ((m + 1) ** 2 + (n // m + 1) ** 2)
+        assert float(torch.linalg.cond(A)) == pytest.approx(expected, rel=0.25)
+        assert 0.1 * m**2 < float(torch.linalg.cond(A)) < m**2
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 20])
+def test_ridge_stays_below_its_trace_and_penalty(size):
+    family = get_family("ridge")
+    for seed in range(20):
+        function = family.matrix_function(size, generator=generator(seed))
+        theta = family.thetas(5, generator=generator(seed))
+        A = function(theta)
+        trace = float(function(torch.full((2,), 1e-300)).trace())
+        assert trace == pytest.approx(size, rel=0.6)
+        eigenvalues = torch.linalg.eigvalsh(A)
+        used = theta if size > 13 else theta[:, :1]
+        assert bool((eigenvalues[:, 0] >= used.amin(1) * (1 - 1e-12)).all())
+        assert bool((eigenvalues[:, -1] <= (trace + used.amax(1)) * (1 + 1e-12)).all())
+
+
+@pytest.mark.parametrize("size", [1, 4, 20])
+def test_helmholtz_is_indefinite_in_about_half_of_the_draws(size):
+    A = get_family("helmholtz").sample(400, size, generator=generator())
+    share = float((torch.linalg.eigvals(A).real.amin(-1) < 0).double().mean())
+    assert 0.4 < share < 0.6
+
+
+OUTSIDE = [
+    ("rbf", "length_scale", (0.0, -1.0)),
+    ("rbf", "nugget", (-5.0,)),
+    ("matern", "length_scale", (0.0, -1.0)),
+    ("matern", "nugget", (-1e-3,)),
+    ("ar", "partial_1", (1.5, -1.0, 1.0)),
+    ("ar", "partial_2", (1.0, -2.0)),
+    ("state_space", "variance", (0.0, -1.0)),
+    ("ridge", "penalty", (-3.0, 0.0)),
+    ("ridge", "products_penalty", (-3.0, 0.0)),
+    ("laplacian", "shift", (-1.0, 0.0)),
+    ("helmholtz", "wavelengths", (-1.0,)),
+]
+
+
+@pytest.mark.parametrize(("name", "held", "values"), OUTSIDE)
+def test_parameters_are_not_held_where_there_is_no_such_family(name, held, values):
+    family = get_family(name)
+    for value in values:
+        for call in (family.sample, family.thetas):
+            arguments = (2, 6) if call == family.sample else (2,)
+            with pytest.raises(ValueError, match=rf"{held} = {value}: expected"):
+                call(*arguments, generator=generator(), **{held: value})
+
+
+@pytest.mark.parametrize("name", PARAMETRIC)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_parameter_is_held_at_what_is_not_finite(name, value):
+    for held in get_family(name).ranges:
+        with pytest.raises(ValueError, match=rf"{held} = .*: expected a finite number"):
+            get_family(name).sample(2, 4, generator=generator(), **{held: value})
+        with pytest.raises(ValueError, match=rf"{held} = '1': expected a number"):
+            get_family(name).sample(2, 4, generator=generator(), **{held: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("rbf", {"length_scale": 5.0, "nugget": 1e-4}),
+        ("matern", {"length_scale": 0.01, "nugget": 0.0}),
+        ("ar", {"partial_1": 0.95, "partial_2": -0.9}),
+        ("state_space", {"persistence": 1.2, "variance": 10.0}),
+        ("ridge", {"penalty": 1e-4, "products_penalty": 10.0}),
+        ("laplacian", {"shift": 5.0}),
+        ("poisson", {"first": 3.0, "second": -2.0}),
+        ("mimo", {"frequency": 2.0, "snr_db": -10.0}),
+    ],
+)
+def test_parameters_may_be_held_outside_their_ranges(name, held):
+    A = get_family(name).sample(3, 20, generator=generator(), **held)
+    assert bool((torch.linalg.eigvalsh(A) > 0).all())
+    assert torch.equal(A[0], A[1]) == (set(held) == set(get_family(name).ranges))
+
+
+def test_parameters_of_a_family_are_checked_as_they_are_drawn():
+    family = get_family("rbf")
+    with pytest.raises(ValueError, match="family 'rbf' has no parameter 'nugett'; known are length_scale, nugget"):
+        family.thetas(2, generator=generator(), nugett=0.1)
+    with pytest.raises(ValueError, match="has no parameter 'dimension'"):
+        family.thetas(2, generator=generator(), dimension=2.0)
+    for count in (-1, 2.5, True):
+        with pytest.raises(ValueError, match=f"count = {count}: expected a whole number"):
+            family.thetas(count, generator=generator())
+    with pytest.raises(ValueError, match="family 'gaussian' draws each matrix anew; it has no parameters to move"):
+        get_family("gaussian").thetas(2, generator=generator())
+
+
 def test_mimo_gram_matrices_are_periodic_and_contain_the_noise():
     function = get_family("mimo").matrix_function(8, generator=generator(), taps=2.0)
     # Two taps, one unit of delay apart: the channel has period 1 in frequency.

@@ -1,5 +1,6 @@
 """Networks: shapes, symmetries, members, gradients."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,9 +150,29 @@ def test_gates_represent_the_adjugate_of_a_2_by_2_matrix_without_a_block() -> No
         ({"newton_schulz_steps": 99}, "newton_schulz_steps = 99"),
         ({"low": 1.0, "high": 1.0}, "low < high"),
         ({"low": float("nan")}, "finite"),
+        ({"low": "x"}, "low = 'x' should be of type float"),
+        ({"size": 2.5}, r"size = 2\.5 should be of type int"),
+        ({"size": True}, "size = True should be of type int"),
+        ({"members": None}, "members = None should be of type int"),
+        ({"architecture": None}, "architecture = None should be of type str"),
+        ({"low": -1e-300, "high": 1e-300}, "networks compute in single precision"),
+        ({"low": -1e300, "high": 1e300}, "networks compute in single precision"),
     ],
     ids=str,
 )
 def test_bad_configurations(settings, message) -> None:
     with pytest.raises(ConfigError, match=message):
         InverseNetwork(ModelConfig(**settings))
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_no_hidden_layer_at_all(architecture: str) -> None:
+    A = matrices(5, 3, 3)
+    assert network(architecture, depth=0, hidden=8, members=2).propose(A).shape == A.shape
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = ModelConfig(size=np.int64(3), low=np.float32(-2.0), hidden=np.int32(4))
+    table = config.to_table()
+    assert [type(table[name]) for name in ("size", "low", "hidden")] == [int, float, int]
+    assert ModelConfig.from_table(table) == config

@@ -8,8 +8,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import neuralinv as ni
+from neuralinv.families import Range
 from neuralinv.io import FileError
-from neuralinv.learned import InverseNetwork, ModelConfig, TrainingConfig, hub
+from neuralinv.learned import (
+    ConfigError,
+    InverseNetwork,
+    ModelConfig,
+    ParametricInverse,
+    TrainingConfig,
+    hub,
+    load_parametric,
+    save_parametric,
+)
 from neuralinv.learned.checkpoints import load_network, save_network
 
 PACKAGED = ["2x2", "3x3", "4x4"]
@@ -113,7 +123,12 @@ def retouch(**changes: torch.Tensor | None):
     [
         (CONFIG, Path.unlink, "no such file"),
         (CONFIG, write("[model"), "not valid TOML"),
-        (CONFIG, write(b"\xff\xfe"), "not valid TOML"),
+        (CONFIG, write(b"\xff\xfe"), "not UTF-8 text"),
+        (CONFIG, write("a = " + "[" * 1000), "nested too deeply"),
+        (CONFIG, write("a." * 600 + "a = 1"), "a line is longer than 1,024 characters"),
+        (CONFIG, write("[model]\nlow = -1" + "0" * 400), "low = a whole number of 1,3.. bits should be of type float"),
+        (CONFIG, write("[model]\nsize = 0x1" + "0" * 1000), "size = a whole number of 4,001 bits"),
+        (CONFIG, write("[model]\nsize = 1" + "0" * 900), "size = a whole number of 2,9.. bits"),
         (CONFIG, write("x = 1"), r"no \[model\] table"),
         (CONFIG, write("model = 3"), r"no \[model\] table"),
         (CONFIG, write("[model]\nsize = 10000000000"), "size = 10000000000"),
@@ -124,7 +139,7 @@ def retouch(**changes: torch.Tensor | None):
         (CONFIG, write("[model]\nshape = 3"), "unknown setting 'shape'"),
         (CONFIG, write("[model]\narchitecture = 'tree'"), "unknown architecture 'tree'"),
         (CONFIG, write("[model]\nmembers = 9"), "tensor 'enter|belong|missing|asks for"),
-        (CONFIG, write("#" * (1 << 21)), "larger than 1 MiB"),
+        (CONFIG, write("#" * (1 << 21)), "larger than 64 KiB"),
         (MEMBER, Path.unlink, "missing"),
         (MEMBER, write(b""), "not a whole safetensors file"),
         (MEMBER, write(b"\xff" * 100), "not a whole safetensors file"),
@@ -174,3 +189,32 @@ def test_copies_work_from_anywhere(folder: Path, tmp_path_factory: pytest.TempPa
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(folder, elsewhere)
     assert load_network(elsewhere).size == 3
+
+
+def test_hostile_configurations_of_parametric_inverses(tmp_path: Path) -> None:
+    save_parametric(ParametricInverse({"a": Range(0.0, 1.0), "b": Range(0.0, 1.0)}, 2, 4, 3), tmp_path)
+    config = tmp_path / CONFIG
+    text = config.read_text()
+    for old, new, message in (
+        ("degree = 3", "degree = 4096", r"more than 2\^20 polynomials"),
+        ("rtol = 1e-06", "rtol = 1" + "0" * 400, "too large"),
+        ("low = 0.0", "low = -1" + "0" * 400, "too large"),
+        ("rank = 4", "rank = 1" + "0" * 5000, "a line is longer"),
+        ("[parametric]", "a = " + "[" * 1000 + "\n[parametric]", "nested too deeply"),
+        ("[parametric]", "a." * 60_000 + "a = 1\n[parametric]", "a line is longer"),
+        ("[parametric]", "splits = [[1]]\ncells = [[1], [2]]\n[parametric]", "not the configuration"),
+        ("[parametric]", "cells = [1]\n[parametric]", "not the configuration"),
+    ):
+        assert old in text
+        config.write_text(text.replace(old, new))
+        with pytest.raises(FileError, match=message) as caught:
+            load_parametric(tmp_path)
+        assert str(config) in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["abacus", "meta", "hpu", ""])
+def test_devices_that_cannot_be_used(folder: Path, tmp_path: Path, device: str) -> None:
+    save_parametric(ParametricInverse({"a": Range(0.0, 1.0)}, 2, 1, 1), tmp_path / "fit")
+    for load in (load_network, load_parametric):
+        with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
+            load(folder if load is load_network else tmp_path / "fit", device=device)

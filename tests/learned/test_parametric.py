@@ -116,6 +116,74 @@ def test_arrays_in_place_of_a_function():
     assert bool(result.certified.all())
 
 
+def test_numpy_arrays_and_functions_that_return_them():
+    family = get_family("poisson")
+    function = family.matrix_function(6, generator=generator())
+    theta = family.thetas(100, generator=generator(1))
+    fits = [
+        fit_parametric(source, rtol=1e-4, ranges=family.ranges, snapshots=64)
+        for source in ((theta, function(theta)), (theta.numpy(), function(theta).numpy()))
+    ]
+    fits += [
+        fit_parametric(source, rtol=1e-4, ranges=family.ranges, snapshots=64)
+        for source in (function, lambda theta: function(theta).numpy())
+    ]
+    for by_tensors, by_arrays in (fits[:2], fits[2:]):
+        assert torch.equal(by_tensors.propose(theta), by_arrays.propose(theta))
+        candidates = by_arrays.propose(theta.numpy())
+        assert isinstance(candidates, np.ndarray)
+        assert np.array_equal(candidates, by_tensors.propose(theta).numpy())
+
+
+def test_parameters_may_be_whole_numbers():
+    theta = torch.arange(20, 60)[:, None]
+    A = torch.diag_embed(torch.cat([theta, theta + 1], 1).double())
+    model = fit_parametric((theta, A), rtol=1e-4, dtype=torch.float64)
+    assert torch.equal(model.propose(theta), model.propose(theta.double()))
+    assert torch.equal(model.propose(theta), torch.from_numpy(model.propose(theta.numpy())))
+    results = [model.inv(A, t) for t in (theta, theta.double(), theta.numpy())]
+    assert all(torch.equal(result.inverse, results[0].inverse) for result in results)
+    assert bool(results[0].certified.all())
+
+
+def test_counts_may_be_numpy_numbers():
+    family = get_family("poisson")
+    function = family.matrix_function(6, generator=generator())
+    count = np.int64(64)
+    model = fit_parametric(
+        function, ranges=family.ranges, rank=np.int64(12), cells=np.int64(1), snapshots=count, rtol=1e-2
+    )
+    assert model.rank == 12
+
+
+def test_a_family_and_its_fit_share_double_precision():
+    # What docs/parametric.md says of the families: their functions and ranges are ready.
+    family = get_family("ridge")
+    function = family.matrix_function(6, generator=generator())
+    model = fit_parametric(function, ranges=family.ranges, dtype=torch.float64, snapshots=256, rtol=1e-5)
+    theta = family.thetas(20, generator=generator(1))
+    assert bool(model.inv(function(theta), theta).certified.all())
+    single = fit_parametric(function, ranges=family.ranges, snapshots=64, rtol=1e-5)
+    with pytest.raises(
+        TypeError, match=r"made for torch\.float32; convert them, or fit again with dtype=torch\.float64"
+    ):
+        single.inv(function(theta), theta)
+
+
+def test_what_is_singular_between_the_snapshots_warns_and_is_never_answered_wrongly():
+    def function(theta: torch.Tensor) -> torch.Tensor:
+        return torch.diag_embed(torch.cat([theta.double(), torch.ones(len(theta), 1, dtype=torch.float64)], 1))
+
+    with pytest.warns(UserWarning, match=r"only .* % of the held-out matrices certify"):
+        model = fit_parametric(function, ranges={"t": Range(-1.0, 1.0)}, dtype=torch.float64, snapshots=64)
+    theta = torch.tensor([[0.5], [0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = model.inv(function(theta), theta, on_singular="nan")
+    assert result.status.tolist() == [ni.Status.CERTIFIED, ni.Status.SINGULAR]
+    torch.testing.assert_close(result.inverse[0], torch.diag(torch.tensor([2.0, 1.0])).double())
+
+
 def test_three_parameters_and_a_given_rank():
     random = torch.randn(3, 6, 6, generator=generator(), dtype=torch.float64) / 6
 
@@ -138,6 +206,9 @@ def test_features_are_products_of_chebyshev_polynomials():
     torch.testing.assert_close(chebyshev_features(torch.cos(angle), exponents), expected)
 
 
+TWO = {"a": Range(1.0, 2.0), "b": Range(1.0, 2.0)}
+
+
 def singular_inside(theta: torch.Tensor) -> torch.Tensor:
     return torch.diag_embed(torch.stack([theta[:, 0], torch.ones(len(theta))], -1)) * (theta[:, :1, None].abs() > 0.3)
 
@@ -148,9 +219,20 @@ def singular_inside(theta: torch.Tensor) -> torch.Tensor:
         (singular_inside, {"ranges": {"a": Range(-1.0, 1.0)}}, r"the matrix at θ = \(.*\) is singular or nearly so"),
         (torch.diag_embed, {}, "comes with ranges"),
         (torch.diag_embed, {"ranges": {}}, "0 parameters; a parametric inverse takes 1 to 8"),
-        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "snapshots": 4}, "snapshots=4"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "snapshots": 7}, "snapshots=7; .* at least 8"),
+        (torch.diag_embed, {"ranges": TWO, "snapshots": 11}, "of 2 parameters takes a whole number of at least 12"),
+        (torch.diag_embed, {"ranges": TWO, "snapshots": 64.5}, r"snapshots=64\.5"),
+        (torch.diag_embed, {"ranges": {"a": (1.0, 2.0)}}, "expected {name: Range"),
         (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rank": 0}, "rank=0"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rank": True}, "rank=True"),
         (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rtol": 0.0}, r"rtol=0\.0"),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "rtol": "a"}, "rtol='a'"),
+        (
+            torch.diag_embed,
+            {"ranges": {"a": Range(1.0, 2.0)}, "dtype": torch.float16},
+            r"dtype=torch\.float16; expected",
+        ),
+        (torch.diag_embed, {"ranges": {"a": Range(1.0, 2.0)}, "dtype": torch.int32}, r"dtype=torch\.int32; expected"),
         (
             torch.diag_embed,
             {"ranges": {"a": Range(1.0, 2.0)}, "dtype": torch.complex64},
@@ -164,12 +246,29 @@ def singular_inside(theta: torch.Tensor) -> torch.Tensor:
         ),
         ((torch.arange(9.0), torch.eye(2).expand(9, 2, 2)), {}, r"expected real \(batch, p\)"),
         ((torch.zeros(9, 1), torch.eye(2).expand(9, 2, 2)), {}, "low < high"),
+        ((torch.zeros(0, 1), torch.zeros(0, 2, 2)), {}, r"of shape \(0, 1\); expected real \(batch, p\), one or more"),
+        ((torch.rand(9, 1), torch.zeros(9, 0, 0)), {}, "came with matrices of shape"),
+        ((torch.rand(9, 1), torch.eye(2).expand(9, 2, 2)), {"ranges": TWO}, "for each of 1 parameters"),
         ((torch.rand(9, 1), torch.eye(2).expand(8, 2, 2)), {}, "came with matrices of shape"),
     ],
 )
 def test_what_cannot_be_fitted(source, keywords, message):
     with pytest.raises(ValueError, match=message):
         fit_parametric(source, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "the source is int; expected a function from parameters to matrices"),
+        (torch.rand(9, 1), "the source is Tensor"),
+        (lambda theta: None, "the array of matrices has dtype object"),
+        ((torch.rand(9, 1), None), "the array of matrices has dtype object"),
+    ],
+)
+def test_what_is_no_source(source, message):
+    with pytest.raises(TypeError, match=message):
+        fit_parametric(source, ranges={"a": Range(1.0, 2.0)})
 
 
 def test_a_fit_that_is_too_coarse_warns():
@@ -191,6 +290,8 @@ def test_bad_input(fits):
         model.inv(A, theta[:, :1])
     with pytest.raises(ValueError, match=r"are torch\.complex64 of shape"):
         model.propose(theta.to(torch.complex64))
+    with pytest.raises(ValueError, match=r"matrices of shape \(3, 5, 5\) with parameters of shape \(3, 2\)"):
+        model.propose(theta, torch.eye(5).expand(3, 5, 5))
     with pytest.raises(TypeError, match=r"matrices are torch.complex64, and the fit was made for torch.float32"):
         model.inv(A.to(torch.complex64), theta)
 
@@ -220,7 +321,7 @@ def test_damaged_folders(fits, tmp_path):
         ("low = 0.01", "low = -1.0", "above 0"),
         ('dtype = "float32"', 'dtype = "int8"', "int8"),
         ("[parametric]", "[other]", "not the configuration"),
-        ("rtol = ", "rtol == ", "not the configuration"),
+        ("rtol = ", "rtol == ", "not valid TOML"),
     ):
         config.write_text(text.replace(old, new))
         with pytest.raises(FileError, match=message):
@@ -270,8 +371,8 @@ def test_errors_name_the_matrices_of_the_batch(fits):
             model.inv(A.reshape(4, 5, N, N), theta.reshape(4, 5, -1))
     with pytest.raises(ValueError, match="on_singular='pinv'; expected 'raise' or 'nan'"):
         model.inv(A, theta, on_singular="pinv")
-    with pytest.raises(TypeError, match=r"theta has dtype torch\.int64"):
-        model.inv(A, theta.long())
+    with pytest.raises(ValueError, match=r"parameters are torch\.complex64 of shape .*; expected real ones"):
+        model.inv(A, theta.to(torch.complex64))
 
 
 def test_forward_derivatives_reach_the_matrices(fits):

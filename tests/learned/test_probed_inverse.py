@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import neuralinv as ni
 from neuralinv.dense import native
@@ -13,6 +14,7 @@ from neuralinv.families import Range, get_family
 from neuralinv.learned import fit_parametric, load_parametric, save_parametric
 from neuralinv.learned.architectures.combination import Combination
 from neuralinv.learned.architectures.probed import certify_with_probes
+from neuralinv.learned.probed_fit import probes_of
 from neuralinv.testing import relative_error
 
 N = 12
@@ -40,6 +42,19 @@ def thetas(count: int, seed: int = 1) -> torch.Tensor:
     return get_family("poisson").thetas(count, generator=generator(seed))
 
 
+class WatchProducts(TorchDispatchMode):
+    """Keeps the shapes of what torch multiplies by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket in (torch.ops.aten.bmm, torch.ops.aten.mm):
+            self.factors.add(tuple(args[1].shape[-2:]))
+        return function(*args, **(kwargs or {}))
+
+
 ROUTES = ["kernel", "torch"] if native.AVAILABLE else ["torch"]
 
 
@@ -54,18 +69,17 @@ def test_matrices_are_certified_as_they_are_proposed_without_a_product(model, fa
     routed(route, monkeypatch)
     theta = thetas(100)
     A = family(theta).float()
-    widths = [0]
-    bmm = torch.bmm
-
-    def watched(a, b, **keywords):
-        widths.append(b.shape[-1])
-        return bmm(a, b, **keywords)
-
-    monkeypatch.setattr(torch, "bmm", watched)
     monkeypatch.setattr(native, "correct", None)
-    result = model.inv(A, theta, certificate="probabilistic")
+    with WatchProducts() as watched:
+        result = model.inv(A, theta, certificate="probabilistic")
+    assert (N, N) not in watched.factors
+    # Where torch multiplies by the vectors, they are seen.
+    assert ((N, probes_of(model)) in watched.factors) == (route == "torch")
+    monkeypatch.setattr(native, "corrects", lambda A: False)
+    with WatchProducts() as watched:
+        model.inv(A, theta)
+    assert (N, N) in watched.factors
     monkeypatch.undo()
-    assert max(widths) < N or model.most_overestimated < 10
     assert set(result.source.tolist()) == {int(ni.Source.PROPOSED)}
     assert bool(result.certified.all())
     assert result.failure_probability == 1e-10

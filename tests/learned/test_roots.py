@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,106 @@ def test_probable_bounds_hold(p, dtype):
     assert float(bound.max()) < 0.1
 
 
+def ldexp(A: torch.Tensor, exponent: int) -> torch.Tensor:
+    return torch.from_numpy(np.ldexp(A.numpy(), exponent))  # torch's overflows where 2^exponent does
+
+
+@pytest.mark.parametrize("certificate", ["deterministic", "probabilistic"])
+@pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 16])
+@pytest.mark.parametrize("exponent", [-1060, -600, -340, 340, 600, 1000])
+def test_bounds_hold_at_any_scale(exponent, p, certificate):
+    # The root of 2^{pq} A is 2^{−q} times that of A, exactly: the oracle works near 1.
+    q = round(exponent / p)
+    A = ldexp(wishart(40, 4), p * q)
+    result = inv_pth_root(A, p, rtol=1e-6, certificate=certificate, on_singular="nan")
+    near = ldexp(A, -p * q)
+    if p == 1 and exponent == -1060:  # the inverse overflows
+        assert bool((result.status == ni.Status.ILL_CONDITIONED).all())
+        assert bool((result.error_bound == torch.inf).all())
+    else:
+        assert bool((result.status == ni.Status.CERTIFIED).all())
+        assert bool((error(near, ldexp(result.root, q), p) <= result.error_bound).all())
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e-101, 1e-30, 1e30, 1e101, 1e200, 1e307])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [2, 3])
+def test_multiples_of_the_identity_have_roots(p, dtype, scale):
+    if dtype.to_real() == torch.float32 and not 1e-40 < scale < 1e38:
+        scale = 1e-42 if scale < 1 else 3e38
+    A = torch.eye(2, dtype=dtype) * scale
+    expected = torch.eye(2, dtype=dtype) * float(A[0, 0].real) ** (-1 / p)
+    torch.testing.assert_close(inv_pth_root(A, p).root, expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("certificate", ["deterministic", "probabilistic"])
+@pytest.mark.parametrize("p", [2, 3, 4, 5])
+def test_tiny_indefinite_matrices_have_no_root(p, certificate):
+    # Off by an ulp or so from singular ones, and indefinite in exact arithmetic.
+    angle = torch.linspace(0.3, 1.2, 400, dtype=torch.float64)
+    v = torch.stack([angle.cos(), angle.sin()], -1)
+    A = v[:, :, None] * v[:, None, :]
+    a, b, c = (A[:, i, j].tolist() for i, j in ((0, 0), (0, 1), (1, 1)))
+    exact = zip(map(Fraction, a), map(Fraction, b), map(Fraction, c), strict=True)
+    A = A[torch.tensor([x * z < y * y for x, y, z in exact])]
+    assert len(A) > 100
+    result = inv_pth_root(ldexp(A, -600), p, rtol=1e-2, certificate=certificate, on_singular="nan")
+    assert bool((result.status == ni.Status.SINGULAR).all())
+
+
+@pytest.mark.parametrize("p", [2, 3, 4])
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_norms_whose_squares_leave_the_range_prove_nothing(p, exponent):
+    A = ldexp(wishart(5, 3), p * (exponent // p))
+    X = ldexp(true_root(wishart(5, 3), p), -(exponent // p))
+    X = (X + X.mT) / 2
+    odds = Odds(1e-10, torch.Generator().manual_seed(2))
+    assert bool((bound_error(A, X, p)[0] == 1).all())
+    assert bool((probable_error_bound(A, X, p, odds) == 1).all())
+
+
+@pytest.mark.parametrize("p", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_denormals_that_the_processor_ignores_certify_nothing(dtype, p):
+    A = torch.tensor([[1e-35, 9e-39], [9e-39, 1e-35]]).to(dtype)
+    batch = torch.stack([torch.eye(2, dtype=dtype), A])
+    torch.set_flush_denormal(True)
+    try:
+        flushed = inv_pth_root(batch, p, on_singular="nan")
+        with pytest.raises(torch.linalg.LinAlgError, match="denormal entries, which this thread reads as zero"):
+            inv_pth_root(A, p)
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushed.status.tolist() == [ni.Status.CERTIFIED, ni.Status.SINGULAR]
+    assert flushed.error_bound[1] == torch.inf
+    assert bool(flushed.root[1].isnan().all())
+    result = inv_pth_root(batch, p)
+    assert bool((result.status == ni.Status.CERTIFIED).all())
+    assert bool((error(batch, result.root, p) <= result.error_bound).all())
+
+
+def test_empty_matrices_have_empty_roots():
+    result = inv_sqrt(np.zeros((2, 0, 0)))
+    assert result.root.shape == (2, 0, 0)
+    assert result.error_bound.tolist() == [0, 0]
+    assert result.status.tolist() == [ni.Status.CERTIFIED] * 2
+    A = torch.zeros(3, 0, 0, requires_grad=True)
+    inv_pth_root(A, 3).root.sum().backward()
+    assert A.grad.shape == (3, 0, 0)
+
+
+def test_results_say_which_kind_of_bound_they_have():
+    A = wishart(3, 4)
+    assert inv_sqrt(A).failure_probability == 0
+    assert inv_pth_root(A, 3, certificate="probabilistic", failure_probability=1e-8).failure_probability == 1e-8
+
+
+@pytest.mark.parametrize("p", [np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_any_kind(p):
+    A = wishart(4)
+    assert torch.equal(inv_pth_root(A, p).root, inv_pth_root(A, 3).root)
+
+
 @pytest.mark.parametrize(
     "A",
     [
@@ -168,6 +270,8 @@ def test_matrices_without_a_root(A):
         inv_sqrt(batch)
     with pytest.raises(np.linalg.LinAlgError, match="on_singular='nan'"):
         inv_sqrt(batch.numpy())
+    with pytest.raises(torch.linalg.LinAlgError, match=r"^the matrix is not positive definite"):
+        inv_sqrt(A)
     result = inv_sqrt(batch, on_singular="nan")
     assert result.status[0] == ni.Status.CERTIFIED
     assert result.status[1] in (ni.Status.SINGULAR, ni.Status.NONFINITE)
@@ -180,12 +284,15 @@ def test_matrices_without_a_root(A):
     [
         ((torch.eye(2), 0), {}, "p=0"),
         ((torch.eye(2), 17), {}, "p=17"),
+        ((torch.eye(2), True), {}, "p=True; expected a whole number"),
+        ((torch.eye(2), 2.0), {}, r"p=2\.0; expected a whole number"),
         ((torch.eye(2), 2), {"cond": 1.0}, r"cond=1\.0"),
         ((torch.eye(2), 2), {"rtol": 2.0}, r"rtol=2\.0"),
         ((torch.eye(2), 2), {"on_singular": "pinv"}, "on_singular='pinv'"),
         ((torch.eye(2), 2), {"certificate": "none"}, "certificate='none'"),
         ((torch.eye(2), 2), {"certificate": "probabilistic", "failure_probability": 0.9}, r"failure_probability=0\.9"),
-        ((torch.tensor([[1.0, 0.1], [0.0, 1.0]]), 2), {}, "not exactly Hermitian"),
+        ((torch.tensor([[1.0, 0.1], [0.0, 1.0]]), 2), {}, "^the matrix is not exactly Hermitian"),
+        ((torch.tensor([[[[1.0, 0.1], [0.0, 1.0]]]]), 2), {}, r"matrices at \[\(0, 0\)\] are not exactly Hermitian"),
         ((torch.ones(2, 3), 2), {}, "square"),
     ],
 )

@@ -21,6 +21,13 @@ def spectrum(*eigenvalues: float, seed: int = 0) -> torch.Tensor:
     return ((A + A.mT) / 2)[None]
 
 
+def with_one(value: float) -> torch.Tensor:
+    """Sixteen identities, the entries of one replaced."""
+    A = torch.eye(3, dtype=torch.float64).repeat(16, 1, 1)
+    A[5] = value
+    return A
+
+
 def evaluate(step, m: np.ndarray) -> np.ndarray:
     return np.polynomial.polynomial.polyval(1 - m, step.coefficients)
 
@@ -200,6 +207,14 @@ def test_iterations_are_differentiable():
         (lambda: schulz(0.1, precision="tf32"), "precision='tf32'"),
         (lambda: ni.learned.train_schulz(torch.eye(3).expand(4, 3, 3)), "at least 8"),
         (lambda: ni.learned.train_schulz(-torch.eye(3).expand(9, 3, 3)), "not positive definite"),
+        (lambda: ni.learned.train_schulz(with_one(0.0)), r"matrices at \[5\] are zero, not finite"),
+        (lambda: ni.learned.train_schulz(with_one(math.nan)), r"matrices at \[5\] are zero, not finite"),
+        (
+            lambda: ni.learned.train_schulz(with_one(math.inf), positive=False),
+            r"matrices at \[5\] are zero, not finite",
+        ),
+        (lambda: ni.learned.train_schulz(with_one(1e308)), r"matrices at \[5\] are .* too large"),
+        (lambda: ni.learned.train_schulz(with_one(0.0).numpy()), r"matrices at \[5\] are zero, not finite"),
     ],
 )
 def test_impossible_requests(call, message):
@@ -218,3 +233,5 @@ def test_training_reaches_the_tolerance_with_no_more_products(positive):
     residual = torch.linalg.matrix_norm(torch.eye(8) - A[::4] @ trained(A[::4]))
     assert float((residual <= 0.05).double().mean()) >= 0.8
     assert not any(parameter.requires_grad for parameter in trained.parameters())
+    again = ni.learned.train_schulz(A.numpy(), positive=positive, tolerance=0.05, share=0.8)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), trained.parameters(), strict=True))

@@ -1,5 +1,6 @@
 """Training: it learns, resumes exactly, keeps the best, and stops politely."""
 
+import copy
 import os
 import signal
 from dataclasses import replace
@@ -155,6 +156,10 @@ def test_divergence_is_reported(tmp_path: Path) -> None:
         ({"min_abs_det": -1.0}, "min_abs_det = -1.0"),
         ({"seed": -1}, "seed = -1"),
         ({"precision": "8-true"}, "precision = '8-true'"),
+        ({"steps": 2.5}, r"steps = 2\.5 should be of type int"),
+        ({"loss": 5}, "loss = 5 should be of type str"),
+        ({"learning_rate": None}, "learning_rate = None should be of type float"),
+        ({"min_abs_det": 10**400}, "min_abs_det = a whole number of 1,329 bits"),
         ({"loss": "hinge"}, "unknown loss 'hinge'; known are direction"),
         ({"schedule": "square"}, "unknown schedule 'square'; known are constant"),
     ],
@@ -194,6 +199,61 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         train(replace(SMALL, hidden=8), SHORT, tmp_path, resume=True)
 
 
+def test_a_state_that_no_run_can_have_is_refused(tmp_path: Path) -> None:
+    train(SMALL, SHORT, tmp_path)
+    path = tmp_path / STATE_FILE
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["network"]))
+    first = state["optimizer-0"]["state"][0]
+    groups = state["optimizer-0"]["param_groups"]
+
+    def put(*keys: object, value: object) -> dict:
+        """Return the state with another value at the end of a path of keys."""
+        changed = copy.deepcopy(state)
+        part = changed
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+        return changed
+
+    damaged = [
+        ("step -1", put("counters", "step", value=-1)),
+        ("step 41", put("counters", "step", value=41)),
+        ("step inf", put("counters", "step", value=float("inf"))),
+        ("step True", put("counters", "step", value=True)),
+        ("elapsed nan", put("counters", "elapsed", value=float("nan"))),
+        ("elapsed -1", put("counters", "elapsed", value=-1.0)),
+        ("validations 5", put("counters", "validations", value=5)),
+        ("counters: no table", put("counters", value=torch.ones(3))),
+        ("best_score: not residuals", put("best_score", value=torch.tensor([-1.0]))),
+        ("best_score: not residuals", put("best_score", value=torch.tensor([1.5]))),
+        ("best_score: not a number for each member", put("best_score", value=torch.zeros(7))),
+        ("best_score: not a number for each member", put("best_score", value=1.0)),
+        ("best: .* is no tensor", put("best", name, value=torch.zeros(1, 2))),
+        ("best: .* holds NaN", put("best", name, value=torch.full_like(state["best"][name], torch.nan))),
+        ("best: other weights", put("best", value={})),
+        ("network: .* holds NaN", put("network", name, value=torch.full_like(state["network"][name], torch.inf))),
+        ("optimizer: no state", put("optimizer-0", "state", value="x")),
+        ("optimizer: a state of no parameter", put("optimizer-0", "state", value={999: first})),
+        ("optimizer: exp_avg is no tensor", put("optimizer-0", "state", 0, "exp_avg", value=torch.zeros(1))),
+        ("optimizer: step 0", put("optimizer-0", "state", 0, "step", value=torch.tensor(0.0))),
+        ("optimizer: other settings", put("optimizer-0", "param_groups", 0, "peak_lr", value="a")),
+        ("optimizer: other settings", put("optimizer-0", "param_groups", 0, "betas", value=(2.0, 2.0))),
+        ("optimizer: lr inf", put("optimizer-0", "param_groups", 0, "lr", value=float("inf"))),
+        ("optimizer: other groups", put("optimizer-0", "param_groups", value=groups * 2)),
+    ]
+    for message, changed in damaged:
+        torch.save(changed, path)
+        with pytest.raises(FileError, match=f"does not fit this configuration .*{message}"):
+            train(SMALL, SHORT, tmp_path, resume=True)
+    for changed in (put("model", value=[1, 2]), put("training", value=None), put("model", "low", value=-(10**400))):
+        torch.save(changed, path)
+        with pytest.raises(FileError, match="not a training state"):
+            saved_configuration(tmp_path)
+    torch.save(state, path)
+    assert train(SMALL, SHORT, tmp_path, resume=True).steps == SHORT.steps
+
+
 def test_an_unwritable_folder_is_found_out_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="file"):
@@ -206,6 +266,6 @@ def test_an_interrupt_request_restores_the_handlers_and_yields_to_a_second_signa
         assert not request.requested
         os.kill(os.getpid(), signal.SIGINT)
         assert request.requested
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):  # Python's own, which says nothing
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

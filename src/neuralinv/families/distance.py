@@ -22,13 +22,24 @@ def at_distance(A: Tensor, distance: float) -> Tensor:
     distance
         In [0, 1). What is stored is rounded, so that a distance below the dtype's roundoff is reached only roughly.
 
+    Returns
+    -------
+    Shape and dtype of ``A``.
+
     Raises
     ------
     ValueError
-        If the distance is out of range, or the matrices are 1×1, whose relative distance is always 1.
+        If the distance is out of range, ``A`` is no batch of square matrices, or they are 1×1, whose relative distance
+        is always 1.
+
+    Notes
+    -----
+    Singular values and vectors of each matrix in double precision: about 20 n³ operations.
     """
     if not 0 <= distance < 1:
         raise ValueError(f"distance = {distance}: a relative distance from singularity lies in [0, 1)")
+    if A.ndim != 3 or A.shape[-1] != A.shape[-2]:
+        raise ValueError(f"matrices have shape {tuple(A.shape)}; expected (batch, n, n)")
     if A.shape[-1] < 2:
         raise ValueError("distance: the relative distance of 1×1 matrices from singularity is always 1; pass size ≥ 2")
     wide = A.to(torch.complex128 if A.is_complex() else torch.float64)

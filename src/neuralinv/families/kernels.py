@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from neuralinv.families.registry import Family, MatrixFunction, Range
-from neuralinv.families.settings import whole
+from neuralinv.families.settings import nonnegative, positive, whole
 
 _RANGES = {"length_scale": Range(0.2, 1.0, log=True), "nugget": Range(1e-2, 1.0, log=True)}
+_DOMAINS = {"length_scale": positive, "nugget": nonnegative}
 
 
 def _squared_distances(
@@ -66,6 +67,7 @@ RBF = Family(
     symmetry="positive",
     build=_build_rbf,
     ranges=_RANGES,
+    domains=_DOMAINS,
 )
 MATERN = Family(
     "matern",
@@ -76,4 +78,5 @@ MATERN = Family(
     symmetry="positive",
     build=_build_matern,
     ranges=_RANGES,
+    domains=_DOMAINS,
 )

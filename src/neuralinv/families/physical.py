@@ -97,7 +97,7 @@ def _build_helmholtz(
 POISSON = Family(
     "poisson",
     "−∇·(a∇u) with the coefficient a = exp(θ₁ cos πx + θ₂ cos 2πx cos 2πy), five-point stencil",
-    spectrum="condition number of order n · max a / min a; positive definite",
+    spectrum="condition number of order m² · max a / min a, m points along the longer side: √n to n; positive definite",
     reference="LeVeque 2007, Finite Difference Methods, ch. 3; Zahm & Nouy 2016, doi:10.1137/15M1019210 (the use)",
     symmetry="positive",
     build=_build_poisson,
@@ -107,9 +107,11 @@ HELMHOLTZ = Family(
     "helmholtz",
     "−Δu − k²(1 + i·absorption)(1 + contrast·lens)u, k = 2π·wavelengths; without absorption singular at resonances",
     parameters={"absorption": 0.1},
-    spectrum="indefinite: the Laplacian's eigenvalues, moved left by k² and down by absorption · k²",
+    spectrum="the Laplacian's eigenvalues, moved left by k² and down by absorption · k²; "
+    "in about half of the draws some lie left of 0",
     reference="Erlangga, Vuik & Oosterlee 2004, doi:10.1016/j.apnum.2004.01.009 (the complex shift)",
     complex=True,
     build=_build_helmholtz,
     ranges={"wavelengths": Range(0.25, 1.0), "contrast": Range(0.0, 0.5)},
+    domains={"wavelengths": nonnegative},
 )

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from neuralinv.families.distance import at_distance
+from neuralinv.families.settings import finite, is_whole
 
 MatrixFunction: TypeAlias = Callable[[Tensor], Tensor]
 """Maps parameters ``(*batch, p)``, real, to matrices ``(*batch, n, n)``; differentiable."""
@@ -31,6 +33,11 @@ class Range:
         Its bounds.
     log
         Whether it is spread evenly in logarithm.
+
+    Raises
+    ------
+    ValueError
+        Unless both bounds are finite and ``low < high``, and above 0 for a range in logarithm.
     """
 
     low: float
@@ -80,6 +87,10 @@ class Family:
         parametric.
     ranges
         θ by name, in order; empty where the family is not parametric.
+    domains
+        What a parameter with a range has to be if it is held at a value, beside finite: a check of
+        :mod:`neuralinv.families.settings`. Ranges are where parameters are drawn from; domains are where the matrices
+        are what the family says.
     """
 
     name: str
@@ -92,6 +103,7 @@ class Family:
     complex: bool = False
     build: Callable[..., MatrixFunction] | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    domains: Mapping[str, Callable[[str, float], float]] = field(default_factory=dict)
 
     @property
     def parametric(self) -> bool:
@@ -128,28 +140,32 @@ class Family:
             Move every matrix to this relative distance ``σ_n / σ₁`` from the nearest singular one (see
             :func:`~neuralinv.families.distance.at_distance`).
         parameters
-            Override the family's defaults; a parameter with a range is held at the value given, not drawn. All
+            Override the family's defaults; a parameter with a range is held at the value given, not drawn. That may
+            lie outside its range, but not where the matrices are no longer of the family (:attr:`domains`). All
             matrices of a parametric family belong to one operator, at parameters drawn from the ranges.
 
         Raises
         ------
         ValueError
-            If a parameter is unknown or out of range, count or size is negative, or a complex family is asked for real
-            matrices.
+            If a parameter is unknown, no number or not what the family needs, count or size is negative or no whole
+            number, the dtype holds no fractions, or a complex family is asked for real matrices.
         """
-        shape = (count,) if isinstance(count, int) else tuple(count)
-        if min(shape, default=0) < 0 or size < 1:
-            raise ValueError(f"count = {count}, size = {size}: expected a count of at least 0 and a size of at least 1")
+        shape = tuple(count) if isinstance(count, tuple | list) else (count,)
+        if not all(is_whole(k, 0) for k in shape) or not is_whole(size, 1):
+            raise ValueError(
+                f"count = {count}, size = {size}: expected a whole count of at least 0 and a whole size of at least 1"
+            )
         dtype = self._check_dtype(dtype)
-        self._check_names(parameters)
+        self._check_names(parameters, {**self.parameters, **self.ranges})
         total = math.prod(shape)
         if self.draw is not None:
             settings = {**self.parameters, **parameters}
             A = self.draw(total, size, generator=generator, dtype=dtype, device=device, **settings)
         else:
             settings = {name: value for name, value in parameters.items() if name not in self.ranges}
+            held = {name: value for name, value in parameters.items() if name in self.ranges}
             function = self.matrix_function(size, generator=generator, dtype=dtype, device=device, **settings)
-            A = function(self.thetas(total, generator=generator, device=device, **parameters))
+            A = function(self.thetas(total, generator=generator, device=device, **held))
         if distance is not None:
             A = at_distance(A, distance)
         return A.reshape(*shape, size, size)
@@ -166,7 +182,8 @@ class Family:
         """Fix an operator by chance and return ``θ → A(θ)``: parameters ``(*batch, p)`` to ``(*batch, n, n)``.
 
         The coordinates of θ are those of :attr:`ranges`, in that order. The map is differentiable, takes θ of any real
-        dtype on the device, and works in double precision.
+        dtype on the device, and works in double precision. It gives what its formula says for any θ, outside of
+        :attr:`domains`, too.
 
         Raises
         ------
@@ -174,11 +191,11 @@ class Family:
             If the family is not parametric, or a setting is unknown or out of range.
         """
         if self.build is None:
-            raise ValueError(f"family {self.name!r} draws each matrix anew; it has no parameters to move")
-        if size < 1:
-            raise ValueError(f"size = {size}: expected a size of at least 1")
+            raise ValueError(self._not_parametric())
+        if not is_whole(size, 1):
+            raise ValueError(f"size = {size}: expected a whole number of at least 1")
         dtype = self._check_dtype(dtype)
-        self._check_names(parameters, without_ranges=True)
+        self._check_names(parameters, self.parameters)
         wide = torch.complex128 if dtype.is_complex else torch.float64
         function = self.build(size, generator=generator, dtype=wide, device=device, **{**self.parameters, **parameters})
         width = len(self.ranges)
@@ -196,7 +213,21 @@ class Family:
     def thetas(
         self, count: int, *, generator: torch.Generator, device: torch.device | str = "cpu", **parameters: float
     ) -> Tensor:
-        """Draw parameters ``(count, p)``, float64, evenly over their ranges; those given are held at their values."""
+        """Draw parameters ``(count, p)``, float64, evenly over their ranges; those given are held at their values.
+
+        Raises
+        ------
+        ValueError
+            If the family is not parametric, a parameter is unknown or not what the family needs (:attr:`domains`), or
+            the count is negative or no whole number.
+        """
+        if not self.parametric:
+            raise ValueError(self._not_parametric())
+        if not is_whole(count, 0):
+            raise ValueError(f"count = {count}: expected a whole number of at least 0")
+        self._check_names(parameters, self.ranges)
+        for name, value in parameters.items():
+            self.domains.get(name, finite)(name, finite(name, value))
         unit = torch.rand(count, len(self.ranges), generator=generator, dtype=torch.float64, device=device)
         columns = [
             range_.at(unit[:, k]) if name not in parameters else torch.full_like(unit[:, k], parameters[name])
@@ -207,13 +238,21 @@ class Family:
     def _check_dtype(self, dtype: torch.dtype | None) -> torch.dtype:
         if dtype is None:
             return self.default_dtype
+        if not (dtype.is_floating_point or dtype.is_complex):
+            raise ValueError(f"dtype = {dtype}: a family is drawn in a floating-point or complex dtype")
         if self.complex and not dtype.is_complex:
             raise ValueError(f"family {self.name!r} is complex and cannot be drawn as {dtype}; pass a complex dtype")
         return dtype
 
-    def _check_names(self, parameters: Mapping[str, Any], *, without_ranges: bool = False) -> None:
-        known = dict.fromkeys([*self.parameters, *(() if without_ranges else self.ranges)])
+    def _not_parametric(self) -> str:
+        return f"family {self.name!r} draws each matrix anew; it has no parameters to move"
+
+    def _check_names(self, parameters: Mapping[str, object], known: Mapping[str, Any]) -> None:
+        """Check that each is known here, and a number."""
         unknown = [name for name in parameters if name not in known]
         if unknown:
             names = ", ".join(known) or "none"
             raise ValueError(f"family {self.name!r} has no parameter {sorted(unknown)[0]!r}; known are {names}")
+        for name, value in parameters.items():
+            if not isinstance(value, Real):
+                raise ValueError(f"{name} = {value!r}: expected a number")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family, MatrixFunction, Range
+from neuralinv.families.settings import positive
 
 _MEASUREMENTS = 13
 _HIGHEST_DEGREE = 3
@@ -71,9 +72,10 @@ def _build_ridge(
 RIDGE = Family(
     "ridge",
     "XᵀX/m + Λ on bootstrapped wine data: 13 measurements under one penalty, their products (n > 13) under another",
-    spectrum="eigenvalues in [smallest penalty, n + largest penalty]; XᵀX has rank at most 178",
+    spectrum="eigenvalues in [smallest penalty, tr(XᵀX)/m + largest penalty], the trace about n; rank(XᵀX) ≤ 178",
     reference="Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; data: Aeberhard & Forina, doi:10.24432/C5PC7J",
     symmetry="positive",
     build=_build_ridge,
     ranges={"penalty": Range(1e-2, 1.0, log=True), "products_penalty": Range(1e-2, 1.0, log=True)},
+    domains={"penalty": positive, "products_penalty": positive},
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.families.registry import Family, MatrixFunction, Range
-from neuralinv.families.settings import whole
+from neuralinv.families.settings import positive, whole
 from neuralinv.families.spectrum import haar
 
 
@@ -47,4 +47,5 @@ STATE_SPACE = Family(
     symmetry="positive",
     build=_build_state_space,
     ranges={"persistence": Range(0.5, 0.95), "variance": Range(1e-2, 1.0, log=True)},
+    domains={"variance": positive},
 )

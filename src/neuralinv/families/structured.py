@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.families.registry import Family, MatrixFunction, Range
-from neuralinv.families.settings import nonnegative, positive
+from neuralinv.families.settings import correlation, nonnegative, positive
 
 
 def _build_autoregressive(
@@ -54,6 +54,7 @@ AUTOREGRESSIVE = Family(
     symmetry="positive",
     build=_build_autoregressive,
     ranges={"partial_1": Range(-0.8, 0.8), "partial_2": Range(-0.8, 0.8)},
+    domains={"partial_1": correlation, "partial_2": correlation},
 )
 LAPLACIAN = Family(
     "laplacian",
@@ -64,4 +65,5 @@ LAPLACIAN = Family(
     symmetry="positive",
     build=_build_laplacian,
     ranges={"shift": Range(1e-2, 1.0, log=True)},
+    domains={"shift": positive},
 )

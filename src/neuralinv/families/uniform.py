@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.families.registry import Family
+from neuralinv.families.settings import nonnegative, positive
 
 _FEWEST_ACCEPTED = 1e-4
 _FEWEST_CANDIDATES = 1024
@@ -27,6 +28,7 @@ def _draw_uniform(
 ) -> Tensor:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low = {low}, high = {high}: expected finite numbers with low < high")
+    nonnegative("min_abs_det", min_abs_det)
 
     def draw(k: int) -> Tensor:
         # Of complex entries, the real and the imaginary part are uniform.
@@ -68,6 +70,7 @@ def _draw_gaussian(
     device: torch.device | str,
     scale: float,
 ) -> Tensor:
+    positive("scale", scale)
     return scale * torch.randn(count, size, size, generator=generator, dtype=dtype, device=device)
 
 

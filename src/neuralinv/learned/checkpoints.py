@@ -6,7 +6,6 @@ configuration before anything is allocated, and the configuration itself is boun
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from neuralinv.io import FileError, atomic_path
+from neuralinv.io.untrusted import read_toml
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
+from neuralinv.learned.devices import usable_device
 from neuralinv.learned.network import InverseNetwork
 
 CONFIG_FILE = "config.toml"
-_LARGEST_CONFIG = 1 << 20
+_LARGEST_CONFIG = 1 << 16
 _FLOATS = {"F16", "BF16", "F32", "F64"}
 
 
@@ -75,7 +76,10 @@ def load_network(folder: Path, *, device: torch.device | str = "cpu") -> Inverse
     ------
     FileError
         If a file is missing, corrupt, too large, or does not fit the configuration.
+    ConfigError
+        If the device cannot be used.
     """
+    device = usable_device(device)
     config = _read_model_config(folder / CONFIG_FILE)
     try:
         with torch.device("meta"):  # shapes without memory
@@ -93,19 +97,13 @@ def load_network(folder: Path, *, device: torch.device | str = "cpu") -> Inverse
 def _read_model_config(path: Path) -> ModelConfig:
     if not path.is_file():
         raise FileError(f"{path}: no such file; expected a folder that `neuralinv train --out` wrote")
+    table = read_toml(path, largest=_LARGEST_CONFIG).get("model")
+    if not isinstance(table, dict):
+        raise FileError(f"{path}: no [model] table; restore the file or train again")
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise FileError(f"{path}: larger than 1 MiB; this is no model configuration")
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("model")
-        if not isinstance(table, dict):
-            raise FileError(f"{path}: no [model] table; restore the file or train again")
         return ModelConfig.from_table(table)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: not valid TOML ({error}); restore the file or train again") from error
     except ConfigError as error:
         raise FileError(f"{path}: [model] {error}") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _member_file(folder: Path, member: int) -> Path:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Self
+
+import numpy as np
+
+from neuralinv.families.settings import is_whole
+
+_LARGEST_ELEMENT = 1e30
+"""Of the range that networks are trained on: single precision goes further, but not without loss."""
+_LONGEST = 80
 
 
 class ConfigError(ValueError):
@@ -16,7 +26,13 @@ class _Record:
 
     def to_table(self) -> dict[str, Any]:
         """Return the values as a table that TOML can hold (it has no null: unset values are left out)."""
-        return {key: value for key, value in asdict(self).items() if value is not None}  # type: ignore[call-overload]
+        table = asdict(self)  # type: ignore[call-overload]
+        # Numbers of NumPy become Python's, which files know.
+        return {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in table.items()
+            if value is not None
+        }
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Self:
@@ -27,14 +43,17 @@ class _Record:
         ConfigError
             If a key is unknown, a value has the wrong type or is out of range.
         """
-        known = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
-        for key, value in table.items():
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for key in table:
             if key not in known:
-                raise ConfigError(f"unknown setting {key!r}; known are {', '.join(known)}")
-            expected = str(known[key]).removesuffix(" | None")
-            if not _has_type(value, expected):
-                raise ConfigError(f"{key} = {value!r} should be of type {expected}")
+                raise ConfigError(f"unknown setting {key[:80]!r}; known are {', '.join(known)}")
         return cls(**table)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            value, (expected, *optional) = getattr(self, field.name), str(field.type).split(" | ")
+            if not (_has_type(value, expected) or (optional and value is None)):
+                raise ConfigError(f"{field.name} = {_shown(value)} should be of type {field.type}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,11 @@ class ModelConfig(_Record):
         served too.
     members
         Networks in the ensemble; for each matrix the candidate with the smallest residual is taken.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range; a ``ValueError``. Whether there is such an architecture is known when it is built.
     """
 
     architecture: str = "gated"
@@ -68,6 +92,7 @@ class ModelConfig(_Record):
     members: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_range("size", self.size, 1, 64)
         _check_range("members", self.members, 1, 1024)
         _check_range("newton_schulz_steps", self.newton_schulz_steps, 0, 16)
@@ -77,6 +102,12 @@ class ModelConfig(_Record):
             _check_range("depth", self.depth, 0, 256)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"low = {self.low}, high = {self.high}: expected finite numbers with low < high")
+        largest = max(abs(self.low), abs(self.high))
+        if not 1 / _LARGEST_ELEMENT <= largest <= _LARGEST_ELEMENT:
+            raise ConfigError(
+                f"low = {self.low}, high = {self.high}: networks compute in single precision, and need a range that "
+                f"reaches to between {1 / _LARGEST_ELEMENT:g} and {_LARGEST_ELEMENT:g}; other scales are served as well"
+            )
 
 
 @dataclass(frozen=True)
@@ -103,6 +134,12 @@ class TrainingConfig(_Record):
         ``auto``, ``cpu``, ``cuda``, …; ``32-true``, ``bf16-mixed`` or ``64-true``, as Lightning Fabric names them.
     validations
         How often, evenly over the training, the members are validated and the state is saved.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range, or there are both or neither of ``steps`` and ``budget``; a ``ValueError``. Whether
+        there is such a schedule, loss or device is known when the training begins.
     """
 
     steps: int | None = None
@@ -124,6 +161,7 @@ class TrainingConfig(_Record):
         return "direction" if architecture == "gated" else "residual"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.steps is None) == (self.budget is None):
             raise ConfigError("give either steps or a wall-clock budget, and not both")
         if self.steps is not None:
@@ -143,11 +181,23 @@ class TrainingConfig(_Record):
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} = {value}: expected a whole number from {low} to {high}")
+    if not is_whole(value, low, high):
+        raise ConfigError(f"{name} = {_shown(value)}: expected a whole number from {low} to {high}")
 
 
 def _has_type(value: Any, expected: str) -> bool:
     if expected == "float":
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    return type(value).__name__ == expected
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return False
+        return not isinstance(value, Integral) or abs(int(value)) <= sys.float_info.max  # what a float can hold
+    if expected == "int":
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, str)
+
+
+def _shown(value: object) -> str:
+    """Write a value that may come from a hostile file: short, and whole numbers of any length."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST:
+        return f"a whole number of {value.bit_length():,} bits"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -40,6 +40,8 @@ def load(name: str | Path, *, device: torch.device | str = "cpu") -> InverseNetw
     ------
     FileError
         If there is no such network, or its files are corrupt.
+    ConfigError
+        If the device cannot be used.
     """
     if str(name) in packaged():
         return load_network(_WEIGHTS / str(name), device=device)

@@ -40,7 +40,7 @@ class Loss(NamedTuple):
 def residual_norm(A: Tensor, X: Tensor) -> Tensor:
     """Return ``‖I − AX‖_F``, shape ``(*batch,)``, for matrices ``(*batch, n, n)``; a measure, not a proof."""
     identity = torch.eye(A.shape[-1], dtype=X.dtype, device=X.device)
-    return _norm(identity - A @ X)
+    return smooth_norm(identity - A @ X)
 
 
 def _direction(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
@@ -69,15 +69,17 @@ def _two_sided(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
 
 
 def _error(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
-    return _norm(inverse - candidates.inverse)
+    return smooth_norm(inverse - candidates.inverse)
 
 
 def _mse(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
     return (inverse - candidates.inverse).square().mean((-2, -1))
 
 
-def _norm(A: Tensor) -> Tensor:
-    # A shift under the root keeps the gradient finite at zero.
+def smooth_norm(A: Tensor) -> Tensor:
+    """Return ``‖A‖_F`` of ``(*batch, m, n)``: ``(*batch,)``; a shift under the root keeps the gradient finite at
+    zero.
+    """
     return (A.square().sum((-2, -1)) + torch.finfo(A.dtype).tiny).sqrt()
 
 

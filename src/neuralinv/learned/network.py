@@ -36,6 +36,11 @@ class InverseNetwork(nn.Module):
     config
         What to build; weights are fresh, from torch's global generator.
 
+    Raises
+    ------
+    ConfigError
+        If there is no such architecture; a ``ValueError``.
+
     Attributes
     ----------
     size
@@ -73,7 +78,7 @@ class InverseNetwork(nn.Module):
         ValueError
             If the matrices are of another size.
         TypeError
-            If they are complex.
+            If they are complex, or a tensor of integers.
         """
         tensor, restore = as_tensor(A)
         check_square(tensor)

@@ -5,7 +5,6 @@ Of a partition, `config.toml` holds the cuts in order and a table for each cell;
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,22 @@ from safetensors.torch import save
 from neuralinv.dense.probabilistic import MOST_OVERESTIMATED
 from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
+from neuralinv.io.untrusted import read_toml
 from neuralinv.learned.architectures.coefficients import HIDDEN, KINDS
 from neuralinv.learned.architectures.family_inverse import FamilyInverse
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
 from neuralinv.learned.architectures.partitioned import PartitionedInverse, Split, split_ranges
 from neuralinv.learned.architectures.uniform import prove
 from neuralinv.learned.checkpoints import CONFIG_FILE
+from neuralinv.learned.devices import usable_device
 
 WEIGHTS_FILE = "parametric.safetensors"
-_LARGEST_CONFIG = 1 << 20
+_LARGEST_CONFIG = 1 << 19
 _LARGEST_SIZE = 4096
 _MOST_WEIGHTS = 1 << 28
 _MOST_CELLS = 1024
+_MOST_FEATURES = 1 << 20
+"""Polynomials of all cells: a fit has at most a thousand for each, and more take long to list."""
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -88,8 +91,10 @@ def load_parametric(folder: Path | str, *, device: torch.device | str = "cpu") -
     ------
     FileError
         If a file is missing, corrupt, too large, or does not fit the configuration.
+    ConfigError
+        If the device cannot be used.
     """
-    folder = Path(folder)
+    folder, device = Path(folder), usable_device(device)
     model = _read_config(folder / CONFIG_FILE)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -125,11 +130,10 @@ def _restore(model: ParametricInverse) -> None:
 def _read_config(path: Path) -> ParametricInverse | PartitionedInverse:
     if not path.is_file():
         raise FileError(f"{path}: no such file; expected a folder that `neuralinv fit --out` wrote")
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise FileError(f"{path}: larger than 1 MiB; this is no configuration")
+    table = read_toml(path, largest=_LARGEST_CONFIG)
     try:
-        return _build(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        return _build(table)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FileError(f"{path}: not the configuration of a parametric inverse ({error}); fit again") from error
 
 
@@ -151,6 +155,8 @@ def _build(table: Mapping[str, Any]) -> ParametricInverse | PartitionedInverse:
     # Before anything is allocated: what all cells ask for together.
     if sum(_weights(cell, size, len(rows)) for cell in cells) > _MOST_WEIGHTS:
         raise ValueError("asks for more than 2^28 weights")
+    if sum(feature_count(len(rows), cell["degree"]) for cell in cells) > _MOST_FEATURES:
+        raise ValueError("asks for more than 2^20 polynomials")
     models = [
         ParametricInverse(
             box,

@@ -84,12 +84,17 @@ class _Sizes:
         """Return c with ``‖X − Y‖_F ≤ c ‖Y‖_F``."""
         return -torch.expm1(torch.log1p(-self.rho.clamp(max=1)) / p) * (1 + 16 * _U)
 
-    def proves(self, X: Tensor, positive_pivots: Tensor, trace: Tensor, p: int) -> Tensor:
-        """Tell whether the bounds hold: ρ < 1, and X, eliminated in its dtype, is positive definite."""
-        smallest = ((1 - self.rho).clamp(min=0) / self.A).pow(1 / p)  # of the magnitudes of eigenvalues of X
+    def proves(self, X: Tensor, positive_pivots: Tensor, trace: Tensor, p: int, dtype: torch.dtype) -> Tensor:
+        """Tell whether the bounds hold: ρ < 1, and X, eliminated in its dtype, is positive definite. Norms have to be
+        such that, computed with in ``dtype``, no square and no product that matters underflows.
+        """
+        limit = SAFE_NORM[dtype.to_real()]
+        norm_A, norm_X = self.A, self.X
+        safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit)
+        smallest = ((1 - self.rho).clamp(min=0) / norm_A).pow(1 / p)  # of the magnitudes of eigenvalues of X
         # With room for the trace's own rounding and for entries that underflow.
         off = 1.01 * gamma(X.shape[-1] + 3, torch.finfo(X.dtype).eps / 2, X.dtype) * trace
-        return (self.rho < 1) & positive_pivots & (off < smallest * (1 - 1e-10))
+        return safe & (self.rho < 1) & positive_pivots & (off < smallest * (1 - 1e-10))
 
 
 def bound_error(A: Tensor, X: Tensor, p: int) -> tuple[Tensor, Tensor]:
@@ -114,7 +119,8 @@ def bound_error(A: Tensor, X: Tensor, p: int) -> tuple[Tensor, Tensor]:
     # p products one inside the other: each costs γ_n, relative to the product of absolute values.
     rounding = gamma((p + 1) * (n + 2), _U, A.dtype) * (norm_A * norm_X.pow(p) + n**0.5)
     sizes = _Sizes(norm_A, norm_X, _up(norm_R + rounding, n))
-    return torch.where(sizes.proves(X, _has_positive_pivots(X), _trace(X), p), sizes.closeness(p), 1), R
+    proved = sizes.proves(X, _has_positive_pivots(X), _trace(X), p, A.dtype)
+    return torch.where(proved, sizes.closeness(p), 1), R
 
 
 def correct_square_root(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,9 +161,7 @@ def correct_square_root(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     # Of U: the product, R rounded for it, and the error of R.
     off = norm_X * ((gamma(terms + 2, product_u, dtype) + 2 * u) * (1 + u) * norm_R + rounding + lost)
     bound = _corrected(sizes, norm_U + off, (1 + 4 * u) * commutator + 2 * off, off, u, n)
-    limit = SAFE_NORM[dtype.to_real()]
-    safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit)
-    proved = safe & sizes.proves(X, positive_pivots, trace, 2) & (bound < 1)
+    proved = sizes.proves(X, positive_pivots, trace, 2, dtype) & (bound < 1)
     return X, torch.where(proved, bound, 1)
 
 
@@ -224,8 +228,6 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds) -> Tensor:
         norm_A, norm_X = _up(norms.sqrt(), n).unbind(1)
         u = torch.finfo(dtype).eps / 2
         off = norm_X * ((gamma(n + 2, u, dtype) + 2 * u) * images + n * torch.finfo(dtype).tiny * (1 + norm_P))
-        limit = SAFE_NORM[dtype]
-        safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit)
     else:
         wide_A, wide_X = widen(A), widen(X)
         D = probes.expand(len(A), n, k)
@@ -233,7 +235,7 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds) -> Tensor:
             D = factor @ D
         D = probes - D
         images, norm_A, norm_X, spread = (_norm(M) for M in (D, wide_A, wide_X, wide_X @ D))
-        off, safe = torch.zeros_like(images), torch.ones_like(images, dtype=torch.bool)
+        off = torch.zeros_like(images)
     scale = overestimate(odds.failure_probability, k, is_complex=False) / k**0.5
     rounding = gamma((p + 2) * (n + 2), _U, dtype) * (norm_A * norm_X.pow(p) + 1) * norm_P
     sizes = _Sizes(norm_A, norm_X, _up(scale * (images + rounding), n))
@@ -241,7 +243,7 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds) -> Tensor:
     if p == 2:
         c, _, _, e = _uncorrected(sizes, _up(scale * (spread + off + 2 * norm_X * rounding), n), n)
         bound = torch.minimum(c, _up((1 + c) * e / norm_X, n))
-    return torch.where(safe & sizes.proves(X, _has_positive_pivots(X), _trace(X), p), bound, 1)
+    return torch.where(sizes.proves(X, _has_positive_pivots(X), _trace(X), p, dtype), bound, 1)
 
 
 def _identity_minus(P: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ best polynomials for an interval of eigenvalues (:mod:`neuralinv.learned.minimax
 
 Inverse square roots are a few shifted inverses instead (:mod:`neuralinv.learned.square_roots`), which take fewer
 operations. The proof of either is in :mod:`neuralinv.learned.root_certificate`.
+
+Matrices whose norms are far from 1 are scaled by powers of two, of which the root is a power of two as well, so that no
+square of a norm, and no product of powers of X, leaves the range of numbers.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from torch import Tensor
 
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
 from neuralinv.dense.certified import DEFAULT_RTOL, check_raise_or_nan, check_rtol
+from neuralinv.dense.denormals import holds_flushed_denormals
 from neuralinv.dense.errors import TorchDtypeError, linalg_error
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import Source, Status, name_indices
-from neuralinv.dense.scaling import widen
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
+from neuralinv.families.settings import is_whole
 from neuralinv.learned.architectures.schulz import evaluate_polynomial
 from neuralinv.learned.minimax import cheapest_plan
 from neuralinv.learned.root_certificate import bound_error, correct_square_root, probable_error_bound
@@ -36,6 +41,7 @@ _U = torch.finfo(torch.float64).eps / 2
 _TOLERANCE = 1e-3  # of the iteration in the caller's precision; correction steps square it
 _MOST_CORRECTIONS = 3
 _HIGHEST_ROOT = 16
+_FAR = 2.0**32  # norms above it, and below its reciprocal, are scaled
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,15 @@ class RootResult(Generic[ArrayT]):
     root
         Shape ``(*batch, n, n)``, dtype and kind of the input; NaN where there is none.
     error_bound
-        Shape ``(*batch,)``, float64: a proved bound of ``‖A^{-1/p} − X‖_F / ‖A^{-1/p}‖_F``; infinity where nothing is
-        proved.
+        Shape ``(*batch,)``, float64: a bound of ``‖A^{-1/p} − X‖_F / ‖A^{-1/p}‖_F``, proved or, with random vectors,
+        wrong with at most ``failure_probability``; infinity where nothing is proved.
     status, source
         Shape ``(*batch,)``, int8: a :class:`~neuralinv.Status` (``SINGULAR``: not positive definite to working
         precision) and a :class:`~neuralinv.Source` (``REFINED``: the iteration; ``FALLBACK``: an eigendecomposition).
     rtol
         The relative tolerance asked for.
+    failure_probability
+        With which each bound may be wrong: 0 for the deterministic certificate.
     """
 
     root: ArrayT
@@ -61,6 +69,7 @@ class RootResult(Generic[ArrayT]):
     status: ArrayT
     source: ArrayT
     rtol: float
+    failure_probability: float = 0.0
 
 
 def inv_sqrt(
@@ -73,7 +82,31 @@ def inv_sqrt(
     failure_probability: float = 1e-10,
     generator: torch.Generator | None = None,
 ) -> RootResult[ArrayT]:
-    """Return certified inverse square roots: :func:`inv_pth_root` with p = 2, certified through ``XAX − I``."""
+    """Return ``A^{-1/2}`` of every matrix of a batch and prove how wrong each can be: :func:`inv_pth_root` with p = 2,
+    certified through ``XAX − I``.
+
+    Parameters
+    ----------
+    A
+        Shape ``(*batch, n, n)``, Hermitian positive definite, NumPy array or torch tensor, float32, float64 or complex.
+    cond, rtol, on_singular, certificate, failure_probability, generator
+        As for :func:`inv_pth_root`.
+
+    Returns
+    -------
+    RootResult
+        ``root``, ``error_bound``, ``status`` and ``source``, of the same kind as ``A``.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError, torch.linalg.LinAlgError, ValueError, TypeError
+        As :func:`inv_pth_root` does.
+
+    Notes
+    -----
+    Three or four inverses, a product and an elimination in the precision of A, and a product and a half in float64 for
+    the proof.
+    """
     return inv_pth_root(
         A,
         2,
@@ -117,28 +150,37 @@ def inv_pth_root(
         with at most this probability, for each matrix of its own. What it cannot certify takes the deterministic way.
         Without a generator (of the device of ``A``) the seed is fresh.
 
+    Returns
+    -------
+    RootResult
+        ``root``, ``error_bound``, ``status`` and ``source``, of the same kind as ``A``. ``root`` is differentiable for
+        tensors.
+
     Raises
     ------
     numpy.linalg.LinAlgError, torch.linalg.LinAlgError
-        With ``on_singular="raise"``.
+        With ``on_singular="raise"``, naming the matrices without a root; the type follows the kind of ``A``.
     ValueError
-        If a matrix is not Hermitian, or an argument is out of range.
+        If ``A`` is not a batch of square Hermitian matrices, or an argument is out of range.
     TypeError
-        If ``A`` has half precision.
+        If ``A`` has half precision, holds no numbers, or is transformed by ``torch.func``.
 
     Notes
     -----
     For p = 2 three or four inverses, a product and an elimination in the precision of A, and a product and a half in
-    float64 for the proof. Differentiable, any number of times, for Hermitian changes of A; a derivative takes an
-    eigendecomposition in float64 (:mod:`neuralinv.learned.root_gradient`).
+    float64 for the proof. For other p and ``cond=1e3`` 10 to 13 products in the precision of A, then one to seven in
+    float64 and an elimination for each proof, and one more for each correction. Differentiable, any number of times,
+    for Hermitian changes of A; a derivative takes an eigendecomposition in float64
+    (:mod:`neuralinv.learned.root_gradient`).
     """
     tensor, restore = as_tensor(A)
     tensor = as_numbers(tensor, "A")
     check_square(tensor, A)
     if tensor.dtype in (torch.float16, torch.bfloat16):
         raise TorchDtypeError(f"A has dtype {tensor.dtype}; expected float32, float64, complex64 or complex128")
-    if not isinstance(p, int) or not 1 <= p <= _HIGHEST_ROOT:
+    if not is_whole(p, 1, _HIGHEST_ROOT):
         raise ValueError(f"p={p!r}; expected a whole number from 1 to {_HIGHEST_ROOT}")
+    p = int(p)
     if not 1 < cond < float("inf"):
         raise ValueError(f"cond={cond!r}; expected a finite condition number above 1")
     check_raise_or_nan(on_singular)
@@ -149,76 +191,111 @@ def inv_pth_root(
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
 
-    n = tensor.shape[-1]
-    flat = tensor.detach().reshape(tensor.shape[:-2].numel(), n, n).resolve_neg().resolve_conj().contiguous()
+    n, batch = tensor.shape[-1], tensor.shape[:-2]
+    flat = tensor.detach().reshape(batch.numel(), n, n).resolve_neg().resolve_conj().contiguous()
     looked = survey(flat)
     finite = torch.isfinite(looked.frobenius)
     if not bool(finite.all()):  # or the squares overflow
         finite = torch.isfinite(flat).flatten(1).all(1)
-    if bool((finite & ~looked.hermitian).any()):
-        raise ValueError(
-            f"matrices at {name_indices(finite & ~looked.hermitian)} of the flattened batch are not exactly Hermitian; "
-            "pass (A + A.mT) / 2"
-        )
-    if not bool(finite.all()):
+    skewed = finite & ~looked.hermitian
+    if bool(skewed.any()):
+        raise ValueError(f"{_subject(skewed.reshape(batch))} not exactly Hermitian; pass (A + A.mH) / 2")
+    legible = finite & ~holds_flushed_denormals(flat)
+    all_legible = bool(legible.all())
+    if not all_legible:
         identity = torch.eye(n, dtype=flat.dtype, device=flat.device)
-        flat = torch.where(finite[:, None, None], flat, identity)
+        flat = torch.where(legible[:, None, None], flat, identity)
         looked = survey(flat)
-    result = _roots(flat, looked, p, cond, rtol, odds)
-    nothing = (result.status == Status.SINGULAR) | ~finite
+    result = _roots(*_near_one(flat, looked, p), p=p, cond=cond, rtol=rtol, odds=odds)
+    if not all_legible:
+        result.status[~legible] = torch.where(finite, Status.SINGULAR, Status.NONFINITE).to(torch.int8)[~legible]
+    nothing = result.status >= Status.SINGULAR
     result.root[nothing] = torch.nan
     result.error_bound[nothing] = torch.inf
-    result.status[~finite] = int(Status.NONFINITE)
     if on_singular == "raise" and bool(nothing.any()):
+        flushed = "" if torch.equal(finite, legible) else ", or with denormal entries, which this thread reads as zero"
         raise linalg_error(A)(
-            f"matrices at {name_indices(nothing.reshape(tensor.shape[:-2]))} are not positive definite to working "
-            "precision, or not finite. Pass on_singular='nan' to get the others."
+            f"{_subject(nothing.reshape(batch))} not positive definite to working precision, or not finite{flushed}. "
+            "Pass on_singular='nan' to get the others."
         )
 
-    batch = tensor.shape[:-2]
     root, bound = result.root.reshape(tensor.shape), result.error_bound.reshape(batch)
     status, source = result.status.reshape(batch), result.source.reshape(batch)
+    probability = 0.0 if odds is None else odds.failure_probability
     if is_differentiated(tensor):
-        differentiable = ImplicitRoot.apply(tensor, root, p)
-        return cast(RootResult[ArrayT], RootResult(differentiable, bound, status, source, rtol))
-    return cast(RootResult[ArrayT], RootResult(restore(root), restore(bound), restore(status), restore(source), rtol))
+        root, restore = cast(Tensor, ImplicitRoot.apply(tensor, root, p)), lambda value: value
+    found = RootResult(restore(root), restore(bound), restore(status), restore(source), rtol, probability)
+    return cast(RootResult[ArrayT], found)
+
+
+def _subject(where: Tensor) -> str:
+    return f"matrices at {name_indices(where)} are" if where.ndim else "the matrix is"
+
+
+def _near_one(A: Tensor, looked: Survey, p: int) -> tuple[Tensor, Survey, Tensor | None]:
+    """Scale matrices whose norms are far from 1: ``A · 2^{−pq}`` has the root ``A^{-1/p} · 2^q``.
+
+    Returns
+    -------
+    The matrices, a look at them, and q, int64 ``(batch,)``; None where nothing is scaled. What becomes zero on the way
+    is at most the smallest normal number: the certificates count that.
+    """
+    far = ~((looked.frobenius < _FAR) & (looked.frobenius > 1 / _FAR))
+    if not bool(far.any()) or not A.shape[-1]:
+        return A, looked, None
+    wide = widen(A)
+    q = torch.where(far, normalise(wide)[1].add(p // 2).div(p, rounding_mode="floor"), 0)
+    scaled = scale_by_power_of_two(wide, -p * q).to(A.dtype)
+    return scaled, survey(scaled), q
 
 
 @torch.no_grad()
-def _roots(A: Tensor, looked: Survey, p: int, cond: float, rtol: float, odds: Odds | None) -> RootResult[Tensor]:
+def _roots(
+    A: Tensor, looked: Survey, exponent: Tensor | None, *, p: int, cond: float, rtol: float, odds: Odds | None
+) -> RootResult[Tensor]:
+    """Return ``A^{-1/p} · 2^{−q}``, with the exponents q of :func:`_near_one`."""
+    if not A.shape[-1]:  # nothing to be wrong
+        status, source = (torch.zeros(len(A), dtype=torch.int8, device=A.device) for _ in range(2))
+        return RootResult(A, status.double(), status, source, rtol)
     # A bound must leave room for rounding the answer to its dtype.
     tolerance = max(rtol - 1.001 * torch.finfo(A.dtype).eps / 2, rtol / 2)
     attempts: list[Attempt] = [partial(_iterated, p=p, cond=cond, tolerance=tolerance, odds=odds)]
     if p == 2:
         attempts = square_root_attempts(A.dtype, cond, tolerance, odds)
     attempts.append(partial(_by_eigenvalues, p=p))
-    answer, bound = _rounded(*attempts[0](A, looked), dtype=A.dtype)
+    answer, bound, proved = _rounded(*attempts[0](A, looked), exponent, dtype=A.dtype)
     source = torch.full((len(A),), int(Source.REFINED), dtype=torch.int8, device=A.device)
     for attempt in attempts[1:]:
         left = (~(bound <= rtol)).nonzero().squeeze(1)
         if not len(left):
             break
-        X, better = _rounded(*attempt(A[left], looked[left]), dtype=A.dtype)
-        improved = ~(better >= bound[left])
+        scale = None if exponent is None else exponent[left]
+        X, better, known = _rounded(*attempt(A[left], looked[left]), scale, dtype=A.dtype)
+        improved = ~(better >= bound[left]) | (known & ~proved[left])
         kept = left[improved]
-        answer[kept], bound[kept] = X[improved], better[improved]
+        answer[kept], bound[kept], proved[kept] = X[improved], better[improved], known[improved]
         if attempt is attempts[-1]:
             source[kept] = int(Source.FALLBACK)
-    proved = torch.isfinite(bound)
     status = torch.where(bound <= rtol, Status.CERTIFIED, torch.where(proved, Status.ILL_CONDITIONED, Status.SINGULAR))
     return RootResult(answer, bound, status.to(torch.int8), source, rtol)
 
 
-def _rounded(X: Tensor, relative: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Round X, which may be wider; the bound counts it, and is infinite where nothing is proved."""
-    bound = relative
-    if X.dtype != dtype:
-        answer = X.to(dtype)
-        size = torch.linalg.vector_norm(X, dim=(-2, -1))
-        distance = torch.linalg.vector_norm(X - answer, dim=(-2, -1)) / torch.where(size > 0, size, 1)
+def _rounded(
+    X: Tensor, relative: Tensor, exponent: Tensor | None, *, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Round ``X · 2^{−q}``, where X may be wider. The bound counts that: infinite where nothing is proved, or the root
+    overflows. Also tells where something is proved.
+    """
+    bound, proved = relative, relative < 1
+    if X.dtype != dtype or exponent is not None:
+        wide = widen(X)
+        answer = (wide if exponent is None else scale_by_power_of_two(wide, -exponent)).to(dtype)
+        back = widen(answer) if exponent is None else scale_by_power_of_two(widen(answer), exponent)
+        size = torch.linalg.vector_norm(wide, dim=(-2, -1))
+        distance = torch.linalg.vector_norm(wide - back, dim=(-2, -1)) / torch.where(size > 0, size, 1)
         bound = (relative + (1 + relative) * distance) * (1 + 4 * X.shape[-1] ** 2 * _U + 64 * _U)
         X = answer
-    return X, torch.where((relative < 1) & torch.isfinite(bound), bound, torch.inf)
+    return X, torch.where(proved & torch.isfinite(bound), bound, torch.inf), proved
 
 
 def _iterated(

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import certified_inv
+from neuralinv.dense._arrays import Array
+from neuralinv.dense.scaling import widen
 from neuralinv.families import Range
+from neuralinv.learned.architectures.family_inverse import as_numeric
 
 _HELD_OUT_SHARE = 0.2
 
@@ -49,7 +52,7 @@ class Source(Protocol):
 class FunctionSource:
     """Snapshots of ``θ → A(θ)``, as many as are asked for, at low-discrepancy parameters."""
 
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Array]
     seed: int
 
     def sampler(self, ranges: Mapping[str, Range]) -> Callable[..., Snapshots]:
@@ -90,20 +93,23 @@ def _lies_within(theta: Tensor, ranges: Mapping[str, Range]) -> Tensor:
     return ((theta >= low) & (theta <= high)).all(1)
 
 
-def with_inverses(theta: Tensor, A: Tensor) -> Snapshots:
+def with_inverses(theta: Tensor, matrices: Array) -> Snapshots:
     """Invert matrices.
 
     Raises
     ------
     ValueError
         If their shape does not fit the parameters', or one of them is singular or nearly so.
+    TypeError
+        If they are no numeric array.
     """
-    if A.ndim != 3 or A.shape[-1] != A.shape[-2] or len(A) != len(theta):
+    A = as_numeric(matrices, "the array of matrices")[0]
+    if A.ndim != 3 or A.shape[-1] != A.shape[-2] or len(A) != len(theta) or not A.shape[-1]:
         raise ValueError(
             f"parameters of shape {tuple(theta.shape)} came with matrices of shape {tuple(A.shape)}; expected "
             "(batch, n, n)"
         )
-    wide = A.to(torch.complex128 if A.is_complex() else torch.float64)
+    wide = widen(A)
     result = certified_inv(wide, rtol=1e-8, on_singular="nan")
     bad = (~result.certified).nonzero().squeeze(1)
     if len(bad):
@@ -114,7 +120,7 @@ def with_inverses(theta: Tensor, A: Tensor) -> Snapshots:
     return Snapshots(theta, wide, result.inverse)
 
 
-def given(theta: Tensor, A: Tensor, seed: int) -> ArraySource:
+def given(theta: Tensor, A: Array, seed: int) -> ArraySource:
     """Invert given matrices, and hold a fifth of them out."""
     everything = with_inverses(theta.double(), A)
     order = torch.randperm(len(theta), generator=torch.Generator().manual_seed(seed))

@@ -14,7 +14,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from neuralinv.dense._arrays import Array, as_numbers, as_tensor
 from neuralinv.dense.errors import TorchShapeError
+from neuralinv.dense.result import name_indices
+from neuralinv.dense.scaling import widen
 from neuralinv.learned.architectures.schulz import SchulzIteration, relative_scale
 from neuralinv.learned.minimax import PRODUCTS, best_step, cheapest_plan, step_products
 
@@ -26,7 +29,7 @@ _HELD_OUT = 4
 
 
 def train_schulz(
-    matrices: Tensor,
+    matrices: Array,
     *,
     positive: bool = True,
     tolerance: float = 1e-3,
@@ -41,7 +44,7 @@ def train_schulz(
     Parameters
     ----------
     matrices
-        Shape ``(batch, n, n)`` with at least 8 of them.
+        Shape ``(batch, n, n)`` with at least 8 of them, NumPy array or torch tensor, of any floating or complex dtype.
     positive
         Whether they are Hermitian positive definite.
     tolerance
@@ -51,15 +54,28 @@ def train_schulz(
     most_products
         Give up beyond.
 
+    Returns
+    -------
+    SchulzIteration
+        On the CPU, coefficients in float64.
+
     Raises
     ------
     ValueError
-        If there are too few matrices, they are singular, or not positive definite as claimed, or no schedule within
-        ``most_products`` suffices.
+        If there are too few matrices, they are zero, singular, not finite, or not positive definite as claimed, or no
+        schedule within ``most_products`` suffices.
+    TypeError
+        If they are no numeric array.
+
+    Notes
+    -----
+    An eigendecomposition (or singular values) of each matrix in float64; the training itself takes seconds, and does
+    not depend on n beyond the length of the spectra.
     """
-    if matrices.ndim != 3 or matrices.shape[-1] != matrices.shape[-2] or len(matrices) < 8 or not matrices.shape[-1]:
-        raise TorchShapeError(f"matrices have shape {tuple(matrices.shape)}; expected (batch, n, n), at least 8")
-    values = _relative_spectra(matrices, positive)
+    tensor = as_numbers(as_tensor(matrices, name="matrices")[0], "matrices")
+    if tensor.ndim != 3 or tensor.shape[-1] != tensor.shape[-2] or len(tensor) < 8 or not tensor.shape[-1]:
+        raise TorchShapeError(f"matrices have shape {tuple(tensor.shape)}; expected (batch, n, n), at least 8")
+    values = _relative_spectra(tensor, positive)
     test, train = values[::_HELD_OUT], values[torch.arange(len(values)) % _HELD_OUT != 0]
     low, high = float(values.min()), float(values.max())
     if low <= 0 or not math.isfinite(high):
@@ -89,8 +105,13 @@ def _select(spectra: Tensor) -> Tensor:
 
 
 def _relative_spectra(matrices: Tensor, positive: bool) -> Tensor:
-    wide = matrices.detach().to(torch.complex128 if matrices.is_complex() else torch.float64)
-    scaled = wide / relative_scale(wide)
+    wide = widen(matrices.detach())
+    scale = relative_scale(wide)
+    # Eigenvalues of anything else are errors of LAPACK.
+    unusable = ~((scale.abs() > 0) & scale.isfinite() & wide.isfinite()).flatten(1).all(1)
+    if bool(unusable.any()):
+        raise ValueError(f"matrices at {name_indices(unusable)} are zero, not finite, or too large for float64")
+    scaled = wide / scale
     return torch.linalg.eigvalsh(scaled) if positive else torch.linalg.svdvals(scaled).square()
 
 

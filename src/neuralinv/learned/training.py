@@ -30,6 +30,7 @@ from neuralinv.learned.interrupts import InterruptRequest
 from neuralinv.learned.losses import LOSSES, residual_norm
 from neuralinv.learned.network import InverseNetwork
 from neuralinv.learned.optimizers import build_optimizers
+from neuralinv.learned.resumable import check_counters, check_like, check_optimizer, check_score
 from neuralinv.learned.schedules import SCHEDULES, rate_factor
 
 STATE_FILE = "resume.ckpt"
@@ -131,7 +132,10 @@ def saved_configuration(folder: Path) -> tuple[ModelConfig, TrainingConfig]:
     """
     state = _read_state(folder)
     try:
-        return ModelConfig.from_table(state["model"]), TrainingConfig.from_table(state["training"])
+        model, training = state["model"], state["training"]
+        if not isinstance(model, dict) or not isinstance(training, dict):
+            raise TypeError("model and training are tables")
+        return ModelConfig.from_table(model), TrainingConfig.from_table(training)
     except (KeyError, TypeError, ConfigError) as error:
         raise FileError(
             f"{folder / STATE_FILE}: not a training state ({error}); train again without --resume"
@@ -226,14 +230,18 @@ class _Run:
         """Take up the state that :meth:`save` wrote."""
         state = _read_state(self.folder)
         try:
+            check_like(state["network"], self._unwrapped().state_dict(), "network")
+            check_like(state["best"], self.best, "best")
+            for i, optimizer in enumerate(self.optimizers):
+                check_optimizer(state[f"optimizer-{i}"], optimizer)
+            step, elapsed, validations = check_counters(state["counters"], self.training)
+            score = check_score(state["best_score"], self.model)
             self.network.load_state_dict(state["network"])
             for i, optimizer in enumerate(self.optimizers):
                 optimizer.load_state_dict(state[f"optimizer-{i}"])
             self.best = {name: state["best"][name].to(value) for name, value in self.best.items()}
-            self.best_score = state["best_score"].to(self.best_score)
-            counters = state["counters"]
-            self.step, self.elapsed = int(counters["step"]), float(counters["elapsed"])
-            self.validations = int(counters["validations"])
+            self.best_score = score.to(self.best_score)
+            self.step, self.elapsed, self.validations = step, elapsed, validations
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             path = self.folder / STATE_FILE
             raise FileError(

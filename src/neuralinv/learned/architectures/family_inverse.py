@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,18 +99,27 @@ class FamilyInverse(nn.Module, ABC):
 
         return super()._apply(kept, recurse)
 
-    def propose(self, theta: Tensor, A: Tensor | None = None) -> Tensor:
-        """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``: no guarantee, differentiable.
+    def propose(self, theta: ArrayT, A: Array | None = None) -> ArrayT:
+        """Return the candidates ``X₀(θ)``, ``(*batch, p)`` to ``(*batch, n, n)``, of the kind of ``theta``: no
+        guarantee, differentiable for tensors.
 
         Raises
         ------
         ValueError
-            If the parameters have another number, or the fit projects and there are no matrices ``A``.
+            If the parameters have another number, the matrices another size or number, or the fit projects and there
+            are no matrices ``A``.
+        TypeError
+            If either is no numeric array.
         """
-        theta = self._check_theta(theta)
-        matrices = None if A is None else A.reshape(-1, self.size, self.size)
-        X = self.candidates(theta.reshape(-1, theta.shape[-1]), matrices)
-        return X.reshape(*theta.shape[:-1], self.size, self.size)
+        parameters, restore = as_numeric(theta, "theta")
+        self._check_theta(parameters)
+        matrices = None
+        if A is not None:
+            matrices = as_numeric(A, "A")[0]
+            self._check_shapes(matrices, parameters)
+            matrices = matrices.reshape(-1, self.size, self.size)
+        X = self.candidates(parameters.reshape(-1, len(self.ranges)), matrices)
+        return cast(ArrayT, restore(X.reshape(*parameters.shape[:-1], self.size, self.size)))
 
     def forward(self, theta: Tensor) -> Tensor:
         """Propose; see :meth:`propose`."""
@@ -144,7 +153,7 @@ class FamilyInverse(nn.Module, ABC):
             Shape ``(*batch, n, n)`` in the dtype of the fit, NumPy array or torch tensor: the bound is about these
             matrices.
         theta
-            Shape ``(*batch, p)``: their parameters.
+            Shape ``(*batch, p)``: their parameters, NumPy array or torch tensor, whole numbers included.
         on_singular
             ``"raise"`` or ``"nan"``, as for :func:`neuralinv.certified_inv`.
         certificate, failure_probability, generator
@@ -160,8 +169,10 @@ class FamilyInverse(nn.Module, ABC):
 
         Raises
         ------
+        numpy.linalg.LinAlgError, torch.linalg.LinAlgError
+            With ``on_singular="raise"``, naming the matrices without an inverse; the type follows the kind of ``A``.
         ValueError
-            If shapes do not fit, or an argument is out of range.
+            If shapes do not fit, parameters are complex, or an argument is out of range.
         TypeError
             If ``A`` has another dtype.
         """
@@ -174,15 +185,21 @@ class FamilyInverse(nn.Module, ABC):
         tensor, restore = as_tensor(A)
         tensor = as_numbers(tensor, "A")
         check_square(tensor, A)
-        parameters = self._check_theta(as_numbers(as_tensor(theta, name="theta")[0], "theta"))
-        self._check_matrices(tensor, parameters)
+        parameters = as_numbers(as_numeric(theta, "theta")[0], "theta")
+        self._check_theta(parameters)
+        self._check_shapes(tensor, parameters)
+        if tensor.dtype != self.dtype:
+            raise TypeError(
+                f"matrices are {tensor.dtype}, and the fit was made for {self.dtype}; convert them, or fit again with "
+                f"dtype={tensor.dtype}"
+            )
         batch, n = tensor.shape[:-2], self.size
         flat = tensor.detach().reshape(batch.numel(), n, n)
         at = parameters.detach().reshape(len(flat), len(self.ranges)).double()
         result = self._invert(flat, at, odds)
         shaped = result.map(lambda field: field.reshape(batch + field.shape[1:]))
         if on_singular == "raise":
-            raise_if_singular(shaped, A)
+            raise_if_singular(shaped, A, "on_singular='nan'")
         if is_differentiated(tensor):
             inverse = cast(ArrayT, ImplicitInverse.apply(tensor, shaped.inverse))
             return replace(shaped, inverse=inverse)
@@ -222,24 +239,33 @@ class FamilyInverse(nn.Module, ABC):
         columns = [range_.position(theta[..., k].double()) for k, range_ in enumerate(self.ranges.values())]
         return 2 * torch.stack(columns, -1) - 1
 
-    def _check_theta(self, theta: Tensor) -> Tensor:
+    def _check_theta(self, theta: Tensor) -> None:
         if theta.is_complex() or theta.ndim < 1 or theta.shape[-1] != len(self.ranges):
             raise ValueError(
                 f"parameters are {theta.dtype} of shape {tuple(theta.shape)}; expected real ones of shape "
                 f"(*batch, {len(self.ranges)}): {', '.join(self.ranges)}"
             )
-        return theta
 
-    def _check_matrices(self, A: Tensor, theta: Tensor) -> None:
-        if A.shape[-1] != self.size or A.shape[:-2] != theta.shape[:-1]:
+    def _check_shapes(self, A: Tensor, theta: Tensor) -> None:
+        if A.shape[-2:] != (self.size, self.size) or A.shape[:-2] != theta.shape[:-1]:
             raise ValueError(
                 f"matrices of shape {tuple(A.shape)} with parameters of shape {tuple(theta.shape)}; expected "
                 f"(*batch, {self.size}, {self.size}) and (*batch, {len(self.ranges)})"
             )
-        if A.dtype != self.dtype:
-            raise TypeError(
-                f"matrices are {A.dtype}, and the fit was made for {self.dtype}; convert them, or fit again"
-            )
+
+
+def as_numeric(array: Array, name: str) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """View an array or a tensor as a tensor of floating-point or complex numbers; whole numbers become float64. Also
+    return the function that brings results back to its kind.
+
+    Raises
+    ------
+    TypeError
+        If it is no numeric array.
+    """
+    if isinstance(array, Tensor) and not array.is_floating_point() and not array.is_complex():
+        array = array.double()
+    return as_tensor(array, name=name)
 
 
 def only_inside(unit: Tensor) -> Tensor:

@@ -8,31 +8,22 @@ from typing import cast
 from torch import Tensor, nn
 
 from neuralinv.learned.architectures.layers import RELU_GAIN, Candidates, StackedLinear, flatten_matrices
-from neuralinv.learned.architectures.scaling import by_range
+from neuralinv.learned.architectures.scaling import ScaledByRange
 from neuralinv.learned.config import ModelConfig
 
 
-class MLP(nn.Module):
+class MLP(ScaledByRange):
     """Dense layers with ReLU: n² → hidden → … → hidden → n², by default 128 wide and 4 deep."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         hidden = config.hidden if config.hidden is not None else 128
         depth = config.depth if config.depth is not None else 4
-        self.members, self.bound = config.members, max(abs(config.low), abs(config.high))
         widths = [config.size**2, *[hidden] * depth]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [StackedLinear(self.members, inputs, outputs, gain=RELU_GAIN), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, StackedLinear(self.members, hidden, config.size**2))
-
-    def gate_matrices(self) -> list[nn.Parameter]:
-        """There are no gates."""
-        return []
-
-    def scale(self, A: Tensor) -> Tensor:
-        """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
-        return by_range(A, self.bound)
+        self.layers = nn.Sequential(*layers, StackedLinear(self.members, widths[-1], config.size**2))
 
     def forward(self, A: Tensor) -> Candidates:
         """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses."""

@@ -7,9 +7,8 @@ The basis comes from a proper orthogonal decomposition (POD) of exact inverses; 
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -171,11 +170,17 @@ class ParametricInverse(FamilyInverse):
 
 def total_degree_exponents(parameters: int, degree: int) -> Tensor:
     """Return all exponents ``(features, p)`` with sum at most ``degree``, constant first."""
-    rows: list[tuple[int, ...]] = []
-    for total in range(degree + 1):
-        for places in itertools.combinations_with_replacement(range(parameters), total):
-            rows.append(tuple(places.count(k) for k in range(parameters)))
-    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), parameters)
+    rows = [row for total in range(degree + 1) for row in _exponents(parameters, total)]
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def _exponents(parameters: int, total: int) -> Iterator[tuple[int, ...]]:
+    if parameters == 1:
+        yield (total,)
+        return
+    for first in range(total, -1, -1):
+        for rest in _exponents(parameters - 1, total - first):
+            yield (first, *rest)
 
 
 def feature_count(parameters: int, degree: int) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from neuralinv.learned.architectures.layers import RELU_GAIN, Candidates, StackedLinear, flatten_matrices
-from neuralinv.learned.architectures.scaling import by_range
+from neuralinv.learned.architectures.scaling import ScaledByRange
 from neuralinv.learned.config import ModelConfig
 
 _LAYERS_PER_BLOCK = 4
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ResNet(nn.Module):
+class ResNet(ScaledByRange):
     """n² → 128 with ReLU → 7 residual blocks of four concatenated dense layers of 256 → n².
 
     ``hidden`` (128) is the width between blocks, twice that the width within; ``depth`` (7) the number of blocks.
@@ -40,21 +40,12 @@ class ResNet(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         hidden = config.hidden if config.hidden is not None else 128
         depth = config.depth if config.depth is not None else 7
-        self.members, self.bound = config.members, max(abs(config.low), abs(config.high))
         self.enter = StackedLinear(self.members, config.size**2, hidden, gain=RELU_GAIN)
         self.blocks = nn.Sequential(*(ResidualBlock(self.members, hidden) for _ in range(depth)))
         self.leave = StackedLinear(self.members, hidden, config.size**2)
-
-    def gate_matrices(self) -> list[nn.Parameter]:
-        """There are no gates."""
-        return []
-
-    def scale(self, A: Tensor) -> Tensor:
-        """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
-        return by_range(A, self.bound)
 
     def forward(self, A: Tensor) -> Candidates:
         """Map scaled matrices ``([members,] batch, n, n)`` to candidate inverses."""

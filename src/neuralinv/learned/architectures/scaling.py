@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from neuralinv.learned.config import ModelConfig
 
 
 def by_norm(A: Tensor) -> Tensor:
@@ -16,6 +18,17 @@ def by_norm(A: Tensor) -> Tensor:
     return torch.linalg.vector_norm(A, dim=(-2, -1), keepdim=True, dtype=torch.float64) / math.sqrt(A.shape[-1])
 
 
-def by_range(A: Tensor, bound: float) -> Tensor:
-    """Return ``max(bound, max |a_ij|)``, shape ``(*batch, 1, 1)``: entries come to lie in [−1, 1]."""
-    return A.abs().amax((-2, -1), keepdim=True).clamp(min=bound)
+class ScaledByRange(nn.Module):
+    """What architectures without gates share: they work on entries in [−1, 1]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.members, self.bound = config.members, max(abs(config.low), abs(config.high))
+
+    def gate_matrices(self) -> list[nn.Parameter]:
+        """There are no gates."""
+        return []
+
+    def scale(self, A: Tensor) -> Tensor:
+        """Scale by the element range, and further where a matrix exceeds it; shape ``(*batch, 1, 1)``."""
+        return A.abs().amax((-2, -1), keepdim=True).clamp(min=self.bound)

@@ -57,6 +57,11 @@ class SchulzIteration(nn.Module):
     ----------
     products
         Matrix products of one call.
+
+    Raises
+    ------
+    ValueError
+        If there are no steps, one has another degree, or ``early`` exceeds their number.
     """
 
     alpha: Tensor
