@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 demo: $(STAMP)  ## train a 3×3 network for 90 s, invert a file with it, write runs/demo/report.html
-	$(BIN)/neuralinv demo --out runs/demo --budget 90s
+	$(BIN)/neuralinv demo --out runs/demo --budget 90s --overwrite
 
 test: lint  ## lint, type check and the tests, on up to four cores
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal

@@ -34,7 +34,7 @@ def test_parameters_and_a_trial(neuralinv: Callable[..., Result], tmp_path: Path
         (["{missing}.npy"], "no such file"),
         (["{matrices}", "--rtol", "3"], "between 0 and 1"),
         (["{matrices}", "--parameters", "{missing}.csv"], "no such file"),
-        (["{matrices}", "--calibration", "{matrices}"], "no calibration"),
+        (["{matrices}", "--calibration", "{matrices}"], "not UTF-8 text"),
         (["{matrices}", "--budget", "5s"], "--budget goes with --try"),
         (["{matrices}", "--json", "{folder}"], "is a folder"),
         ([], "give a FILE of matrices"),
@@ -57,9 +57,14 @@ def test_a_function_of_a_module_in_this_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "advise_on_me.py").write_text(
         "import torch\nnumber = 3\n"
+        "def ints(t):\n    return torch.ones(len(t), 3, 3, dtype=torch.int64)\n"
         "def curve(t):\n    return 3 * torch.eye(4) + t[:, :1, None].sin() * torch.ones(4, 4)\n"
     )
+    (tmp_path / "advise_on_exit.py").write_text("import sys\nsys.exit(3)\n")
     np.save("theta.npy", np.linspace(0, 1, 60))
+    result = neuralinv("advise", "advise_on_me:ints", "--parameters", "theta.npy")
+    assert result.exit_code == 2
+    assert "what the function returned has dtype torch.int64" in " ".join(result.stderr.split())
     result = neuralinv("advise", "advise_on_me:curve", "--parameters", "theta.npy")
     assert result.exit_code == 0
     assert "60 of 4×4" in result.stdout
@@ -67,6 +72,7 @@ def test_a_function_of_a_module_in_this_folder(
         ("advise_on_me:number", "advise_on_me holds no function number"),
         ("nowhere_at_all:f", "importing nowhere_at_all raised ModuleNotFoundError"),
         ("advise_on_me:curve", "a function comes with parameters"),
+        ("advise_on_exit:f", "importing advise_on_exit raised SystemExit: 3"),
     ):
         result = neuralinv("advise", reference)
         assert result.exit_code == 2

@@ -51,6 +51,10 @@ def test_random_vectors_and_projections(neuralinv, tmp_path):
     wrong = neuralinv(*arguments)
     assert wrong.exit_code == 2
     assert "--certificate goes with --parameters" in wrong.stderr
+    for option in (("--rtol", 1e-8), ("--on-singular", "pinv"), ("--device", "cuda")):
+        wrong = neuralinv(*arguments, "--model", out, "--parameters", out / "parameters.npy", *option)
+        assert wrong.exit_code == 2
+        assert "leave out --rtol" in " ".join(wrong.stderr.replace("│", "").split())
 
 
 def test_own_arrays_real_and_complex(neuralinv, tmp_path):
@@ -79,6 +83,9 @@ def test_own_arrays_real_and_complex(neuralinv, tmp_path):
     [
         ([], "fit a --family, or --matrices"),
         (["--family", "rbf", "--matrices", "a.npy"], "fit a --family, or --matrices"),
+        (["--family", "poisson", "--cells", "9" * 5000], "expected auto or a whole number"),
+        (["--family", "poisson", "--seed", 2**70], "9223372036854775807"),
+        (["--family", "poisson", "--size", 4, "--snapshots", 2**40], "not enough memory"),
         (["--family", "gaussian"], "draws each matrix anew"),
         (["--family", "unknown"], "unknown family"),
         (["--family", "rbf", "--dtype", "int8"], "known are float32"),
@@ -102,6 +109,12 @@ def test_parameters_need_a_fit(neuralinv, matrices, tmp_path):
     assert "goes with --model" in " ".join(result.stderr.replace("│", " ").split())
 
 
+def header(shape: str) -> bytes:
+    """A `.npy` file that promises an array of this shape, and holds nothing."""
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -109,16 +122,25 @@ def test_parameters_need_a_fit(neuralinv, matrices, tmp_path):
         ("a.txt", "1 2", "read from .npy and .csv"),
         ("a.csv", "1,x", "no table of numbers"),
         ("a.csv", "1,nan", "NaN or infinity"),
-        ("a.npy", "no array", "no table of numbers"),
-        ("a.npy", np.zeros((2, 2, 2)), "expected real numbers"),
+        ("a.npy", "no array", "not a NumPy file"),
+        ("a.npy", np.zeros((2, 2, 2)), r"expected \(rows, columns\)"),
         ("a.npy", np.zeros((2, 2), complex), "expected real numbers"),
-        ("a.npy", np.array([{}], object), "no table of numbers"),
+        ("a.npy", np.array([{}], object), "holds object, not numbers"),
+        ("a.npy", np.array([2**53 + 1]), "whole number 9007199254740993, which float64 rounds"),
+        ("a.npy", "PK\x03\x04 nothing", "not a NumPy file"),
+        ("a.npy", header("((((("), "not a NumPy file"),
+        ("a.npy", header("(18446744073709551616, 1)"), "where the header promises"),
+        ("a.npy", header("(True, 1, 1)"), r"expected \(rows, columns\)"),
+        ("a.npy", header("(1000000000, 1000000)"), "0 bytes of data where the header promises"),
+        ("a.csv", "", "holds no number"),
     ],
 )
 def test_bad_parameter_files(tmp_path, name, content, message):
     path = tmp_path / name
     if isinstance(content, str):
         path.write_text(content)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
     elif content is not None:
         np.save(path, content)
     with pytest.raises(FileError, match=message):

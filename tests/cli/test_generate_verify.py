@@ -77,6 +77,17 @@ def test_one_matrix_market_file(neuralinv, tmp_path):
         ),
         (["--distance", 2], "distance = 2.0"),
         (["--count", 0], "count"),
+        (["--size", 2**63], "1048576"),
+        (["--size", 10**6, "--count", 1], "not enough memory"),
+        (["--seed", 2**70], "9223372036854775807"),
+        (["--low", 1e-310, "--high", 2e-310], "have no inverse"),
+        (["--distance", 0, "--count", 20], "have no inverse that double precision can tell, the first at index"),
+        (
+            ["--family", "conditioned", "--cond", 1e300],
+            "matrices have no inverse that double precision can tell",
+        ),
+        (["--low", 1, "--high", 1.0000000000000002], "have no inverse"),
+        (["--low", -1e308, "--high", 1e308], "have no inverse"),
     ],
 )
 def test_mistakes_exit_with_2_and_write_nothing(neuralinv, tmp_path, arguments, message):

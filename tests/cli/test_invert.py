@@ -108,6 +108,11 @@ def test_float32_stays_float32(neuralinv, tmp_path) -> None:
         (["{c}", "--raw"], "--raw asks for a network's answer: real"),
         (["{c}", "--out", "{c}.csv"], "holds real numbers only"),
         (["{a}", "--out", "x.mtx"], "holds one matrix"),
+        (["{a}", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["{a}", "--device", "meta"], "device 'meta' cannot be used"),
+        (["{a}", "--device", "hpu"], "device 'hpu' cannot be used"),
+        (["{a}", "--device", "abacus", "--model", "exact"], "is where a network goes, and none is used here"),
+        (["{c}", "--device", "cuda"], "is where a network goes, and none is used here"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -137,3 +142,22 @@ def test_what_cannot_be_written_is_found_before_the_work(neuralinv, matrices, tm
     result = neuralinv("invert", matrices, "--out", tmp_path / "x.xyz")
     assert result.exit_code == 2
     assert "unknown format '.xyz'" in result.stderr
+
+
+@pytest.mark.parametrize("kinds", ["complex against complex", "real against complex"])
+def test_targets_are_compared_in_absolute_value(neuralinv, tmp_path, kinds: str) -> None:
+    random = np.random.default_rng(0)
+    A = random.normal(size=(20, 3, 3)) + 3 * np.eye(3) + 0j
+    if kinds.startswith("complex"):
+        A += 1j * random.normal(size=A.shape)
+    X = np.linalg.inv(A)
+    target = X * 1.1j
+    np.save(tmp_path / "a.npy", A if kinds.startswith("complex") else A.real)
+    np.save(tmp_path / "t.npy", target)
+    result = neuralinv("invert", tmp_path / "a.npy", "--model", "exact", "--target", tmp_path / "t.npy",
+                       "--plot", tmp_path / "p.png")  # fmt: skip
+    assert result.exit_code == 0
+    error = np.abs(X - target)
+    assert f"R² {1 - np.mean(error**2) / np.var(target):.6f}" in result.stdout
+    assert f"MSE {np.mean(error**2):.3e}" in result.stdout
+    assert f"MAE {error.mean():.3e}" in result.stdout

@@ -27,11 +27,20 @@ def test_study_measures_shows_and_resumes(neuralinv: Callable[..., Result], tmp_
     other = neuralinv(*arguments[:-1], 4, "--resume")
     assert "seed 3; measuring again" in " ".join(other.stderr.split())
 
-    (out / "singular_set.json").write_text("{")
-    broken = neuralinv(*arguments, "--resume")
-    assert broken.exit_code == 2
-    assert "not a result" in broken.stderr
-    assert "Traceback" not in broken.output
+    for text, message in (("{", "not valid JSON"), ("[" * 100_000, "nested too deeply"), ("{}", "not a result")):
+        (out / "singular_set.json").write_text(text)
+        broken = neuralinv(*arguments, "--resume")
+        assert broken.exit_code == 2
+        assert message in broken.stderr
+        assert "Traceback" not in broken.output
+    # A cell of text is shown as it stands.
+    document = json.loads(written)
+    crossing = document["tables"]["crossing"]
+    crossing.append({**crossing[0], "architecture": "[/red]"})
+    (out / "singular_set.json").write_text(json.dumps(document))
+    marked = neuralinv(*arguments, "--resume")
+    assert marked.exit_code == 0, marked.output
+    assert "[/red]" in marked.stdout
 
 
 def test_study_says_what_the_budget_left_out(neuralinv: Callable[..., Result], tmp_path: Path) -> None:

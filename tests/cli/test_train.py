@@ -67,6 +67,8 @@ def test_control_c_saves_and_says_how_to_resume(neuralinv, tmp_path: Path) -> No
     [
         (["--size", 0], "size = 0"),
         (["--arch", "tree"], "unknown architecture 'tree'"),
+        (["--arch", "[/b]"], "unknown architecture '[/b]'"),
+        (["--budget", "9" * 400 + "s"], "is no duration"),
         (["--budget", "soon"], "'soon' is no duration; write 90s, 1.5m or 2h"),
         (["--steps", 3, "--budget", "3s"], "either steps or a wall-clock budget"),
         (["--steps", 3, "--low", 2], "low < high"),
@@ -112,13 +114,32 @@ def test_evaluate_on_a_file(neuralinv, trained: Path, matrices: Path, tmp_path: 
     result = neuralinv("evaluate", "--model", trained, "--matrices", tmp_path / "large.npy")
     assert result.exit_code == 2
     assert "inverts 3×3 matrices" in result.stderr
+    np.save(tmp_path / "complex.npy", 1j * np.eye(3)[None])
+    result = neuralinv("evaluate", "--model", trained, "--matrices", tmp_path / "complex.npy")
+    assert result.exit_code == 2
+    assert "networks invert real ones" in " ".join(result.stderr.split())
+
+
+def test_evaluate_writes_json_whatever_the_figures(neuralinv, trained: Path, tmp_path: Path) -> None:
+    for scale in (1e-200, 1e-150, 1e150, 1e200):
+        np.save(tmp_path / "a.npy", scale * np.eye(3)[None])
+        result = neuralinv(
+            "evaluate", "--model", trained, "--matrices", tmp_path / "a.npy", "--out", tmp_path / "e.json"
+        )
+        assert result.exit_code == 0
+        text = (tmp_path / "e.json").read_text()
+        assert "NaN" not in text
+        assert "Infinity" not in text
+        r2 = json.loads(text)["overall"]["r2"]
+        assert r2 == pytest.approx(1, abs=0.1) or (r2 is None and scale in (1e-200, 1e200))  # no answer: no figure
 
 
 def test_demo_runs_the_whole_path(neuralinv, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    for _ in range(2):  # a second demo replaces the first
-        result = neuralinv("demo", "--out", out, "--budget", "1s")
+    for again in ([], ["--overwrite"]):  # a second demo replaces the first
+        result = neuralinv("demo", "--out", out, "--budget", "1s", *again)
         assert result.exit_code == 0
+    assert len(list((out / "network" / "logs" / "csv").iterdir())) == 1  # or the report would draw both trainings
     tail = result.stdout.splitlines()[-5:]
     assert [line.split()[0] for line in tail] == ["certified", "proposed", "refined", "fell", "report"]
     assert "10,000 of 10,000" in tail[0]
@@ -130,6 +151,18 @@ def test_demo_runs_the_whole_path(neuralinv, tmp_path: Path) -> None:
     A, X = np.load(out / "matrices.npy"), np.load(out / "inverses.npy")
     assert np.abs(A @ X - np.eye(3)).max() < 1e-4
     assert len((out / "certificates.csv").read_text().splitlines()) == 10_001
+
+
+@pytest.mark.parametrize("name", ["network/config.toml", "network/resume.ckpt", "matrices.npy", "report.html"])
+def test_demo_deletes_nothing_unasked(neuralinv, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    result = neuralinv("demo", "--out", tmp_path, "--budget", "1s")
+    assert result.exit_code == 2
+    assert "exists already; pass --overwrite or another --out" in " ".join(result.stderr.split())
+    assert path.read_text() == "mine"
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
 @pytest.mark.parametrize(

@@ -107,15 +107,26 @@ def test_wrong_inverses_are_not_valid(dmx) -> None:
         ("dmxdatasetgenerator 3 10 1 -1 p", "low < high"),
         ("dmxdatasetverify a.mx b.mx invertible", "shape"),
         ("dmxdatasetverify a.mx a.mx both", "both"),
+        ("dmxinvert --inputmx a.mx --inverseout a.mx --invert_mode numpy", "is the file of --inputmx, too"),
+        ("dmxinvert --inputmx a.mx --inverseout o.txt --invert_mode numpy", "unknown format '.txt'"),
+        ("dmxinvert --inputmx a.mx --inverseout o.mx --invert_mode numpy --plotout p.zzz", "no format of figures"),
+        ("dmxinvert --inputmx c.npy --inverseout o.npy --model 2x2", "networks invert real matrices"),
+        ("dmxtrain --plotout c.zzz", "no format of figures"),
+        ("dmxtrain --rmin -1e300 --rmax 1e300", "networks compute in single precision"),
+        ("dmxdatasetgenerator 9223372036854775808 10 -1 1 p", "1048576"),
+        ("dmxdatasetgenerator 3 10 -1e-300 1e-300 p", "lower it"),
     ],
 )
 def test_mistakes_are_told_in_a_line(dmx, line: str, message: str) -> None:
     write_matrices("a.mx", np.eye(2)[None])
     write_matrices("b.mx", np.eye(3)[None])
+    write_matrices("c.npy", 1j * np.eye(2)[None])
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
     result = dmx(line)
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in " ".join(result.stderr.replace("│", "").split())
     assert isinstance(result.exception, SystemExit)
+    assert {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
 
 
 def test_matrices_without_an_inverse_make_the_exit_code_one(dmx) -> None:
@@ -124,3 +135,10 @@ def test_matrices_without_an_inverse_make_the_exit_code_one(dmx) -> None:
     X = read_matrices("x.mx", allow_nonfinite=True)
     np.testing.assert_allclose(X[0], np.eye(2))
     assert np.isnan(X[1]).all()
+
+
+def test_a_network_of_one_linear_layer(dmx) -> None:
+    result = dmx("dmxtrain --msize 2 --nmx_samples 32 --epochs 1 --batch_size 16 --nunits 8 --nlayers 0 --arch mlp")
+    assert result.exit_code == 0
+    (model,) = Path().glob("model_*")
+    assert load_network(model).config.depth == 0

@@ -68,6 +68,9 @@ def test_files_are_checked(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text("[")
     with pytest.raises(ValueError, match="Expecting value"):
         crossover.read(tmp_path / "t.json")
+    (tmp_path / "t.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        crossover.read(tmp_path / "t.json")
 
 
 def run(code: str, **environment: str) -> str:

@@ -122,3 +122,29 @@ def test_ill_conditioned_matrices_rounded_to_a_few_decimals_pass() -> None:
     assert (np.linalg.norm(np.eye(3) - rounded @ X, axis=(1, 2)) > 1).any()
     assert check_inverses(rounded, X, 1e-3).passed.all()
     assert not check_inverses(rounded, X[::-1], 1e-3).passed.any()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-170, 1e-100, 1e170, 1e200, 1e300])
+def test_tiny_and_huge_matrices(scale: float) -> None:
+    A = conditioned(10.0, 20)
+    X = np.linalg.inv(A) / scale
+    A *= scale
+    singular, ranks = singular_matrices(20, 3, generator=torch.Generator().manual_seed(0))
+    P = pseudo_inverses(singular, ranks).numpy() / scale
+    S = singular.numpy() * scale
+    assert check_inverses(A, X).passed.all()
+    assert check_pseudo_inverses(A, X).passed.all()
+    assert check_pseudo_inverses(S, P).passed.all()
+    garbage = np.random.default_rng(0).uniform(-1, 1, (20, 3, 3))
+    for wrong in (garbage * 1e-200, garbage * 1e-170, garbage, garbage / scale, garbage * 1e200, 1.001 * X, 0 * X):
+        assert not check_inverses(A, wrong).passed.any()
+        assert not check_pseudo_inverses(A, wrong).passed.any()
+        assert not check_pseudo_inverses(S, wrong).passed.any()
+
+
+def test_entries_of_very_different_sizes() -> None:
+    A, X = np.diag([1e300, 1e-30])[None], np.diag([1e-300, 1e30])[None]
+    for check in (check_inverses, check_pseudo_inverses):
+        assert check(A, X).passed.all()
+        assert check(X, A).passed.all()
+        assert not check(A, np.diag([4e-300, 1e30])[None]).passed.any()

@@ -1,6 +1,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +33,11 @@ def test_writes_the_file_and_leaves_nothing_else(tmp_path):
     assert names(path.parent) == ["x.npy"]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), RuntimeError("no")])
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("no"), RuntimeError("no")])
 def test_a_failing_writer_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error), match=str(error)):
         write_and_fail(path, error)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["x.txt"]
@@ -76,6 +78,17 @@ def test_numpys_error_without_a_number(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "_disk_is_full", lambda temporary, error: True)
     with pytest.raises(FileError, match="the disk is full"), atomic_path(tmp_path / "x.npy"):
         raise OSError("90000 requested and 8176 written")
+
+
+def test_numpys_error_at_a_limit_on_the_size_of_files(tmp_path):
+    code = (
+        "import resource, numpy as np; from neuralinv.io import write_matrices;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
+        f"write_matrices({str(tmp_path / 'x.npy')!r}, np.ones((500, 3, 3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "x.npy: cannot be written: the file would be larger than this file system or `ulimit -f`" in done.stderr
+    assert names(tmp_path) == []
 
 
 def test_a_full_disk_in_the_middle_of_a_text_file(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuralinv.io import FORMATS, FileError, open_matrices, read_matrices, write_matrices
+from neuralinv.io import FORMATS, FileError, check_writable, open_matrices, read_matrices, write_matrices
 
 A = np.random.default_rng(0).normal(size=(3, 2, 2))
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,7 +57,7 @@ def test_integers_and_single_matrices(tmp_path):
         (npy_bytes(A)[:-1], r"95 bytes of data where the header promises 96"),
         (npy_bytes(A) + b"x", r"97 bytes of data where the header promises 96"),
         (npy_bytes(A > 0), r"holds bool, not numbers"),
-        (npy_bytes(A.astype(np.longdouble)), r"not numbers that can be inverted; save it as float64"),
+        (npy_bytes(A.astype(np.longdouble)), r"not numbers of half, single or double precision; save it as float64"),
         (npy_bytes(A.astype("U8")), r"holds <U8, not numbers"),
         (npy_bytes(A.astype(object), allow_pickle=True), r"holds object, not numbers"),
         (npy_bytes(A[:, :1]), r"shape \(3, 1, 2\); expected \(batch, n, n\)"),
@@ -82,6 +82,26 @@ def test_a_huge_header_allocates_nothing(tmp_path):
         read_matrices(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**64 - 1])
+def test_integers_that_doubles_cannot_hold_are_refused(tmp_path, name, value):
+    array = np.eye(2, dtype=np.uint64 if value > 2**63 else np.int64)
+    array[0, 1] = value
+    write_matrices(tmp_path / name, array)
+    with pytest.raises(FileError, match=f"whole number {value}, which float64 rounds; save it as float64"):
+        read_matrices(tmp_path / name)
+    for held in (2**53, 2**60, 2**62 + 2**61):
+        array[0, 1] = held
+        write_matrices(tmp_path / name, array)
+        assert read_matrices(tmp_path / name)[0, 0, 1] == held
+
+
+def test_what_can_be_written_is_told_of_lists_as_well(tmp_path):
+    check_writable(tmp_path / "a.mx", [[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(ValueError, match=r"shape \(1, 2\); expected"):
+        check_writable(tmp_path / "a.mx", [[1.0, 2.0]])
+
+
 def test_npz_chooses_the_array(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, only=A)
@@ -92,6 +112,11 @@ def test_npz_chooses_the_array(tmp_path):
     np.testing.assert_array_equal(read_matrices(path), A)
     np.savez(path, x=A, y=A)
     with pytest.raises(FileError, match=r"a\.npz: holds x, y; name the array of matrices 'matrices'"):
+        read_matrices(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("matrices", "matrices.npy"):
+            archive.writestr(name, npy_bytes(A))
+    with pytest.raises(FileError, match=r"a\.npz: holds two arrays of one name"):
         read_matrices(path)
     with zipfile.ZipFile(path, "w"):
         pass
@@ -234,6 +259,23 @@ def test_missing_files_folders_and_unknown_formats(tmp_path):
     assert set(FORMATS) == {".mx", ".npy", ".npz", ".mtx", ".csv"}
 
 
+@pytest.mark.parametrize(
+    ("banner", "entries", "line", "message"),
+    [
+        ("real symmetric", ["2 1 1.0", "1 2 1.0"], 4, "is stored on the other side of the diagonal, too"),
+        ("real skew-symmetric", ["2 1 1.0", "1 1 1.0"], 4, "cannot be on the diagonal of a skew-symmetric matrix"),
+        ("complex hermitian", ["1 1 2.0 1.0", "2 1 1.0 1.0"], 3, "cannot be on the diagonal of a hermitian matrix"),
+    ],
+)
+def test_entries_that_contradict_the_symmetry(tmp_path, banner, entries, line, message):
+    path = tmp_path / "a.mtx"
+    path.write_text("\n".join([f"%%MatrixMarket matrix coordinate {banner}", f"2 2 {len(entries)}", *entries]))
+    with pytest.raises(FileError, match=f"line {line}: the entry {message}"):
+        read_matrices(path)
+    path.write_text("%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 2 3.0\n2 2 1.0\n")  # above alone
+    np.testing.assert_array_equal(read_matrices(path), [[[0, 3], [3, 1]]])
+
+
 def test_what_cannot_be_written(tmp_path):
     with pytest.raises(FileError, match=r"\.mtx holds one matrix, and there are 3"):
         write_matrices(tmp_path / "a.mtx", A)
@@ -243,8 +285,14 @@ def test_what_cannot_be_written(tmp_path):
         write_matrices(tmp_path / "a.npy", A[:, 0])
     with pytest.raises(ValueError, match=r"shape \(0, 2, 2\); expected"):
         write_matrices(tmp_path / "a.mx", A[:0])
-    with pytest.raises(ValueError, match="dtype bool; expected numbers"):
+    with pytest.raises(ValueError, match="dtype bool; expected one of float16"):
         write_matrices(tmp_path / "a.npy", A > 0)
+    for name in ("a.npy", "a.mx"):
+        with pytest.raises(ValueError, match=r"dtype (float128|longdouble|float96); expected one of float16"):
+            write_matrices(tmp_path / name, A.astype(np.longdouble))
+    for digits in (True, 2.5, "x", -1, 101):
+        with pytest.raises(ValueError, match=r"digits=.* for a\.mx; expected a whole number from 0 to 100"):
+            write_matrices(tmp_path / "a.mx", A, digits=digits)
     with pytest.raises(ValueError, match=r"digits=4 for a\.npy"):
         write_matrices(tmp_path / "a.npy", A, digits=4)
     (tmp_path / "file").write_text("")

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -132,12 +133,28 @@ def test_a_damaged_calibration_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     for text in (
         "{}",
-        "no",
         '{"version": 7, "machine": "", "cases": []}',
         '{"version": 1, "machine": "", "cases": [1]}',
     ):
         path.write_text(text)
         with pytest.raises(FileError, match="no calibration"):
+            read_calibration(path)
+    packaged = files("neuralinv.study.advise").joinpath("calibration.json").read_text()
+    for whole, damaged in (
+        ('"features": {', '"features": null, "x": {'),
+        ('"log_n": 0.30103', '"log_n": "0.3"'),
+        ('"log_n": 0.30103', '"log_n": 1e999'),
+        ('"log_n": 0.30103', f'"log_n": 1{"0" * 400}'),
+        ('"error": [1.0', '"error": [-1.0'),
+        ('"size": 2,', '"size": 1e999,'),
+    ):
+        assert whole in packaged
+        path.write_text(packaged.replace(whole, damaged))
+        with pytest.raises(FileError, match="no calibration"):
+            read_calibration(path)
+    for text in ("no", "[" * 100_000, "[1]", "9" * 5000):
+        path.write_text(text)
+        with pytest.raises(FileError, match=r"c\.json: (not valid JSON|holds a list)"):
             read_calibration(path)
 
 

@@ -151,6 +151,11 @@ BAD = [
     (stack(), np.array(["a"] * 40), "expected real numbers"),
     (lambda t: np.eye(3), np.zeros((5, 1)), r"returned shape \(3, 3\) for parameters of shape"),
     (lambda t: "no", np.zeros((5, 1)), "returned str; expected an array"),
+    (
+        lambda t: torch.eye(3 if len(t) == 1 else 4).repeat(len(t), 1, 1),
+        np.zeros((5, 1)),
+        r"torch\.float32 matrices of size 4 .* of size 3 before; expected one size",
+    ),
 ]
 
 
@@ -173,11 +178,28 @@ def test_wrong_dtypes() -> None:
         ni.advise(np.array([["a", "b"], ["c", "d"]]))
     with pytest.raises(TypeError, match="floating-point or complex tensor"):
         ni.advise(torch.ones(5, 3, 3, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"what the function returned has dtype torch\.int64"):
+        ni.advise(lambda t: torch.ones(len(t), 3, 3, dtype=torch.int64), np.zeros((5, 1)))
+    meta = torch.ones(5, 3, 3, device="meta")
+    for matrices in (meta, list(meta)):
+        with pytest.raises(TypeError, match="matrices is a meta tensor"):
+            ni.advise(matrices)
+    with pytest.raises(TypeError, match="parameters is a meta tensor"):
+        ni.advise(stack(5), meta[:, 0])
+    with pytest.raises(TypeError, match="calibration is str; expected what neuralinv"):
+        ni.advise(stack(), calibration="x")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"rtol": 2.0}, "between 0 and 1"), ({"count": 0}, "count=0"), ({"budget": 0.0}, "positive number of seconds")],
+    [
+        ({"rtol": 2.0}, "between 0 and 1"),
+        ({"count": 0}, "count=0"),
+        ({"count": 2.5}, r"count=2\.5"),
+        ({"seed": -1}, "seed=-1: expected a whole number"),
+        ({"seed": 0.5}, r"seed=0\.5"),
+        ({"budget": 0.0}, "positive number of seconds"),
+    ],
 )
 def test_bad_arguments(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -59,6 +59,34 @@ def test_singular_matrices_are_left_out_and_all_singular_is_an_error() -> None:
         evaluate(off_by(1.0), torch.zeros(2, 3, 3))
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-150, 1e150, 1e200])
+def test_figures_of_tiny_and_huge_matrices(scale: float) -> None:
+    plain, scaled = (evaluate(off_by(1.1), s * matrices(50)).overall for s in (1.0, scale))
+    assert scaled.r2 == pytest.approx(plain.r2)
+    assert scaled.mae == pytest.approx(plain.mae / scale)
+    with np.errstate(over="ignore", under="ignore"):
+        assert scaled.mse == pytest.approx(float(np.float64(plain.mse) / scale / scale))
+
+
+def test_inverses_beyond_double_precision_are_left_out() -> None:
+    A = torch.eye(3, dtype=torch.float64).repeat(3, 1, 1)
+    A[1] *= 1e-310
+    A[2] = torch.diag(torch.tensor([1e300, 1.0, 1e-300], dtype=torch.float64))
+    evaluation = evaluate(off_by(1.0), A)
+    assert evaluation.invertible.tolist() == [True, False, True]
+    assert [(b.low, b.accuracy.count) for b in evaluation.bins] == [(1.0, 1), (1e307, 1)]
+
+
+def test_complex_figures_are_of_absolute_values() -> None:
+    random = np.random.default_rng(0)
+    true, error = (random.normal(size=(20, 3, 3, 2)).view(complex)[..., 0] for _ in range(2))
+    figures = accuracy(true, true + error, np.zeros(20))
+    assert figures.mse == pytest.approx(np.mean(np.abs(error) ** 2))
+    assert figures.mae == pytest.approx(np.mean(np.abs(error)))
+    assert figures.r2 == pytest.approx(1 - np.mean(np.abs(error) ** 2) / np.mean(np.abs(true - true.mean()) ** 2))
+    assert accuracy(true.real, true, np.zeros(20)).mae == pytest.approx(np.mean(np.abs(true.imag)))
+
+
 def test_a_proposer_that_gives_up_is_not_called_accurate() -> None:
     figures = evaluate(lambda A: torch.full_like(A, torch.nan), matrices(5)).overall
     assert np.isnan(figures.mse)

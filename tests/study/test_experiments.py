@@ -227,18 +227,25 @@ def test_the_referee_catches_lies() -> None:
     assert wrong_answers(dataclasses.replace(honest, error_bound=bound), reference, finite)[0] == 1
 
 
+SMALL = {"version": 1, "experiment": "size", "setting": "small", "seed": 0}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not a result"),
-        ("[]", "not a result"),
+        ("{", "not valid JSON"),
+        ("[]", "holds a list"),
+        ("[" * 100_000, "nested too deeply"),
+        (json.dumps({"version": 1, "experiment": "size", "setting": "small", "seed": float("inf")}), "seed inf"),
         (json.dumps({"version": 9, "experiment": "size"}), "version 9"),
         (json.dumps({"version": 1, "experiment": "families"}), "version 1 of families"),
-        (json.dumps({"version": 1, "experiment": "size", "setting": "huge"}), "setting 'huge'"),
+        (json.dumps({"version": 1, "experiment": "size", "setting": "huge", "seed": 0}), "setting 'huge'"),
         (
-            json.dumps({"version": 1, "experiment": "size", "setting": "small", "tables": {"sizes": [{"n": [1]}]}}),
+            json.dumps({**SMALL, "tables": {"sizes": [{"n": [1]}]}}),
             "n holds list",
         ),
+        (json.dumps({**SMALL, "tables": {"sizes": [{"n": 10**400}]}}), "n holds a number that is not finite"),
+        (json.dumps({**SMALL, "tables": {"sizes": [{"n": float("inf")}]}}), "n holds a number that is not finite"),
     ],
 )
 def test_files_that_are_no_results_are_refused(text: str, message: str, tmp_path: Path) -> None:

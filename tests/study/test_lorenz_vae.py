@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,9 @@ def test_without_comparison() -> None:
     assert "agreement" not in outcome.summary()
     slower = run(Settings(steps=2, window=20, path=50, hidden=4), "loop", compare=1)
     assert slower.other is not None
-    assert "times that" in slower.summary() or "1/" in slower.summary()
+    for ratio, text in ((4.0, "4.0 times that"), (0.25, "1/4.0 that"), (1.0, "1.0 times that")):
+        other = replace(slower.other, step_seconds=ratio * slower.history.step_seconds)
+        assert replace(slower, other=other).summary().splitlines()[2].endswith(f"ms, {text}")
 
 
 def test_settings_are_checked() -> None:

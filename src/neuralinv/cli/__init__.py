@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from neuralinv.cli import bench, bench_block_tridiagonal, bench_surrogate, demo  # noqa: F401 - the latter add commands
+from neuralinv.cli._console import forgive_characters
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.advise import advise
 from neuralinv.cli.evaluate import evaluate
@@ -51,4 +52,5 @@ def _options(
 
 def main() -> None:
     """Run the command line: exit code 0 for success, 1 for a negative answer, 2 for a mistake in the input."""
+    forgive_characters()
     app()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +22,41 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False)
+from neuralinv.io import FileError
+
+
+class PlainConsole(Console):
+    """Writes text as it is: no colours for numbers, no pictures for what stands between colons in a file's name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print.
+
+        Raises
+        ------
+        FileError
+            If the stream cannot be written: a full disk.
+        """
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            # Or what is left in the stream's buffer fails again when Python exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            name = "standard error" if self.stderr else "standard output"
+            raise FileError(f"{name}: cannot be written: {error.strerror}; send it elsewhere") from error
+
+
+console = PlainConsole(soft_wrap=True)
+error_console = PlainConsole(stderr=True)
+
+
+def forgive_characters() -> None:
+    """Let standard output and standard error show ``?`` for a character that their encoding lacks, and go on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import typer
@@ -20,6 +21,6 @@ def parse_duration(text: str) -> float:
     """
     match = _FORM.fullmatch(text.strip().lower())
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 1.5m or 2h")
     return seconds

@@ -27,7 +27,7 @@ def find_function(reference: str) -> Callable[..., Any] | None:
     sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, and call sys.exit
         raise ValueError(
             f"{reference}: importing {module} raised {type(error).__name__}: {error}; a module lies in this folder "
             "or is installed"

@@ -11,6 +11,8 @@ from neuralinv.cli._calibration import show_honesty
 from neuralinv.cli._console import console
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli._functions import find_function
+from neuralinv.cli._limits import LARGEST_SEED
+from neuralinv.cli._outputs import check_outputs
 from neuralinv.io import atomic_path
 
 
@@ -34,7 +36,7 @@ def advise(
         float | None,
         typer.Option(parser=parse_duration, metavar="TIME", help="With --try. [default: 30s]"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which matrices are looked at.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which matrices are looked at.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
     calibration: Annotated[
@@ -61,12 +63,17 @@ def advise(
     from neuralinv.study.advise import read_calibration
     from neuralinv.study.advise.text import render
 
-    for path in (json, html):
-        if path is not None:
-            with atomic_path(path, probe=True):
-                pass
+    function = find_function(matrices)
+    check_outputs(
+        {"--json": json, "--html": html},
+        inputs={
+            "FILE": None if function else Path(matrices),
+            "--parameters": parameters,
+            "--calibration": calibration,
+        },
+    )
     advice = ask(
-        find_function(matrices) or matrices,
+        function or matrices,
         parameters,
         rtol=rtol,
         proof=proof,
@@ -74,11 +81,13 @@ def advise(
         seed=seed,
         calibration=None if calibration is None else read_calibration(calibration),
     )
-    console.print(render(advice))
+    # Files first: what was measured outlives a terminal that is gone.
     if json is not None:
         with atomic_path(json) as temporary:
             temporary.write_text(advice.to_json(), encoding="utf-8")
-        console.print(f"figures in {json}", markup=False)
     if html is not None:
         advice.to_html(html)
-        console.print(f"report in {html}", markup=False)
+    console.print(render(advice))
+    for what, path in (("figures", json), ("report", html)):
+        if path is not None:
+            console.print(f"{what} in {path}", markup=False)

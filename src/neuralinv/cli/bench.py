@@ -12,8 +12,9 @@ import torch
 import typer
 from rich.console import Console
 
-from neuralinv.cli._console import counting, error_console
+from neuralinv.cli._console import PlainConsole, counting, error_console
 from neuralinv.cli._errors import without_traceback
+from neuralinv.cli._outputs import check_outputs
 from neuralinv.io import atomic_path
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def dense(
         threads=check_threads(threads),
         seconds=check_seconds(seconds),
     )
-    check_outputs(out, plot)
+    check_files(out, plot)
 
     console = wide_console()
     machine = describe_machine(settings.threads)
@@ -174,7 +175,7 @@ def learned(
         seconds=check_seconds(seconds),
         cells=cells,
     )
-    check_outputs(out, plot)
+    check_files(out, plot)
     with counting("measuring", benchmark.row_count(settings)) as advance:
         rows = list(benchmark.measure(settings, progress=advance))
     console = wide_console()
@@ -252,7 +253,7 @@ def wide_console() -> Console:
     """Return a console for tables: as wide as the terminal, and of the full width in a pipe."""
     from neuralinv.bench.report import WIDTH
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    return PlainConsole(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def probe(*paths: Path | None) -> None:
@@ -263,19 +264,19 @@ def probe(*paths: Path | None) -> None:
                 pass
 
 
-def check_outputs(out: Path | None, plot: Path | None) -> None:
+def check_files(out: Path | None, plot: Path | None) -> None:
     """Check the format of a plot, and that both files can be written.
 
     Raises
     ------
     typer.BadParameter
-        If nothing here draws such a format.
+        If nothing here draws such a format, or both are one file.
     """
     from neuralinv.bench.plots import FORMATS
 
     if plot is not None and plot.suffix.lower() not in FORMATS:
         raise typer.BadParameter(f"--plot {plot}: unknown format; write {', '.join(FORMATS)}")
-    probe(out, plot)
+    check_outputs({"--json": out, "--plot": plot})
 
 
 def write_figures(console: Console, out: Path | None, document: Callable[[], object], *, indent: int = 2) -> None:
@@ -288,10 +289,10 @@ def write_figures(console: Console, out: Path | None, document: Callable[[], obj
 
 def write_plot(console: Console, plot: Path | None, draw: Callable[[], Figure]) -> None:
     """Write the drawing, if there is a file for it, and say so."""
-    from neuralinv.bench.plots import save_plot
+    from neuralinv.study.plots import save_figure
 
     if plot is not None:
-        save_plot(draw(), plot)
+        save_figure(draw(), plot)
         console.print(f"plot in {plot}", markup=False, soft_wrap=True)
 
 

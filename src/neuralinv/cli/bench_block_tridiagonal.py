@@ -13,7 +13,7 @@ from neuralinv.cli._console import counting, error_console
 from neuralinv.cli._errors import without_traceback
 from neuralinv.cli.bench import (
     app,
-    check_outputs,
+    check_files,
     check_seconds,
     check_threads,
     parse_names,
@@ -71,7 +71,7 @@ def block_tridiagonal(
         seconds=check_seconds(seconds),
         longest=longest or (_QUICK_LONGEST if quick else _LONGEST),
     )
-    check_outputs(out, plot)
+    check_files(out, plot)
 
     console = wide_console()
     results = Results(describe_machine(settings.threads), settings)

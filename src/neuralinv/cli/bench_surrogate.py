@@ -10,9 +10,10 @@ import typer
 from neuralinv.cli._console import completing
 from neuralinv.cli._durations import parse_duration
 from neuralinv.cli._errors import without_traceback
+from neuralinv.cli._limits import LARGEST_SEED
 from neuralinv.cli.bench import (
     app,
-    check_outputs,
+    check_files,
     check_seconds,
     check_threads,
     parse_names,
@@ -32,7 +33,7 @@ def surrogate(
     bands: Annotated[int, typer.Option(min=1, max=32, help="Block diagonals of the learned inverse factor.")] = 24,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for all. [default: 2, or the cores]")] = None,
     seconds: Annotated[float, typer.Option(help="Shortest time to measure each.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes data, weights and draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes data, weights and draws.")] = 0,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw error against time, and the bounds (.png, .svg, .pdf).")
@@ -55,7 +56,7 @@ def surrogate(
         seconds=check_seconds(seconds),
         seed=seed,
     )
-    check_outputs(out, plot)
+    check_files(out, plot)
 
     console = wide_console()
     with completing("measuring") as complete:

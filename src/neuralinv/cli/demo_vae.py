@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from neuralinv.cli._console import console, error_console
+from neuralinv.cli._limits import LARGEST_SEED
 from neuralinv.io import atomic_path
 
 
@@ -37,7 +38,7 @@ def vae(
     compare: Annotated[
         int, typer.Option(min=0, help="Repeat so many steps with the loop, or without it, and compare.")
     ] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes data, weights and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes data, weights and noise.")] = 0,
 ) -> None:
     """Train a sequential VAE on noisy observations of the Lorenz system, and draw the attractor it reconstructs.
 

@@ -12,6 +12,8 @@ import torch
 import typer
 
 from neuralinv.cli._console import console, error_console
+from neuralinv.cli._limits import LARGEST_COUNT, LARGEST_SEED, LARGEST_SIZE
+from neuralinv.cli._outputs import check_outputs
 from neuralinv.cli.generate import parse_settings
 from neuralinv.cli.invert import Certificate
 from neuralinv.families import FAMILIES, get_family
@@ -19,6 +21,7 @@ from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matr
 from neuralinv.learned import FamilyInverse, fit_parametric, save_parametric
 
 _PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
+_LONGEST_NUMBER = 9
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 
 
@@ -33,18 +36,22 @@ class Coefficients(StrEnum):
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the fit.")],
     family: Annotated[str | None, typer.Option(help=f"Fit a family: {', '.join(_PARAMETRIC)}.")] = None,
-    size: Annotated[int, typer.Option(min=1, help="With --family: n.")] = 64,
+    size: Annotated[int, typer.Option(min=1, max=LARGEST_SIZE, help="With --family: n.")] = 64,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="With --family: a setting, as in --set taps=8; may be repeated.")
     ] = None,
     matrices: Annotated[Path | None, typer.Option(help="Fit these matrices: .npy, .npz, .mx, .csv.")] = None,
     parameters: Annotated[Path | None, typer.Option(help="With --matrices: one row for each, .npy or .csv.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="Modes. [default: the cheapest that suffices]")] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_COUNT, help="Modes. [default: the cheapest that suffices]")
+    ] = None,
     rtol: Annotated[float, typer.Option(help="Relative error to certify.")] = 1e-6,
     dtype: Annotated[
         str | None, typer.Option(help=f"Of the matrices to invert: {', '.join(_DTYPES)}. [default: single precision]")
     ] = None,
-    snapshots: Annotated[int, typer.Option(min=8, help="With --family: exact inverses to compute.")] = 512,
+    snapshots: Annotated[
+        int, typer.Option(min=8, max=LARGEST_COUNT, help="With --family: exact inverses to compute.")
+    ] = 512,
     coefficients: Annotated[Coefficients, typer.Option(help="Where coefficients come from.")] = Coefficients.polynomial,
     certificate: Annotated[
         Certificate, typer.Option(help="probabilistic: modes enough that random vectors certify without a correction.")
@@ -53,9 +60,12 @@ def fit(
         str, typer.Option(help="Cells to partition the box of parameters into; auto: as many as pay.")
     ] = "1",
     samples: Annotated[
-        int, typer.Option(min=0, help="With --family: also write this many fresh matrices and their parameters.")
+        int,
+        typer.Option(
+            min=0, max=LARGEST_COUNT, help="With --family: also write this many fresh matrices and their parameters."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same fit.")] = 0,
 ) -> None:
     """Fit inverses as a function of parameters, for `neuralinv invert --parameters`."""
     if (family is None) == (matrices is None) or (matrices is None) != (parameters is None):
@@ -64,8 +74,10 @@ def fit(
         raise typer.BadParameter("--set and --samples go with --family")
     if dtype is not None and dtype not in _DTYPES:
         raise typer.BadParameter(f"--dtype {dtype}: known are {', '.join(_DTYPES)}")
-    with atomic_path(out / "config.toml", probe=True):
-        pass
+    written = ("config.toml", "parametric.safetensors", *(("matrices.npy", "parameters.npy") if samples else ()))
+    check_outputs(
+        {f"--out {name}": out / name for name in written}, inputs={"--matrices": matrices, "--parameters": parameters}
+    )
     wanted = None if dtype is None else _DTYPES[dtype]
     options: dict[str, Any] = {
         "rank": "auto" if rank is None else rank,
@@ -107,7 +119,7 @@ def fit(
 def _parse_cells(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _LONGEST_NUMBER:
         raise typer.BadParameter(f"--cells {text}: expected auto or a whole number")
     return int(text)
 

@@ -13,10 +13,13 @@ import typer
 from numpy.typing import NDArray
 
 from neuralinv.cli._console import console, counting
+from neuralinv.cli._outputs import check_outputs
 from neuralinv.cli.verify import read_pair
 from neuralinv.dense import InverseResult, Source, Status, certified_inv
 from neuralinv.io import atomic_path, check_writable, read_matrices, read_parameters, write_matrices
 from neuralinv.learned import InverseNetwork, load, load_parametric, packaged
+
+DEFAULT_RTOL = 1e-5
 
 
 class Certificate(StrEnum):
@@ -50,7 +53,10 @@ def invert(
     plot: Annotated[
         Path | None, typer.Option(help="With --target: true against predicted elements (.png, .svg).")
     ] = None,
-    rtol: Annotated[float, typer.Option(help="Relative error that certifies.")] = 1e-5,
+    rtol: Annotated[
+        float | None,
+        typer.Option(help="Relative error that certifies; a fit brings its own. [default: 1e-5]", show_default=False),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Per-matrix table of status, source and bound (.csv).")] = None,
     on_singular: Annotated[
         OnSingular,
@@ -64,7 +70,7 @@ def invert(
     certificate: Annotated[
         Certificate, typer.Option(help="With --parameters: probabilistic bounds, wrong with a probability of 1e-10.")
     ] = Certificate.deterministic,
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where the network goes: cpu, cuda, …")] = "cpu",
 ) -> None:
     """Invert every matrix of INPUT: propose, refine, certify, fall back.
 
@@ -80,11 +86,17 @@ def invert(
         )
     if parameters is None and certificate is not Certificate.deterministic:
         raise typer.BadParameter("--certificate goes with --parameters")
+    if parameters is not None and (rtol is not None or on_singular is OnSingular.pinv or device != "cpu"):
+        raise typer.BadParameter(
+            "--parameters: a fit certifies at the relative error that it was made for, on the CPU, and knows no "
+            "pseudo-inverse; leave out --rtol, --on-singular pinv and --device"
+        )
     out = out if out is not None else matrices.with_name(f"{matrices.stem}_inverses{matrices.suffix}")
-    for path in (out, plot, report):
-        if path is not None:  # find out before the work, not after it, whether the results can be written
-            with atomic_path(path, probe=True):
-                pass
+    check_outputs(
+        {"--out": out, "--plot": plot, "--report": report},
+        inputs={"INPUT": matrices, "--target": target, "--parameters": parameters},
+        plots=("--plot",),
+    )
     A = read_matrices(matrices, allow_nonfinite=False)
     check_writable(out, A)
     true = None if target is None else read_pair(matrices, target)[1]
@@ -97,21 +109,23 @@ def invert(
     else:
         if parameters is None:
             lenient = "pinv" if on_singular is OnSingular.pinv else "nan"
-            result, seconds = invert_with_progress(A, network, rtol, lenient)
+            result, seconds = invert_with_progress(A, network, DEFAULT_RTOL if rtol is None else rtol, lenient)
         else:
             result, seconds = invert_with_parameters(A, parameters, str(model), certificate.value)
         inverse = result.inverse
         failed = bool(result.count(Status.SINGULAR) or result.count(Status.NONFINITE))
-        console.print(str(result), markup=False)
-        console.print(f"  {len(A) / seconds:,.0f} matrices/s", markup=False)
-        if failed and on_singular is OnSingular.error:
+        written = not (failed and on_singular is OnSingular.error)
+        if written:  # before anything is printed: what was computed outlives a terminal that is gone
+            with counting("writing", len(inverse)) as advance:
+                write_matrices(out, inverse, progress=advance)
+            if report is not None:
+                write_table(report, result)
+        console.print(f"{result}\n  {len(A) / seconds:,.0f} matrices/s", markup=False)
+        if not written:
             console.print("nothing was written; --on-singular nan or pinv writes the others", markup=False)
             raise typer.Exit(1)
-        with counting("writing", len(inverse)) as advance:
-            write_matrices(out, inverse, progress=advance)
         console.print(f"inverses in {out}", markup=False)
         if report is not None:
-            write_table(report, result)
             console.print(f"table in {report}", markup=False)
     if true is not None:
         keep = compare_with_target(A, true, inverse)
@@ -126,13 +140,12 @@ def invert(
 
 def choose_network(model: str | None, A: NDArray[Any], device: str) -> InverseNetwork | None:
     """Return the network to propose the inverses of ``(batch, n, n)``; None for the exact kernel."""
-    if model == "exact":
-        return None
-    if np.iscomplexobj(A):
-        if model is not None:
-            raise ValueError(
-                f"--model {model}: networks invert real matrices, and INPUT holds complex ones; leave it out"
-            )
+    is_complex = np.iscomplexobj(A)
+    if is_complex and model not in (None, "exact"):
+        raise ValueError(f"--model {model}: networks invert real matrices, and INPUT holds complex ones; leave it out")
+    if is_complex or model == "exact":
+        if device != "cpu":
+            raise ValueError(f"--device {device} is where a network goes, and none is used here; leave it out")
         return None
     if model is None:
         size = A.shape[-1]

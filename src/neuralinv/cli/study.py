@@ -137,7 +137,7 @@ def _show(console: Console, experiment: Experiment[Any], result: Result) -> None
         for part in table.columns:
             part.no_wrap = False  # headings of several words
         for cells in shown_rows(spec, result.tables[name]):
-            table.add_row(*cells)
+            table.add_row(*(Text(cell) for cell in cells))  # from a file, perhaps: no markup
         console.print(Text(spec.title, style="italic"))
         console.print(table)
     console.print(f"verdict: {result.judgement.outcome.value}: {result.judgement.because}", markup=False)

@@ -92,7 +92,7 @@ def train_with_progress(model: ModelConfig, training: TrainingConfig, out: Path,
     from neuralinv.learned.training import TrainingProgress, train
 
     columns = (
-        TextColumn("training {task.fields[what]}"),
+        TextColumn("training {task.fields[what]}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),

@@ -20,17 +20,20 @@ import torch
 import typer
 from matplotlib.figure import Figure
 
-from neuralinv.cli._console import console
+from neuralinv.cli._console import console, forgive_characters
 from neuralinv.cli._errors import without_traceback
-from neuralinv.cli.invert import compare_with_target, invert_with_progress
+from neuralinv.cli._limits import LARGEST_COUNT, LARGEST_SIZE
+from neuralinv.cli._outputs import check_outputs
+from neuralinv.cli.generate import checked_inverses, checked_pseudo_inverses
+from neuralinv.cli.invert import DEFAULT_RTOL, choose_network, compare_with_target, invert_with_progress
 from neuralinv.cli.train import train_with_progress
 from neuralinv.cli.verify import read_pair
-from neuralinv.dense import Status, inv
+from neuralinv.dense import Status
 from neuralinv.dense.verify import check_inverses, check_pseudo_inverses
 from neuralinv.families import get_family
-from neuralinv.families.singular import pseudo_inverses, singular_matrices
-from neuralinv.io import read_matrices, write_matrices
-from neuralinv.learned import ModelConfig, TrainingConfig, load
+from neuralinv.families.singular import singular_matrices
+from neuralinv.io import check_writable, read_matrices, write_matrices
+from neuralinv.learned import ModelConfig, TrainingConfig
 from neuralinv.study.plots import save_figure, show_figure, training_curve, true_versus_predicted
 from neuralinv.study.training_log import read_validation_log
 
@@ -67,6 +70,7 @@ def _train(
 ) -> None:
     """Train a network; the folder MOUT_YYYYMMDDHHMMSS receives it."""
     folder = Path(f"{mout}_{datetime.now():%Y%m%d%H%M%S}")
+    check_outputs({"--plotout": _plot_file(plotout)}, plots=("--plotout",))
     model = ModelConfig(arch, msize, nunits, nlayers, low=rmin, high=rmax, members=n_repeats)
     steps = epochs * math.ceil(nmx_samples / batch_size)
     training = TrainingConfig(
@@ -90,12 +94,18 @@ def _invert(
     ] = None,
 ) -> None:
     """Invert a file of matrices."""
-    A = read_matrices(inputmx, allow_nonfinite=False)
-    true = None if invtarget is None else read_pair(inputmx, invtarget)[1]
     if invert_mode is InvertMode.nn and model is None:
         raise ValueError("--invert_mode nn needs --model; --invert_mode numpy inverts without a network")
-    network = load(model) if invert_mode is InvertMode.nn and model is not None else None
-    result, _ = invert_with_progress(A, network, 1e-5, "nan")
+    check_outputs(
+        {"--inverseout": inverseout, "--plotout": _plot_file(plotout)},
+        inputs={"--inputmx": inputmx, "--invtarget": invtarget},
+        plots=("--plotout",),
+    )
+    A = read_matrices(inputmx, allow_nonfinite=False)
+    check_writable(inverseout, A)
+    true = None if invtarget is None else read_pair(inputmx, invtarget)[1]
+    network = choose_network(model if invert_mode is InvertMode.nn else "exact", A, "cpu")
+    result, _ = invert_with_progress(A, network, DEFAULT_RTOL, "nan")
     write_matrices(inverseout, result.inverse)
     console.print(str(result), markup=False)
     if true is not None:
@@ -107,8 +117,8 @@ def _invert(
 
 
 def _generate(
-    size: Annotated[int, typer.Argument(metavar="SIZE", min=1, help="n: matrices are n×n.")],
-    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, help="Matrices of each kind.")],
+    size: Annotated[int, typer.Argument(metavar="SIZE", min=1, max=LARGEST_SIZE, help="n: matrices are n×n.")],
+    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=LARGEST_COUNT, help="Matrices of each kind.")],
     low: Annotated[float, typer.Argument(metavar="MIN", help="Smallest element.")],
     high: Annotated[float, typer.Argument(metavar="MAX", help="Largest element.")],
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Start of the four file names.")],
@@ -129,9 +139,9 @@ def _generate(
     shape = f"{size}x{size}"
     for kind, values in {
         "matrices": A,
-        "matrices_inverted": inv(A),
+        "matrices_inverted": checked_inverses(A),
         "singular_matrices": singular,
-        "singular_matrices_pseudoinverted": pseudo_inverses(singular, ranks),
+        "singular_matrices_pseudoinverted": checked_pseudo_inverses(singular, ranks),
     }.items():
         path = Path(f"{prefix}_{kind}_{shape}.mx")
         write_matrices(path, values.numpy())
@@ -156,15 +166,21 @@ def _verify(
     console.print("Dataset valid.", markup=False)
 
 
+def _plot_file(where: str | None) -> Path | None:
+    return None if where in (None, "screen") else Path(where)
+
+
 def _show_or_save(figure: Figure, where: str) -> None:
-    if where == "screen":
+    path = _plot_file(where)
+    if path is None:
         show_figure(figure)
     else:
-        save_figure(figure, Path(where))
+        save_figure(figure, path)
 
 
 def application(command: Callable[..., None], *, negative_arguments: bool = False) -> typer.Typer:
     """Make a command line of one command."""
+    forgive_characters()
     app = typer.Typer(pretty_exceptions_enable=False)
     settings = {
         "help_option_names": ["-h", "--help"],

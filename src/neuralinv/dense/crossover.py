@@ -80,7 +80,10 @@ def read(path: Path) -> Table:
     ValueError
         If it is no such table; the message names the entry.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ValueError(f'expected an object with "version": {VERSION}')
     entries = content.get("entries")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import lapack
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two
 
 _CHUNK = 1 << 16
 
@@ -67,9 +68,20 @@ def _check(A: NDArray[Any], X: NDArray[Any], tolerance: float, residual: Any) ->
     parts = []
     for start in range(0, len(A), _CHUNK):
         a, x = (torch.from_numpy(np.array(M[start : start + _CHUNK], dtype=dtype)) for M in (A, X))
-        parts.append(residual(a, x))
+        finite = torch.isfinite(a).flatten(1).all(1) & torch.isfinite(x).flatten(1).all(1)
+        a, x = _balance(*(torch.where(finite[:, None, None], M, 0) for M in (a, x)))
+        parts.append(torch.where(finite, residual(a, x), torch.nan))
     values: NDArray[np.float64] = torch.cat(parts).numpy() if parts else np.empty(0)
     return Verification(values <= tolerance, values)
+
+
+def _balance(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+    """Give A and X largest entries of one size, by ``A / s`` and ``s X`` with s a power of two: every condition that is
+    checked holds for these as for the originals, and what is near an inverse overflows and underflows no more.
+    """
+    (_, a), (_, x) = normalise(A), normalise(X)
+    shift = (a - x).div(2, rounding_mode="floor")
+    return scale_by_power_of_two(A, -shift), scale_by_power_of_two(X, shift)
 
 
 def _inverse_residual(A: Tensor, X: Tensor) -> Tensor:
@@ -110,4 +122,8 @@ def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def _norm(A: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(A)
+    """Return ``‖A‖_F`` of ``(batch, n, n)``, with squares that neither overflow nor vanish; NaN if A is not finite."""
+    finite = torch.isfinite(A).flatten(1).all(1)
+    scaled, exponent = normalise(torch.where(finite[:, None, None], A, 0))
+    norm = torch.linalg.matrix_norm(scaled, keepdim=True)
+    return torch.where(finite, scale_by_power_of_two(norm, exponent)[:, 0, 0], torch.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralinv.io.atomic import atomic_path
-from neuralinv.io.binary import map_npy, read_npy, read_npz, write_npy, write_npz
+from neuralinv.io.binary import FLOATS, map_npy, read_npy, read_npz, write_npy, write_npz
 from neuralinv.io.csv_format import read_csv, write_csv
 from neuralinv.io.errors import FileError
 from neuralinv.io.matrix_market import read_matrix_market, write_matrix_market
@@ -121,8 +122,9 @@ def write_matrices(
     path, matrices = Path(path), np.asarray(matrices)
     check_writable(path, matrices)
     suffix = _known_suffix(path)
-    if digits is not None and (suffix not in _TEXT_WRITERS or not 0 <= digits <= 100):
-        raise ValueError(f"digits={digits} for {path.name}; expected 0 to 100, for .mx or .csv")
+    whole = not isinstance(digits, bool) and isinstance(digits, Integral)
+    if digits is not None and not (whole and suffix in _TEXT_WRITERS and 0 <= digits <= 100):
+        raise ValueError(f"digits={digits!r} for {path.name}; expected a whole number from 0 to 100, for .mx or .csv")
     matrices = matrices.reshape(-1, *matrices.shape[-2:])
     with atomic_path(path) as temporary:
         if suffix in _TEXT_WRITERS:
@@ -138,12 +140,12 @@ def write_matrices(
 
 def check_writable(path: str | os.PathLike[str], matrices: NDArray[Any]) -> None:
     """Raise what :func:`write_matrices` raises for matrices of this shape and dtype."""
-    path = Path(path)
+    path, matrices = Path(path), np.asarray(matrices)
     suffix = _known_suffix(path)
     if matrices.ndim not in (2, 3) or matrices.shape[-1] != matrices.shape[-2] or not matrices.size:
         raise ValueError(f"matrices have shape {matrices.shape}; expected (batch, n, n), at least one square matrix")
-    if matrices.dtype.kind not in "iufc":
-        raise ValueError(f"matrices have dtype {matrices.dtype}; expected numbers")
+    if matrices.dtype.kind not in "iu" and matrices.dtype.newbyteorder("=").name not in FLOATS:
+        raise ValueError(f"matrices have dtype {matrices.dtype}; expected one of {', '.join(FLOATS)}, or integers")
     if suffix in _TEXT_WRITERS and matrices.dtype.kind == "c":
         raise FileError(f"{path}: {suffix} holds real numbers only; write complex ones to .npy, .npz or .mtx")
     if suffix == ".mtx" and matrices.ndim == 3 and len(matrices) > 1:

@@ -15,7 +15,7 @@ from neuralinv.io.errors import FileError
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or write elsewhere",
     errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
-    errno.EFBIG: "the file would be too large for this file system; write elsewhere",
+    errno.EFBIG: "the file would be larger than this file system or `ulimit -f` allows; write elsewhere, or lift it",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "not permitted; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose another folder",
@@ -74,9 +74,8 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False, probe: b
             named = {Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None}
             if named and not named & {temporary, final}:
                 raise
-            # NumPy says how many bytes it could write, and not why.
-            if error.errno is None and _disk_is_full(temporary, error):
-                error.errno = errno.ENOSPC
+            if error.errno is None:
+                error.errno = _why_no_more(temporary, error)
             raise _explain(shown, error) from error
         except FileError:
             raise
@@ -129,6 +128,16 @@ def _disk_is_full(temporary: Path, error: Exception) -> bool:
         return shutil.disk_usage(temporary.parent).free < _FULL
     except OSError:
         return False
+
+
+def _why_no_more(temporary: Path, error: OSError) -> int | None:
+    """Find out why a file could not be written: NumPy says how many bytes it could write, and no more."""
+    try:
+        with temporary.open("ab", buffering=0) as file:
+            file.write(b"\0")
+    except OSError as cause:
+        return cause.errno
+    return errno.ENOSPC if _disk_is_full(temporary, error) else None
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -65,6 +65,7 @@ def read_matrix_market(path: Path, *, allow_nonfinite: bool = True) -> NDArray[A
     else:
         rows, columns = _dense_indices(layout.symmetry, layout.size)
 
+    _check_symmetry(path, body, layout, rows, columns, values)
     matrix = np.zeros((layout.size, layout.size), dtype=values.dtype)
     np.add.at(matrix, (rows, columns), values)
     if layout.symmetry != "general":
@@ -139,6 +140,28 @@ def _parse_numbers(path: Path, body: list[tuple[int, str]], width: int) -> NDArr
         if len(parsed[-1]) != width:
             raise FileError.at(path, number, f"{len(parsed[-1])} numbers; every line of this file needs {width}")
     return np.array(parsed)
+
+
+def _check_symmetry(
+    path: Path,
+    body: list[tuple[int, str]],
+    layout: _Layout,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    values: NDArray[Any],
+) -> None:
+    """Refuse entries that contradict the symmetry which the header announces, or that it would count twice."""
+    diagonal, below, above = rows == columns, rows > columns, rows < columns
+    wrong = {
+        "skew-symmetric": diagonal & (values != 0),
+        "hermitian": diagonal & (values.imag != 0),
+    }.get(layout.symmetry, np.zeros(len(values), dtype=bool))
+    if layout.symmetry != "general":
+        wrong |= above & np.isin(columns * layout.size + rows, (rows * layout.size + columns)[below])
+    if wrong.any():
+        first = int(wrong.argmax())
+        why = "cannot be on the diagonal" if diagonal[first] else "is stored on the other side of the diagonal, too"
+        raise FileError.at(path, body[first][0], f"the entry {why} of a {layout.symmetry} matrix; write it as general")
 
 
 def _indices(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralinv.io.binary import read_npy_table
 from neuralinv.io.errors import FileError
 
 
@@ -27,20 +29,24 @@ def read_parameters(path: str | os.PathLike[str]) -> NDArray[Any]:
     path = Path(path)
     if not path.is_file():
         raise FileError(f"{path}: no such file; check the name")
-    try:
-        if path.suffix.lower() == ".npy":
-            table = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() == ".csv":
-            table = np.loadtxt(path, delimiter=",", ndmin=2)
-        else:
-            raise FileError(f"{path}: parameters are read from .npy and .csv")
-    except (ValueError, OSError, EOFError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{path}: no table of numbers ({error})") from error
-    if not isinstance(table, np.ndarray) or table.dtype.kind not in "iuf" or table.ndim not in (1, 2) or not table.size:
-        raise FileError(f"{path}: expected real numbers of shape (batch, p), one row for each matrix")
-    table = table.reshape(len(table), -1).astype(np.float64)
+    if path.suffix.lower() == ".npy":
+        table = read_npy_table(path)
+    elif path.suffix.lower() == ".csv":
+        table = _read_csv(path)
+    else:
+        raise FileError(f"{path}: parameters are read from .npy and .csv")
     if not np.isfinite(table).all():
         raise FileError(f"{path}: holds NaN or infinity")
+    return table
+
+
+def _read_csv(path: Path) -> NDArray[np.float64]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is told below
+            table = np.loadtxt(path, delimiter=",", ndmin=2)
+    except (ValueError, OSError) as error:
+        raise FileError(f"{path}: no table of numbers ({error})") from error
+    if not table.size:
+        raise FileError(f"{path}: holds no number; expected one row for each matrix")
     return table

@@ -15,6 +15,8 @@ from neuralinv.dense import inv_ex
 from neuralinv.dense.pipeline import Proposer
 
 _CHUNK = 1 << 16
+_LARGEST_CONDITION = 1e307
+"""What is larger, or overflows, shares the last bin."""
 _QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 
 
@@ -78,13 +80,14 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
 
     Notes
     -----
-    Singular matrices (a zero pivot) have no inverse to compare with and are left out.
+    Singular matrices (a zero pivot) have no inverse to compare with and are left out, and so are those whose inverse
+    exceeds the range of double precision.
     """
     true, predicted, residual, condition, invertible = [], [], [], [], []
     for chunk in A.split(_CHUNK):
         wide = chunk.double()
         inverse, info = inv_ex(wide)
-        keep = info == 0
+        keep = (info == 0) & torch.isfinite(inverse).flatten(1).all(1)
         wide, inverse = wide[keep], inverse[keep]
         with torch.no_grad():
             X = proposer(chunk[keep]).double()
@@ -105,16 +108,22 @@ def evaluate(proposer: Proposer, A: Tensor, *, progress: Callable[[int], object]
 
 
 def accuracy(true: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Accuracy:
-    """Summarise candidates ``predicted`` ``(count, n, n)`` against ``true`` ones, given the residuals ``(count,)``."""
-    difference = predicted - true
-    mse = float(np.mean(difference**2))
-    variance = float(np.var(true))
+    """Summarise candidates ``predicted`` ``(count, n, n)`` against ``true`` ones, given the residuals ``(count,)``.
+
+    Real or complex: errors and variance are those of absolute values.
+    """
+    difference = np.abs(predicted - true)
+    # In units of the largest element, whose squares neither overflow nor vanish.
+    unit = float(np.abs(true).max()) or 1.0
+    with np.errstate(over="ignore"):  # a candidate that is off by far more than that
+        relative = float(np.mean((difference / unit) ** 2))
+    variance = float(np.var(true / unit))
     quantiles = np.quantile(residual, _QUANTILES) if not np.isnan(residual).any() else [np.nan] * len(_QUANTILES)
     return Accuracy(
         count=len(true),
-        r2=1 - mse / variance if variance else np.nan,
-        mse=mse,
-        mae=float(np.mean(np.abs(difference))),
+        r2=1 - relative / variance if variance else np.nan,
+        mse=relative * unit * unit,
+        mae=unit * float(np.mean(difference / unit)),
         residual=tuple(float(q) for q in quantiles),  # type: ignore[arg-type]
         share_below_one=float(np.mean(residual < 1)),
     )
@@ -127,10 +136,10 @@ def _summarise(
     condition: NDArray[Any],
     invertible: NDArray[np.bool_],
 ) -> Evaluation:
-    decades = np.floor(np.log10(condition)).astype(int)
+    decades = np.floor(np.log10(np.minimum(condition, _LARGEST_CONDITION))).astype(int)
     bins = [
         ConditionBin(10.0**d, 10.0 ** (d + 1), accuracy(true[where], predicted[where], residual[where]))
-        for d in range(int(decades.min()), int(decades.max()) + 1)
-        if (where := decades == d).any()
+        for d in np.unique(decades).tolist()
+        for where in [decades == d]
     ]
     return Evaluation(accuracy(true, predicted, residual), bins, invertible, condition, residual, true, predicted)

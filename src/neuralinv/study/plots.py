@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neuralinv.dense.result import Status
-from neuralinv.io import atomic_path
+from neuralinv.io import FileError, atomic_path
 from neuralinv.study.evaluation import Evaluation
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/).
@@ -37,6 +37,13 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def check_format(path: Path) -> None:
+    """Raise :class:`FileError` unless matplotlib writes figures in the format of the suffix."""
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise FileError(f"{path}: no format of figures; known are {', '.join(f'.{name}' for name in sorted(known))}")
 
 
 def as_data_uri(figure: Figure) -> str:
@@ -74,6 +81,8 @@ def show_figure(figure: Figure) -> None:
 def true_versus_predicted(true: NDArray[Any], predicted: NDArray[Any]) -> Figure:
     """Plot every element of the predicted inverses against the true ones; arrays of one shape, NaN left out."""
     figure, axes = new_figure()
+    if np.iscomplexobj(true) or np.iscomplexobj(predicted):  # real and imaginary parts are elements of their own
+        true, predicted = (np.stack([M.real, M.imag]) for M in (true, predicted))
     true, predicted = _thin(np.ravel(true), np.ravel(predicted))
     keep = np.isfinite(true) & np.isfinite(predicted)
     true, predicted = true[keep], predicted[keep]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from neuralinv.dense.certified import DEFAULT_RTOL, check_arguments
+from neuralinv.families.settings import is_whole
 from neuralinv.study.advise.prediction import Calibration, Predictor, read_calibration
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.ranking import Option, rank_options
@@ -90,7 +91,7 @@ def advise(
         If shapes do not fit, sizes are mixed, every matrix holds NaN, a function raises, or an argument is out of
         range.
     TypeError
-        If these are no numbers that can be inverted.
+        If these are no numbers that can be inverted, or ``calibration`` is something else.
     FileError
         If a file cannot be read.
 
@@ -107,8 +108,15 @@ def advise(
     >>> advice.properties.symmetry, advice.train
     ('positive', False)
     """
-    if count < 1:
-        raise ValueError(f"count={count}: expected at least one matrix to look at")
+    if not is_whole(count, 1):
+        raise ValueError(f"count={count!r}: expected at least one matrix to look at")
+    if not is_whole(seed, 0):
+        raise ValueError(f"seed={seed!r}: expected a whole number of at least 0")
+    if not isinstance(calibration, Calibration | None):
+        raise TypeError(
+            f"calibration is {type(calibration).__name__}; expected what neuralinv.study.advise.read_calibration() "
+            "returns"
+        )
     source = open_source(matrices_or_fn, parameters)
     tolerance = DEFAULT_RTOL[source.dtype] if rtol is None else rtol
     check_arguments(tolerance, "raise")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralinv.io import FileError
+from neuralinv.io.untrusted import read_json
 from neuralinv.study.advise.measurement import Measured
 from neuralinv.study.advise.methods import METHODS, Method
 
 VERSION = 1
+_LARGEST = 16 << 20
 _FEWEST = 8
 _TRUSTED = 0.1
 """How far beyond the calibration's values, relative to their spread, a feature may lie before we say so."""
@@ -100,23 +101,47 @@ def read_calibration(path: Path | None = None) -> Calibration:
         If the file is none.
     """
     source = files("neuralinv.study.advise") / "calibration.json" if path is None else path
+    document = read_json(source, largest=_LARGEST)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"))
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']}")
-        cases = tuple(
-            Case(**{**case, "measured": {name: Measured(**values) for name, values in case["measured"].items()}})
-            for case in document["cases"]
-        )
+        cases = tuple(_read_case(case) for case in document["cases"])
         settings = {
-            name: {target: (float(a), float(b), float(c)) for target, (a, b, c) in chosen.items()}
-            for name, chosen in document["settings"].items()
+            name: {target: _read_setting(*chosen) for target, chosen in targets.items()}
+            for name, targets in document["settings"].items()
         }
         return Calibration(str(document["machine"]), cases, settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FileError(
             f"{source}: no calibration ({error}); write one with neuralinv study --calibrate FILE"
         ) from error
+
+
+def _read_case(case: Mapping[str, Any]) -> Case:
+    return Case(
+        str(case["family"]),
+        int(case["size"]),
+        str(case["dtype"]),
+        bool(case["ordered"]),
+        _finite(case["rtol"]),
+        {name: _finite(value) for name, value in case["features"].items()},
+        {
+            method: Measured(**{name: _finite(value) for name, value in reached.items()})
+            for method, reached in case["measured"].items()
+        },
+    )
+
+
+def _read_setting(length: Any, height: Any, noise: Any) -> Setting:
+    if not min(_finite(length), _finite(height), _finite(noise)) > 0:
+        raise ValueError("settings are positive")
+    return _finite(length), _finite(height), _finite(noise)
+
+
+def _finite(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} stands for a number")
+    return float(value)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neuralinv.dense._arrays import as_float_array, check_tensor, from_jax, is_jax
+from neuralinv.dense._arrays import as_float_array, as_numbers, check_tensor, from_jax, is_jax
 from neuralinv.dense.errors import not_square
 from neuralinv.families import MatrixFunction
 from neuralinv.io import open_matrices, read_parameters
@@ -71,7 +71,7 @@ def open_source(matrices: Matrices, parameters: Any = None) -> Source:
         If shapes do not fit, there is no matrix, sizes are mixed, or a function comes without parameters, raises or
         returns something else.
     TypeError
-        If these are no numbers that can be inverted.
+        If these are no numbers that can be inverted: integers in tensors, sparse or meta tensors.
     FileError
         If a file cannot be read.
     """
@@ -94,7 +94,7 @@ def _as_parameters(parameters: Any) -> Tensor:
     if isinstance(parameters, str | os.PathLike):
         return torch.from_numpy(read_parameters(parameters))
     if isinstance(parameters, Tensor):
-        parameters = parameters.detach().cpu().numpy()
+        parameters = as_numbers(parameters, "parameters").detach().cpu().numpy()
     table = np.asarray(parameters)
     if table.dtype.kind not in "iuf" or table.ndim < 1 or not table.size:
         raise ValueError(
@@ -109,7 +109,9 @@ def _as_parameters(parameters: Any) -> Tensor:
 
 
 def _stacked(matrices: Any) -> NDArray[Any]:
-    arrays = [m.detach().cpu().numpy() if isinstance(m, Tensor) else np.asarray(m) for m in matrices]
+    arrays = [
+        as_numbers(m, "matrices").detach().cpu().numpy() if isinstance(m, Tensor) else np.asarray(m) for m in matrices
+    ]
     shapes = list(dict.fromkeys(array.shape for array in arrays))
     if len(shapes) > 1:
         other = next(i for i, array in enumerate(arrays) if array.shape != shapes[0])
@@ -125,7 +127,7 @@ def _from_array(array: Any, theta: Tensor | None) -> Source:
         array = from_jax(array, "matrices")[0]
     if isinstance(array, Tensor):
         check_tensor(array, "matrices")
-        tensor = array.detach()
+        tensor = as_numbers(array, "matrices").detach()
         _check_shape(tensor, tuple(tensor.shape))
         batch = tuple(tensor.shape[:-2])
 
@@ -168,6 +170,7 @@ def _from_function(function: Callable[[Tensor], Any], theta: Tensor) -> Source:
         if not isinstance(found, Tensor):
             raise ValueError(f"the function returned {type(found).__name__}; expected an array of (k, n, n) matrices")
         check_tensor(found, "what the function returned")
+        found = as_numbers(found, "what the function returned")
         if found.ndim != 3 or found.shape[-1] != found.shape[-2] or len(found) != len(rows):
             raise ValueError(
                 f"the function returned shape {tuple(found.shape)} for parameters of shape {tuple(rows.shape)}; "
@@ -178,10 +181,20 @@ def _from_function(function: Callable[[Tensor], Any], theta: Tensor) -> Source:
     first = evaluate(theta[:1])
     _check_shape(first, tuple(first.shape))
 
-    def take(indices: NDArray[np.int64]) -> Tensor:
-        return evaluate(theta[torch.from_numpy(indices)])
+    def evaluate_alike(rows: Tensor) -> Tensor:
+        found = evaluate(rows)
+        if found.shape[-1] != first.shape[-1] or found.dtype != first.dtype:
+            raise ValueError(
+                f"the function returned {found.dtype} matrices of size {found.shape[-1]} for parameters of shape "
+                f"{tuple(rows.shape)}, and {first.dtype} ones of size {first.shape[-1]} before; expected one size and "
+                "dtype for all parameters"
+            )
+        return found
 
-    return Source((len(theta),), first.shape[-1], first.dtype, take, theta, evaluate)
+    def take(indices: NDArray[np.int64]) -> Tensor:
+        return evaluate_alike(theta[torch.from_numpy(indices)])
+
+    return Source((len(theta),), first.shape[-1], first.dtype, take, theta, evaluate_alike)
 
 
 def _check_shape(array: Any, shape: tuple[int, ...]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from neuralinv.learned.architectures import Architecture, Candidates, build
 from neuralinv.learned.config import ModelConfig
-from neuralinv.learned.losses import LOSSES
+from neuralinv.learned.losses import LOSSES, smooth_norm
 from neuralinv.learned.optimizers import build_optimizers
 from neuralinv.learned.schedules import rate_factor
 from neuralinv.learned.training import clip_each_member
@@ -41,12 +41,12 @@ class Recipe:
 
 def absolute_error(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
     """Return ``‖X − A⁻¹‖_F``, ``(members, batch)``: what a bound of the uniform error is about."""
-    return _norm(candidates.inverse - inverse)
+    return smooth_norm(candidates.inverse - inverse)
 
 
 def relative_error(A: Tensor, candidates: Candidates, inverse: Tensor) -> Tensor:
     """Return ``‖X − A⁻¹‖_F / ‖A⁻¹‖_F``, ``(members, batch)``: every matrix weighs the same."""
-    return _norm(candidates.inverse - inverse) / torch.linalg.vector_norm(inverse, dim=(-2, -1))
+    return smooth_norm(candidates.inverse - inverse) / torch.linalg.vector_norm(inverse, dim=(-2, -1))
 
 
 def default_loss(architecture: str) -> LossFunction:
@@ -134,8 +134,3 @@ def parameter_count(model: ModelConfig) -> int:
     """Return the number of weights of one member."""
     with torch.random.fork_rng(devices=[]):
         return sum(p.numel() for p in build(model).parameters()) // model.members
-
-
-def _norm(A: Tensor) -> Tensor:
-    # A shift under the root keeps the gradient finite at zero.
-    return (A.square().sum((-2, -1)) + torch.finfo(A.dtype).tiny).sqrt()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neuralinv.io import FileError, atomic_path
 from neuralinv.io.plain_json import finite
+from neuralinv.io.untrusted import read_json
 from neuralinv.study.experiments.experiment import SETTINGS, Experiment, Result, Row
 
 _VERSION = 1
@@ -66,24 +68,19 @@ def load_result(folder: Path, experiment: Experiment[Any]) -> Result:
         If there is no such file, or it holds something else.
     """
     path = record_path(folder, experiment.name)
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise FileError(f"{path}: larger than {_LARGEST >> 20} MiB; no result of the study is")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file; run `neuralinv study {experiment.name}` first") from None
-    except (OSError, ValueError) as error:
-        raise _not_a_result(path, experiment, str(error)) from error
+    if not path.exists():
+        raise FileError(f"{path}: no such file; run `neuralinv study {experiment.name}` first")
+    document = read_json(path, largest=_LARGEST)
     try:
         if document["version"] != _VERSION or document["experiment"] != experiment.name:
             raise ValueError(f"version {document['version']} of {document['experiment']}")
-        if document["setting"] not in SETTINGS:
-            raise ValueError(f"setting {document['setting']!r}")
+        if document["setting"] not in SETTINGS or type(document["seed"]) is not int:
+            raise ValueError(f"setting {document['setting']!r}, seed {document['seed']!r}")
         tables = {str(name): [_row(row) for row in rows] for name, rows in document["tables"].items()}
         return Result(
             experiment.name,
             document["setting"],
-            int(document["seed"]),
+            document["seed"],
             dict(document["settings"]),
             tables,
             experiment.judge(tables),
@@ -92,20 +89,19 @@ def load_result(folder: Path, experiment: Experiment[Any]) -> Result:
             bool(document["loaded"]),
             {str(k): str(v) for k, v in document["versions"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-        raise _not_a_result(path, experiment, f"{type(error).__name__}: {error}") from error
-
-
-def _not_a_result(path: Path, experiment: Experiment[Any], reason: str) -> FileError:
-    return FileError(
-        f"{path}: not a result of `neuralinv study {experiment.name}` ({reason}); run it again without --resume"
-    )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        raise FileError(
+            f"{path}: not a result of `neuralinv study {experiment.name}` ({type(error).__name__}: {error}); "
+            "run it again without --resume"
+        ) from error
 
 
 def _row(row: Mapping[str, Any]) -> Row:
     for key, value in row.items():
         if not isinstance(value, str | int | float | None):
             raise ValueError(f"{key} holds {type(value).__name__}")
+        if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{key} holds a number that is not finite")
     return dict(row)
 
 

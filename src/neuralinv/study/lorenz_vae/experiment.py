@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neuralinv.block_tridiagonal.dispatch import Method
 from neuralinv.io import atomic_path
+from neuralinv.learned.devices import usable_device
 from neuralinv.study.lorenz_vae.data import Trajectory, simulate
 from neuralinv.study.lorenz_vae.figure import attractor_figure
 from neuralinv.study.lorenz_vae.model import SequentialVAE
@@ -121,11 +122,7 @@ def run(
     ValueError
         If there is no such device, the backend cannot work there, or the training breaks down.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {str(device)!r} cannot be used ({reason}); device='cpu' always can") from error
+    device = usable_device(device)
     path = simulate(settings.path, noise=settings.noise, seed=settings.seed)
     observations = torch.as_tensor(path.observations, dtype=settings.dtype, device=device)
     model, history = train(observations, settings, backend, report=report)
