@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native, native_roots
+from neuralinv.dense import native, native_probing, native_roots
 
 PAGE, PROT_NONE = mmap.PAGESIZE, 0
 READ_WRITE, PRIVATE = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -76,8 +76,8 @@ def run_kernels(count: int, n: int, dtype: torch.dtype) -> None:
     if native.certifies(A):
         native.certified_invert(A, 1e-6)
     X = copy(torch.linalg.inv(A))
-    native.largest_sums(X)
-    native.probe(A, X, copy(torch.randn(n, 5, dtype=torch.complex128 if dtype.is_complex else torch.float64)))
+    native_probing.largest_sums(X)
+    native_probing.probe(A, X, copy(torch.randn(n, 5, dtype=torch.complex128 if dtype.is_complex else torch.float64)))
     correct(A, X)
     if not dtype.is_complex:
         S = copy(A @ A.mT)
@@ -87,7 +87,7 @@ def run_kernels(count: int, n: int, dtype: torch.dtype) -> None:
         X = torch.linalg.inv(S)
         X = copy((X + X.mT) / 2)
         correct(S, X)
-        native.probe(S, X, copy(torch.randn(n, 5, dtype=torch.float64)), root=True)
+        native_probing.probe(S, X, copy(torch.randn(n, 5, dtype=torch.float64)), root=True)
         roots(S)
         combine(count, n * n, dtype)
 

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch.autograd import forward_ad
 
 import neuralinv as ni
 from neuralinv import Source, Status
@@ -394,17 +393,3 @@ def test_the_smallest_bound_is_kept() -> None:
     assert result.status.tolist() == [int(ni.Status.ILL_CONDITIONED)] * 6
     assert bool((result.error_bound <= outcome.error_bound).all())
     assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
-
-
-def test_forward_derivatives_are_those_of_the_inverse() -> None:
-    A, V = (torch.randn(4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in range(2))
-    A = A + 3 * torch.eye(3)
-    for primal in (A, A.clone().requires_grad_()):
-        with forward_ad.dual_level():
-            X = ni.certified_inv(forward_ad.make_dual(primal, V)).inverse
-            tangent = forward_ad.unpack_dual(X).tangent
-            assert tangent is not None
-            torch.testing.assert_close(tangent, -(X @ V @ X))
-    with forward_ad.dual_level():
-        assert forward_ad.unpack_dual(ni.certified_inv(A).inverse).tangent is None
-    assert torch.autograd.gradcheck(lambda A: ni.certified_inv(A).inverse, A.requires_grad_(), check_forward_ad=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import neuralinv as ni
 from neuralinv import Status
@@ -116,3 +117,17 @@ def test_batches_of_any_shape() -> None:
         assert torch.equal(result.status == int(Status.SINGULAR), singular)
         torch.testing.assert_close(result.inverse[~singular], torch.linalg.inv(matrices[~singular]))
         assert bool(result.inverse[singular].isnan().all())
+
+
+def test_forward_derivatives_are_those_of_the_inverse() -> None:
+    A, V = (torch.randn(4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in range(2))
+    A = A + 3 * torch.eye(3)
+    for primal in (A, A.clone().requires_grad_()):
+        with forward_ad.dual_level():
+            X = ni.certified_inv(forward_ad.make_dual(primal, V)).inverse
+            tangent = forward_ad.unpack_dual(X).tangent
+            assert tangent is not None
+            torch.testing.assert_close(tangent, -(X @ V @ X))
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(ni.certified_inv(A).inverse).tangent is None
+    assert torch.autograd.gradcheck(lambda A: ni.certified_inv(A).inverse, A.requires_grad_(), check_forward_ad=True)

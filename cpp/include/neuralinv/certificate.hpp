@@ -33,10 +33,11 @@ template <class T, int n>
 inline constexpr bool looks_in_lanes = NEURALINV_VECTOR_BYTES == 64 && sizeof(T) == 4 && 9 <= n && n <= 12;
 
 // Bounds of matrices [begin, end): A and X (count, n, n), bounds (count); 1 ≤ n ≤ largest_certified. What misses the
-// tolerance is corrected first where that can help.
+// tolerance is corrected first where that can help. Returns whether all are at most the tolerance then.
 template <class T>
-inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
-    if (begin == end) return;
+inline bool certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t end, double tolerance, double* bounds) {
+    bool met = true;
+    if (begin == end) return met;
     alignas(64) double memory[4 * largest_certified * largest_certified];
     with_fixed(n, [&](auto fixed_n) NEURALINV_LAMBDA {
         constexpr int fixed = decltype(fixed_n)::value;
@@ -50,7 +51,9 @@ inline void certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t en
             }
         for (; b < end; ++b) waiting.add(b);
         waiting.settle();
+        met = waiting.met;
     });
+    return met;
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

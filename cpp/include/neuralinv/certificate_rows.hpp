@@ -192,7 +192,8 @@ __attribute__((noinline)) void certify_several(const T* A, T* X, int any_n, cons
     }
 }
 
-// Matrices of A and X that wait for certify_several, each until there are enough of them.
+// Matrices of A and X that wait for certify_several, each until there are enough of them. met: whether all bounds so far are at
+// most the tolerance.
 template <int fixed_n, class T>
 struct Waiting {
     const T* A;
@@ -202,6 +203,7 @@ struct Waiting {
     double *bounds, *memory;  // memory: (certificate_room)
     std::int64_t which[together<fixed_n>];
     int count = 0;
+    bool met = true;
 
     NEURALINV_INLINE void add(std::int64_t b) {
         which[count++] = b;
@@ -210,6 +212,7 @@ struct Waiting {
 
     NEURALINV_INLINE void settle() {
         if (count > 0) certify_several<fixed_n>(A, X, n, which, count, tolerance, bounds, memory);
+        for (int m = 0; m < count; ++m) met = met && bounds[which[m]] <= tolerance;
         count = 0;
     }
 };

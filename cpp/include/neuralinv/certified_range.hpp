@@ -61,11 +61,12 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::
     FirstFailure first{-1, success};
     for (std::int64_t b = begin; b < end;) {
         const std::int64_t start = b;
+        bool again = false;  // whether a bound misses the tolerance
         const auto tiles = [&](auto n_) NEURALINV_LAMBDA {
             constexpr int n = decltype(n_)::value;
-            b = certified_tiles<T, n>(A, b, end, X, info, tolerance, bounds);
+            b = certified_tiles<T, n>(A, b, end, X, info, tolerance, bounds, again);
             if constexpr (inverts_closed<T, n>)
-                if (b < end && certified_tail<T, n>(A, b, end - b, X, info, tolerance, bounds)) b = end;
+                if (b < end && certified_tail<T, n>(A, b, end - b, X, info, tolerance, bounds, again)) b = end;
         };
         switch (A.n) {
             case 2: tiles(Index<2>{}); break;
@@ -79,8 +80,8 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::
         const std::int64_t next = b + length < end ? b + length : end;
         const FirstFailure failure = invert(A, b, next, X, info);
         if (first.index < 0) first = failure;
-        certify(A.data, X, int(A.n), b, next, tolerance, bounds);
-        if (!improve_bounds(A.data, X, int(A.n), start, next, tolerance, bounds)) __atomic_store_n(missed, true, __ATOMIC_RELAXED);
+        again = !certify(A.data, X, int(A.n), b, next, tolerance, bounds) || again;
+        if (again && !improve_bounds(A.data, X, int(A.n), start, next, tolerance, bounds)) __atomic_store_n(missed, true, __ATOMIC_RELAXED);
         b = next;
     }
     return first;

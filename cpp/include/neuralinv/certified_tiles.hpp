@@ -41,7 +41,8 @@ template <class T, int n>
 inline constexpr bool inverts_closed = sizeof(T) == 4 && n <= 3;
 
 // Replace x: (n, n), what it was made of in a, by the inverses, and bound their errors, in the order of the matrices. False: some
-// matrix needs `invert_single`. doubtful: a bit for each of those that need more; their bounds are none.
+// matrix needs `invert_single`. doubtful: a bit for each of those that need more; their bounds are none. Of doubles, whether
+// there is any that misses the tolerance.
 template <int n>
 NEURALINV_INLINE bool invert_and_bound(const Vector<float>* a, Vector<float>* x, TileAhead<float, n> ahead, double tolerance,
                                        double* bounds, unsigned& doubtful) {
@@ -74,12 +75,12 @@ NEURALINV_INLINE bool invert_and_bound(const Vector<float>* a, Vector<float>* x,
 }
 
 template <int n>
-NEURALINV_INLINE bool invert_and_bound(const Vector<double>* a, Vector<double>* x, TileAhead<double, n> ahead, double,
+NEURALINV_INLINE bool invert_and_bound(const Vector<double>* a, Vector<double>* x, TileAhead<double, n> ahead, double tolerance,
                                        double* bounds, unsigned& doubtful) {
     if (!invert_lanes<double, n>(x, ahead)) return false;
     certify_lanes<double, n>(a, x, bounds);
     if constexpr (interleaves<double, n>) order_by_matrix<double, n * n>(bounds);
-    doubtful = 0;
+    doubtful = any<double>(~Mask<double>(load_vector(bounds) <= broadcast(tolerance)));
     return true;
 }
 
@@ -119,10 +120,10 @@ NEURALINV_INLINE bool certify_new_tiles(const MatrixBatch<T>& A, std::int64_t b,
 }
 
 // Invert and certify full tiles of [begin, end), until one is met whose matrices need `invert_single`. Returns where it
-// stopped.
+// stopped. missed: set where a bound is above the tolerance.
 template <class T, int n>
 __attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, std::int64_t begin, std::int64_t end, T* X,
-                                                       Status* info, double tolerance, double* bounds) {
+                                                       Status* info, double tolerance, double* bounds, bool& missed) {
     constexpr int step = lanes<T> * tiles_together<n>, entries = n * n;
     // Doubtful inverses are looked at a little later, when they have reached the cache.
     constexpr int later = 16384 / (lanes<T> * entries * int(sizeof(T))) / tiles_together<n> * tiles_together<n>;
@@ -140,9 +141,13 @@ __attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, 
         }
         if (info) __builtin_memset(info + from, 0, std::size_t(b - from) * sizeof(Status));
         for (int t = 0; t < tiles; ++t)
-            for (unsigned left = doubtful[t]; left; left &= left - 1) waiting.add(from + t * lanes<T> + __builtin_ctz(left));
+            if constexpr (sizeof(T) == 8)  // which nothing here corrects
+                missed = missed || doubtful[t];
+            else
+                for (unsigned left = doubtful[t]; left; left &= left - 1) waiting.add(from + t * lanes<T> + __builtin_ctz(left));
     }
     waiting.settle();
+    if (!waiting.met) missed = true;
     return b;
 }
 
@@ -150,14 +155,14 @@ __attribute__((noinline)) std::int64_t certified_tiles(const MatrixBatch<T>& A, 
 // anyway: of the same matrix comes the same inverse wherever it stands. False: nothing was done.
 template <class T, int n>
 __attribute__((noinline)) bool certified_tail(const MatrixBatch<T>& A, std::int64_t b, std::int64_t count, T* X, Status* info,
-                                              double tolerance, double* bounds) {
+                                              double tolerance, double* bounds, bool& missed) {
     constexpr int step = lanes<T> * tiles_together<n>, entries = n * n;
     if (count >= step) return false;
     T in[step * entries], out[step * entries];
     double found[step];
     for (int m = 0; m < step; ++m)  // the last stands in for those after
         __builtin_memcpy(in + m * entries, A.data + (b + (m < count ? m : count - 1)) * entries, entries * sizeof(T));
-    if (certified_tiles<T, n>({in, step, n, entries, n, 1}, 0, step, out, nullptr, tolerance, found) < step) return false;
+    if (certified_tiles<T, n>({in, step, n, entries, n, 1}, 0, step, out, nullptr, tolerance, found, missed) < step) return false;
     __builtin_memcpy(X + b * entries, out, std::size_t(count) * entries * sizeof(T));
     __builtin_memcpy(bounds + b, found, std::size_t(count) * sizeof(double));
     if (info) __builtin_memset(info + b, 0, std::size_t(count) * sizeof(Status));

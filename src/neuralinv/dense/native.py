@@ -1,6 +1,6 @@
-"""The seam to the compiled kernels: plain memory in, plain memory out. Nothing else imports the extension, but
-:mod:`neuralinv.dense.native_roots` for inverse square roots, :mod:`neuralinv.dense.result_memory` and
-:mod:`neuralinv.dense.threads`.
+"""The seam to the compiled kernels: plain memory in, plain memory out. Nothing else in this package imports the
+extension, but :mod:`neuralinv.dense.native_probing` and :mod:`neuralinv.dense.native_roots`,
+:mod:`neuralinv.dense.result_memory` and :mod:`neuralinv.dense.threads`.
 
 Tensors on a GPU are handed on to :mod:`neuralinv.dense.gpu`. What else comes in is a tensor or a NumPy array of
 a dtype in :data:`SUFFIX` and in the machine's byte order, with any strides and at least one entry, on the CPU, and of a
@@ -57,17 +57,15 @@ def shares_single_matrices(n: int, operation: Operation, dtype: torch.dtype, *, 
     return AVAILABLE and 0 < _native.smallest_for_teams(operation, SUFFIX[dtype], positive) <= n
 
 
-def _load(name: str) -> dict[Any, Callable[..., Any]]:
+def load(name: str) -> dict[Any, Callable[..., Any]]:
+    """Return the kernels of this name by dtype, torch's and NumPy's; none where the extension was not built."""
     kernels: dict[Any, Callable[..., Any]] = {}
     for dtype, suffix in SUFFIX.items() if AVAILABLE else ():
         kernels[dtype] = kernels[NUMPY_DTYPE[dtype]] = getattr(_native, f"{name}_{suffix}")
     return kernels
 
 
-# By dtype, torch's and NumPy's.
-_INVERT, _SOLVE, _SLOGDET, _CORRECT, _ROW_SUMS, _PROBE = (
-    _load(name) for name in ("invert", "solve", "slogdet", "correct", "row_sums", "probe")
-)
+_INVERT, _SOLVE, _SLOGDET, _CORRECT = (load(name) for name in ("invert", "solve", "slogdet", "correct"))
 
 
 def load_real(name: str) -> dict[torch.dtype, Callable[..., Any]]:
@@ -112,7 +110,7 @@ def invert_ordinary(A: Tensor, shape: torch.Size, positive: bool) -> tuple[Tenso
     """
     X = new_tensor(A)
     try:
-        return X, _INVERT[A.dtype](A.data_ptr(), shape, A.stride(), X.data_ptr(), 0, _threads_for(A), positive)
+        return X, _INVERT[A.dtype](A.data_ptr(), shape, A.stride(), X.data_ptr(), 0, threads_for(A), positive)
     except _UNFIT:
         return invert(A, positive=positive)
 
@@ -144,7 +142,7 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor, bool]:
     ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(*batch,)``, infinite where nothing is proved; and whether all of them are at
     most ``rtol``. The derivation stands in ``cpp/include/neuralinv/error_bounds.hpp``.
     """
-    A = _plain(A)
+    A = plain(A)
     if gpu.holds(A):
         X, bounds = gpu.certified_invert(A, rtol)
         return X, bounds, float(bounds.max()) <= rtol
@@ -152,7 +150,7 @@ def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor, bool]:
     # Told numbers or another tensor, torch makes one in half the time that it takes with a shape.
     X, bounds = new_tensor(A), torch.empty(*batch or ((),), dtype=torch.float64)
     kernel, count = _CERTIFIED_INVERT[A.dtype], A.numel() // (n * n)
-    met = kernel(A.data_ptr(), count, n, X.data_ptr(), 0, rtol, bounds.data_ptr(), _threads_for(A))
+    met = kernel(A.data_ptr(), count, n, X.data_ptr(), 0, rtol, bounds.data_ptr(), threads_for(A))
     return X, bounds, met
 
 
@@ -197,7 +195,7 @@ def correct(
         X.data_ptr(),
         bounds.data_ptr(),
         orders.data_ptr(),
-        _threads_for(A),
+        threads_for(A),
     )
 
 
@@ -218,7 +216,7 @@ def combine(C: Tensor, B: Tensor, X: Tensor) -> Tensor:
     if not combines(C, len(B)):
         return torch.mm(C, B, out=X)
     C, B = C.contiguous(), B.contiguous()  # until the kernel has read them
-    _COMBINE[C.dtype](C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], _threads_for(X))
+    _COMBINE[C.dtype](C.data_ptr(), B.data_ptr(), X.data_ptr(), *C.shape, B.shape[1], threads_for(X))
     return X
 
 
@@ -237,55 +235,8 @@ def deviation(A: Tensor, C: Tensor, B: Tensor) -> Tensor:
     C, B = C.contiguous(), B.contiguous()
     squares = C.new_empty(len(A))
     addresses = [A.data_ptr(), C.data_ptr(), B.data_ptr(), squares.data_ptr()]
-    _DEVIATE[A.dtype](*addresses, *C.shape, B.shape[1], _threads_for(A))
+    _DEVIATE[A.dtype](*addresses, *C.shape, B.shape[1], threads_for(A))
     return squares
-
-
-def largest_sums(X: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the norms ``‖X‖_∞`` and ``‖X‖₁`` of contiguous ``X``, ``(batch, n, n)``, on the CPU, as sums in its real
-    dtype; of complex matrices, bounds of them that are at most 8 % larger.
-    """
-    rows, columns = (X.new_empty(len(X), dtype=X.dtype.to_real()) for _ in range(2))
-    _ROW_SUMS[X.dtype](X.data_ptr(), rows.data_ptr(), columns.data_ptr(), *X.shape[:2], _threads_for(X))
-    return rows, columns
-
-
-def probes(A: Tensor, count: int) -> bool:
-    """Tell whether :func:`probe` takes ``A`` of shape ``(batch, n, n)`` with so many vectors."""
-    if A.dtype not in _PROBE or A.device.type != "cpu" or not A.numel() or A.shape[-1] > _native.LARGEST_PROBED:
-        return False
-    return 0 < count * (2 if A.is_complex() else 1) <= _native.MOST_PROBED_COLUMNS
-
-
-def probe(A: Tensor, X: Tensor, omega: Tensor, *, root: bool = False) -> tuple[Tensor, Tensor]:
-    """Return sums of squares of the columns of ``D = AXΩ − Ω`` and of ``XD``, ``(batch, 2, k)``, and of the entries of
-    ``A`` and ``X``, ``(batch, 2)``, in double precision. For a ``root``, ``D = XAXΩ − Ω``.
-
-    Parameters
-    ----------
-    A, X
-        Shape ``(batch, n, n)``, of one dtype.
-    omega
-        Shape ``(n, k)``, in double precision.
-    """
-    A, X, omega = A.resolve_neg().resolve_conj(), _plain(X), _plain(omega)
-    count, k = len(A), omega.shape[1]
-    parts = 2 if A.is_complex() else 1
-    squares = torch.empty(count, 2, k, parts, dtype=torch.float64)
-    norms = torch.empty(count, 2, dtype=torch.float64)
-    _PROBE[A.dtype](
-        A.data_ptr(),
-        *A.shape[:2],
-        *A.stride(),
-        X.data_ptr(),
-        omega.data_ptr(),
-        k * parts,
-        squares.data_ptr(),
-        norms.data_ptr(),
-        root,
-        _threads_for(A),
-    )
-    return squares.sum(-1), norms
 
 
 def solve(A: ArrayT, B: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
@@ -324,11 +275,11 @@ def slogdet(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, ArrayT, int]:
     sign = _new(A, batch)
     logabsdet = _new_real(A, batch) if A.dtype in _COMPLEX else _new(A, batch)
     memory, address = _looks(A)
-    kernel, outputs, most = _SLOGDET[A.dtype], (address(sign), address(logabsdet)), _threads_for(A)
+    kernel, outputs, most = _SLOGDET[A.dtype], (address(sign), address(logabsdet)), threads_for(A)
     try:
         return sign, logabsdet, kernel(*memory(A), *outputs, most, positive)
     except _UNFIT:
-        A = _plain(A)  # until the kernel has read it
+        A = plain(A)  # until the kernel has read it
         return sign, logabsdet, kernel(*memory(A), *outputs, most, positive)
 
 
@@ -336,33 +287,33 @@ def slogdet_of_one(A: NDArray[Any], *, positive: bool = False) -> tuple[NDArray[
     """Do what :func:`slogdet` does, in less time, for one real array ``(n, n)``: sign and logarithm in one array."""
     both = np.empty(2, A.dtype)
     sign, kernel = _native.array_address(both), _SLOGDET[A.dtype]
-    arguments = (sign, sign + both.itemsize, _threads_for(A), positive)
+    arguments = (sign, sign + both.itemsize, threads_for(A), positive)
     try:
         failed = kernel(*_native.array_layout(A), *arguments)
     except _UNFIT:
-        A = _plain(A)  # until the kernel has read it
+        A = plain(A)  # until the kernel has read it
         failed = kernel(*_native.array_layout(A), *arguments)
     return both, failed
 
 
 def _invert(A: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
     memory, address = _looks(A)
-    kernel, target, most = _INVERT[A.dtype], address(X), _threads_for(A)
+    kernel, target, most = _INVERT[A.dtype], address(X), threads_for(A)
     try:
         return kernel(*memory(A), target, info, most, positive)
     except _UNFIT:
-        A = _plain(A)  # until the kernel has read it
+        A = plain(A)  # until the kernel has read it
         return kernel(*memory(A), target, info, most, positive)
 
 
 def _solve(A: ArrayT, B: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
     memory, address = _looks(A)
-    kernel, target, most = _SOLVE[A.dtype], address(X), _threads_for(A)
+    kernel, target, most = _SOLVE[A.dtype], address(X), threads_for(A)
     try:
         matrices, (sides, shape, strides) = memory(A), memory(B)
         return kernel(*matrices, sides, strides, shape[-1], target, info, most, positive)
     except _UNFIT:
-        A, B = _plain(A), _plain(B)  # until the kernel has read them
+        A, B = plain(A), plain(B)  # until the kernel has read them
         matrices, (sides, shape, strides) = memory(A), memory(B)
         return kernel(*matrices, sides, strides, shape[-1], target, info, most, positive)
 
@@ -371,7 +322,8 @@ def _solve(A: ArrayT, B: ArrayT, X: ArrayT, info: int, positive: bool) -> int:
 _UNFIT = ValueError
 
 
-def _plain(A: Any) -> Any:
+def plain(A: Any) -> Any:
+    """Return an array or tensor whose memory is what it means, row by row: itself, or a copy."""
     if not isinstance(A, Tensor):
         return np.array(A, order="C")
     return A if A.is_contiguous() and not (A.is_neg() or A.is_conj()) else A.resolve_neg().resolve_conj().contiguous()
@@ -407,5 +359,6 @@ def _new_info(A: Any) -> Any:
     return A.new_empty(shape, dtype=torch.int32) if isinstance(A, Tensor) else np.empty(shape, np.int32)
 
 
-def _threads_for(A: Any) -> int:
+def threads_for(A: Any) -> int:
+    """Return how many threads may share work on the entries of ``A``."""
     return 1 if A.nbytes < _WORTH_THREADS else threads()

@@ -27,7 +27,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native
+from neuralinv.dense import native_probing
 from neuralinv.dense.correction import CHUNK_ELEMENTS, SAFE_NORM, gamma, matrices_at_once
 
 LARGEST_FAILURE_PROBABILITY = 0.5
@@ -169,8 +169,8 @@ def _probe(A: Tensor, X: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
     """Return squares of the norms ``‖Dω_i‖₂`` and ``‖XDω_i‖₂``, ``(batch, 2, k)``, and the norms of A and X, ``(batch,
     2)``, in double precision.
     """
-    if native.probes(A, probes.shape[1]):
-        squares, squared_norms = native.probe(A, X, probes)
+    if native_probing.probes(A, probes.shape[1]):
+        squares, squared_norms = native_probing.probe(A, X, probes)
         return squares, squared_norms.sqrt()
     k = probes.shape[1]
     wide, real = probes.dtype, probes.dtype.to_real()

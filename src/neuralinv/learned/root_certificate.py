@@ -62,7 +62,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralinv.dense import native, native_roots
+from neuralinv.dense import native_probing, native_roots
 from neuralinv.dense.correction import SAFE_NORM, gamma
 from neuralinv.dense.precision import product_roundoff
 from neuralinv.dense.probabilistic import Odds, overestimate
@@ -222,8 +222,8 @@ def probable_error_bound(A: Tensor, X: Tensor, p: int, odds: Odds) -> Tensor:
     dtype, wide = A.dtype, torch.complex128 if A.is_complex() else torch.float64
     probes = odds.draw(A.new_empty(0, n, dtype=wide), k)
     norm_P = _norm(probes)
-    if p == 2 and not A.is_complex() and native.probes(A, k):
-        squares, norms = native.probe(A, X, probes, root=True)
+    if p == 2 and not A.is_complex() and native_probing.probes(A, k):
+        squares, norms = native_probing.probe(A, X, probes, root=True)
         images, spread = _up(squares.sum(-1).sqrt(), n).unbind(1)
         norm_A, norm_X = _up(norms.sqrt(), n).unbind(1)
         u = torch.finfo(dtype).eps / 2

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neuralinv.dense import native
+from neuralinv.dense import native, native_probing
 from neuralinv.dense.certificate import residual
 from neuralinv.dense.correction import (
     CHUNK_ELEMENTS,
@@ -279,7 +279,7 @@ def _deviation(uniform: UniformCertificate, A: Tensor, a: Tensor, work: Workspac
 def _spectral_bound(X: Tensor, hermitian: bool, work: Workspace) -> Tensor:
     """Bound ``‖X‖₂`` by ``√(‖X‖₁ ‖X‖_∞)``, or ``‖X‖_∞`` if it is Hermitian, apart from rounding."""
     if X.device.type == "cpu" and native.AVAILABLE:
-        rows, columns = native.largest_sums(X)
+        rows, columns = native_probing.largest_sums(X)
         return rows if hermitian else (rows * columns).sqrt()
     magnitude = torch.abs(X, out=work.take("magnitude", X, X.dtype.to_real()))
     rows = magnitude.sum(-1).amax(-1)
