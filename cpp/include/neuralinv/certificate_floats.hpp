@@ -55,16 +55,12 @@ NEURALINV_INLINE Vector<float> root_above(Vector<float> x) {
 #endif
 }
 
-// body(k) for k < n. In a loop where, with the elimination, the instructions would not fit the processor's cache for them:
-// that costs more than the arithmetic.
+// body(k) for k < n. In a loop: with the elimination, straight-line code would not fit the processor's cache for instructions,
+// and that costs more than the arithmetic.
 template <int n, class Body>
 NEURALINV_INLINE void for_each_step(const Body& body) {
-    if constexpr (n < 5) {
-        static_for<0, n>([&](auto k) NEURALINV_LAMBDA { body(decltype(k)::value); });
-    } else {
 #pragma GCC unroll 1
-        for (int k = 0; k < n; ++k) body(k);
-    }
+    for (int k = 0; k < n; ++k) body(k);
 }
 
 // Rows and columns of R̂ formed at once: as many as registers hold. The blocks share their code, as far as they are of one shape.

@@ -1,6 +1,6 @@
 // Inverses and bounds of their errors for n up to 8, a matrix in each lane: inverted, certified and written in one go.
 //
-// Floats are inverted by cofactors in doubles (certificate_closed.hpp) or certified in floats (certificate_floats.hpp). The few
+// The smallest are inverted by cofactors (certificate_closed.hpp), other floats certified in floats (certificate_floats.hpp). The few
 // whose bound misses the tolerance are looked at in doubles (certificate_rows.hpp), and corrected where that is needed.
 #pragma once
 
@@ -36,9 +36,9 @@ NEURALINV_INLINE unsigned bits(Condition<T> c) {
 // From where on a bound misses the tolerance, or a residual proves nothing.
 NEURALINV_INLINE double least_missed(double tolerance) { return tolerance < 1 ? tolerance : 1; }
 
-// Sizes whose floats have closed inverses.
+// Sizes whose inverses are closed forms.
 template <class T, int n>
-inline constexpr bool inverts_closed = sizeof(T) == 4 && n <= 3;
+inline constexpr bool inverts_closed = sizeof(T) == 4 ? n <= 4 : n == 2 && fuses;
 
 // Replace x: (n, n), what it was made of in a, by the inverses, and bound their errors, in the order of the matrices. False: some
 // matrix needs `invert_single`. doubtful: a bit for each of those that need more; their bounds are none. Of doubles, whether
@@ -77,9 +77,15 @@ NEURALINV_INLINE bool invert_and_bound(const Vector<float>* a, Vector<float>* x,
 template <int n>
 NEURALINV_INLINE bool invert_and_bound(const Vector<double>* a, Vector<double>* x, TileAhead<double, n> ahead, double tolerance,
                                        double* bounds, unsigned& doubtful) {
-    if (!invert_lanes<double, n>(x, ahead)) return false;
-    certify_lanes<double, n>(a, x, bounds);
-    if constexpr (interleaves<double, n>) order_by_matrix<double, n * n>(bounds);
+    if constexpr (inverts_closed<double, n>) {
+        double bound;
+        if (!invert_closed(a, x, bound)) return false;
+        store_vector(broadcast(bound), bounds);
+    } else {
+        if (!invert_lanes<double, n>(x, ahead)) return false;
+        certify_lanes<double, n>(a, x, bounds);
+        if constexpr (interleaves<double, n>) order_by_matrix<double, n * n>(bounds);
+    }
     doubtful = any<double>(~Mask<double>(load_vector(bounds) <= broadcast(tolerance)));
     return true;
 }
