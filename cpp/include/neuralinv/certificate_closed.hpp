@@ -101,9 +101,9 @@ NEURALINV_INLINE Vector<T> largest_magnitude(const Vector<T>* x) {
 }
 
 // All lanes: x: (n, n), inverses of a: (n, n); bounds of their errors, one for each half. False: some matrix is singular or out
-// of range, and elimination has to look at it.
-template <int n>
-NEURALINV_INLINE bool invert_closed(const Vector<float>* a, Vector<float>* x, Vector<double>* bounds) {
+// of range, and elimination has to look at it. ahead: for (n + 1) / 2 calls.
+template <int n, class Prefetch>
+NEURALINV_INLINE bool invert_closed(const Vector<float>* a, Vector<float>* x, Vector<double>* bounds, Prefetch ahead) {
     constexpr int entries = n * n;
     Vector<double> wide[entries], low[entries], high[entries];
     const auto invert_half = [&](auto half, Vector<double>* found) NEURALINV_LAMBDA {
@@ -113,7 +113,9 @@ NEURALINV_INLINE bool invert_closed(const Vector<float>* a, Vector<float>* x, Ve
         else
             return invert_by_cofactors<n>(wide, found) + (0x1p-24 + 0x1p-50);
     };
+    ahead.fetch();
     bounds[0] = invert_half(Index<0>{}, low);
+    if constexpr (n > 2) ahead.fetch();
     bounds[1] = invert_half(Index<1>{}, high);
     static_for<0, entries>([&](auto e) NEURALINV_LAMBDA { x[decltype(e)::value] = narrow(low[decltype(e)::value], high[decltype(e)::value]); });
     // Where one is not a number, for an entry of A that is none or infinite, or for det = 0, no other is in the range: they
@@ -134,7 +136,9 @@ NEURALINV_INLINE bool invert_closed(const Vector<float>* a, Vector<float>* x, Ve
 }
 
 // The same of 2×2 matrices of doubles, with one bound for all.
-NEURALINV_INLINE bool invert_closed(const Vector<double>* a, Vector<double>* x, double& bound) {
+template <class Prefetch>
+NEURALINV_INLINE bool invert_closed(const Vector<double>* a, Vector<double>* x, double& bound, Prefetch ahead) {
+    ahead.fetch();
     const Vector<double> product = rounded(a[1] * a[2]);
     const Vector<double> determinant = product_error(a[0], a[3], product) - product_error(a[1], a[2], product);
     const Vector<double> reciprocal = 1.0 / determinant;

@@ -50,7 +50,7 @@ NEURALINV_INLINE bool invert_and_bound(const Vector<float>* a, Vector<float>* x,
     constexpr int half = lanes<double>;
     if constexpr (inverts_closed<float, n>) {
         Vector<double> found[2];
-        if (!invert_closed<n>(a, x, found)) return false;
+        if (!invert_closed<n>(a, x, found, ahead)) return false;
         if constexpr (interleaves<float, n> && n > 2) {  // of 2×2 matrices all bounds are the same
             const auto order = std::make_integer_sequence<int, half>{};
             const Vector<double> low = found[0], high = found[1];
@@ -79,7 +79,7 @@ NEURALINV_INLINE bool invert_and_bound(const Vector<double>* a, Vector<double>* 
                                        double* bounds, unsigned& doubtful) {
     if constexpr (inverts_closed<double, n>) {
         double bound;
-        if (!invert_closed(a, x, bound)) return false;
+        if (!invert_closed(a, x, bound, ahead)) return false;
         store_vector(broadcast(bound), bounds);
     } else {
         if (!invert_lanes<double, n>(x, ahead)) return false;
