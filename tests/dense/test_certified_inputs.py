@@ -91,14 +91,14 @@ def inverse_in_long_doubles(a: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 3, 37, 1000])
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
 def test_the_smallest_floats_are_right_to_the_last_digit(n: int, count: int) -> None:
     """However ill-conditioned, and wherever they stand in a batch."""
     generator = torch.Generator().manual_seed(n)
     A = torch.rand(count, n, n, generator=generator) * 2 - 1
     A[:, -1] = A[:, 0] + A[:, -1] * torch.logspace(0, -5, count)[:, None]
     result = ni.certified_inv(A)
-    assert bool((result.error_bound < (1e-7 if n < 4 else 1e-6)).all())
+    assert bool((result.error_bound < (1e-7 if n < 4 else 3e-6)).all())
     exact = np.stack([inverse_in_long_doubles(a) for a in A.numpy()])
     size, error = (np.sqrt((M**2).sum((1, 2))) for M in (exact, result.inverse.numpy() - exact))
     assert (error / size <= result.error_bound.numpy() + 1e-12).all()  # the oracle's own error

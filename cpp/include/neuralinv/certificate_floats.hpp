@@ -1,5 +1,5 @@
-// A first look at inverses of floats, in floats, a matrix in each lane: most of them need no more, and it takes a third of
-// the time of error_bounds.hpp, whose residuals are doubles.
+// A first look at inverses of floats for n = 6 to 8, in floats, a matrix in each lane: most of them need no more, and it takes a
+// third of the time of error_bounds.hpp, whose residuals are doubles.
 //
 // The columns of A are a_k, the rows of X x_k. R̂ = S_n is what the recurrence S_k = fl(S_{k−1} − a_k x_k), S_0 = I leaves, where
 // each entry is rounded once (fused): off by at most u |S_k|, u = 2⁻²⁴. Hence
@@ -65,7 +65,7 @@ NEURALINV_INLINE void for_each_step(const Body& body) {
 
 // Rows and columns of R̂ formed at once: as many as registers hold. The blocks share their code, as far as they are of one shape.
 template <int n>
-inline constexpr int block_rows = n < 6 ? n : n < 7 ? 3 : 4;
+inline constexpr int block_rows = n < 7 ? 3 : 4;
 template <int n>
 inline constexpr int block_columns = n < 8 ? n : 4;
 

@@ -38,7 +38,7 @@ NEURALINV_INLINE double least_missed(double tolerance) { return tolerance < 1 ? 
 
 // Sizes whose inverses are closed forms.
 template <class T, int n>
-inline constexpr bool inverts_closed = sizeof(T) == 4 ? n <= 4 : n == 2 && fuses;
+inline constexpr bool inverts_closed = sizeof(T) == 4 ? n <= 5 : n == 2 && fuses;
 
 // Replace x: (n, n), what it was made of in a, by the inverses, and bound their errors, in the order of the matrices. False: some
 // matrix needs `invert_single`. doubtful: a bit for each of those that need more; their bounds are none. Of doubles, whether
