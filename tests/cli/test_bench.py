@@ -108,13 +108,13 @@ def test_the_cost_of_the_certificate(neuralinv, tmp_path: Path) -> None:
 def test_what_has_no_certificate_is_counted(neuralinv, monkeypatch, tmp_path: Path) -> None:
     def with_nearly_singular_ones(operation: Operation, n: int, dtype: torch.dtype, batch: int) -> rivals.Problem:
         problem = make_problem(operation, n, dtype, batch)
-        # No pivot is zero, but no condition number near 1e13 certifies at 1e-10.
+        # No pivot is zero, but no condition number near 1e13 certifies at 1e-10, but for 2×2.
         problem.A[::4, 0] = problem.A[::4, 1] * (1 + 2.0**-43 * torch.arange(1, n + 1, dtype=dtype))
         return problem
 
     monkeypatch.setattr(dense, "make_problem", with_nearly_singular_ones)
     out = tmp_path / "x.json"
-    arguments = (*TINY, "--dtypes", "float64", "--rivals", "", "--json", out)
+    arguments = (*TINY, "--sizes", "3,9", "--dtypes", "float64", "--rivals", "", "--json", out)
     neuralinv("bench", "dense", "--operations", "certified", *arguments)
     assert [row["certificate"]["share"] for row in json.loads(out.read_text())["rows"]] == [0.75] * 2
 
