@@ -4,29 +4,9 @@
 #include "certificate_lanes.hpp"
 #include "certificate_rows.hpp"
 #include "certified_tiles.hpp"
+#include "loops.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
-
-// body(n) for n that the compiler knows, body(0) for others.
-template <class Body>
-NEURALINV_INLINE void with_fixed(int n, const Body& body) {
-    switch (n) {
-        case 4: return body(Index<4>{});
-        case 5: return body(Index<5>{});
-        case 6: return body(Index<6>{});
-        case 7: return body(Index<7>{});
-        case 8: return body(Index<8>{});
-        case 9: return body(Index<9>{});
-        case 10: return body(Index<10>{});
-        case 11: return body(Index<11>{});
-        case 12: return body(Index<12>{});
-        case 13: return body(Index<13>{});
-        case 14: return body(Index<14>{});
-        case 15: return body(Index<15>{});
-        case 16: return body(Index<16>{});
-        default: return body(Index<0>{});
-    }
-}
 
 // Sizes of which whole tiles are bounded in lanes first: with the widest vectors, rows of doubles leave much of two of them empty.
 template <class T, int n>
@@ -39,8 +19,8 @@ inline bool certify(const T* A, T* X, int n, std::int64_t begin, std::int64_t en
     bool met = true;
     if (begin == end) return met;
     alignas(64) double memory[4 * largest_certified * largest_certified];
-    with_fixed(n, [&](auto fixed_n) NEURALINV_LAMBDA {
-        constexpr int fixed = decltype(fixed_n)::value;
+    with_size<largest_fixed, smallest_fixed>(n, [&](auto size) NEURALINV_LAMBDA {
+        constexpr int fixed = fixed_or<0, decltype(size)>;
         Waiting<fixed, T> waiting{A, X, n, tolerance, bounds, memory, {}};
         std::int64_t b = begin;
         if constexpr (looks_in_lanes<T, fixed>)

@@ -30,15 +30,20 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
+// x: the adjugates of 2×2 matrices, over their determinants.
+NEURALINV_INLINE void divide_adjugate(const Vector<double>* a, Vector<double> determinant, Vector<double>* x) {
+    const Vector<double> reciprocal = 1.0 / determinant;
+    x[0] = a[3] * reciprocal;
+    x[1] = -a[1] * reciprocal;
+    x[2] = -a[2] * reciprocal;
+    x[3] = a[0] * reciprocal;
+}
+
 // One half of the lanes: x: (n, n), inverses of a: (n, n), not yet rounded. Returns 5 u Q.
 template <int n>
 NEURALINV_INLINE Vector<double> invert_by_cofactors(const Vector<double>* a, Vector<double>* x) {
     if constexpr (n == 2) {
-        const Vector<double> reciprocal = 1.0 / (a[0] * a[3] - a[1] * a[2]);
-        x[0] = a[3] * reciprocal;
-        x[1] = -a[1] * reciprocal;
-        x[2] = -a[2] * reciprocal;
-        x[3] = a[0] * reciprocal;
+        divide_adjugate(a, a[0] * a[3] - a[1] * a[2], x);
         return Vector<double>{};
     } else {
         // Entry (i, j) of the adjugate: the cofactor of a(j, i), by rows and columns that follow it cyclically.
@@ -105,15 +110,9 @@ NEURALINV_INLINE bool invert_closed(const Vector<double>* a, Vector<double>* x, 
     ahead.fetch();
     const Vector<double> product = rounded(a[1] * a[2]);
     const Vector<double> determinant = product_error(a[0], a[3], product) - product_error(a[1], a[2], product);
-    const Vector<double> reciprocal = 1.0 / determinant;
-    x[0] = a[3] * reciprocal;
-    x[1] = -a[1] * reciprocal;
-    x[2] = -a[2] * reciprocal;
-    x[3] = a[0] * reciprocal;
-    Vector<double> size{};
-    static_for<0, 4>([&](auto e) NEURALINV_LAMBDA { size = larger(absolute<double>(x[decltype(e)::value]), size); });
+    divide_adjugate(a, determinant, x);
     bound = 5 * unit_roundoff;
-    const Vector<double> modulus = absolute<double>(determinant), least = broadcast(0x1p-300), most = broadcast(0x1p300);
+    const Vector<double> size = largest_magnitude<double, 4>(x), modulus = absolute<double>(determinant), least = broadcast(0x1p-300), most = broadcast(0x1p300);
     return all<double>(greater(modulus, least)) && all<double>(greater(most, modulus)) && all<double>(greater(size, least)) &&
            all<double>(greater(most, size));
 }

@@ -55,14 +55,6 @@ NEURALINV_INLINE Vector<float> root_above(Vector<float> x) {
 #endif
 }
 
-// body(k) for k < n. In a loop: with the elimination, straight-line code would not fit the processor's cache for instructions,
-// and that costs more than the arithmetic.
-template <int n, class Body>
-NEURALINV_INLINE void for_each_step(const Body& body) {
-#pragma GCC unroll 1
-    for (int k = 0; k < n; ++k) body(k);
-}
-
 // Rows and columns of R̂ formed at once: as many as registers hold. The blocks share their code, as far as they are of one shape.
 template <int n>
 inline constexpr int block_rows = n < 7 ? 3 : 4;
@@ -79,13 +71,14 @@ NEURALINV_INLINE void residual_block_in_floats(const Vector<float>* a, const Vec
         s[e] = broadcast<float>(float(i + row == j + column));
     });
     const Vector<float>*left = a + i * n, *right = x + j;
-    const auto step = [&](int k) NEURALINV_LAMBDA {
+    // A loop: with the elimination, straight-line code would not fit the processor's cache for instructions, and that costs more
+    // than the arithmetic.
+#pragma GCC unroll 1
+    for (int k = 0; k < n; ++k)
         static_for<0, rows * columns>([&](auto e_) NEURALINV_LAMBDA {
             constexpr int e = decltype(e_)::value, row = e / columns, column = e % columns;
             s[e] = subtract_product(s[e], left[row * n + k], right[k * n + column]);
         });
-    };
-    for_each_step<n>(step);
     static_for<0, rows * columns>([&](auto e_) NEURALINV_LAMBDA {
         constexpr int e = decltype(e_)::value;
         squares[e % 2] += s[e] * s[e];
@@ -105,7 +98,8 @@ NEURALINV_INLINE Vector<float> bound_in_floats(const Vector<float>* a, const Vec
     constexpr int left = n % rows;
     if constexpr (left > 0)
         for (int j = 0; j < n; j += columns) residual_block_in_floats<n, left, columns>(a, x, n - left, j, squares);
-    const auto weigh = [&](int k) NEURALINV_LAMBDA {
+#pragma GCC unroll 1
+    for (int k = 0; k < n; ++k) {
         Vector<float> column = a[k] * a[k], row = x[k * n] * x[k * n];
         static_for<1, n>([&](auto i_) NEURALINV_LAMBDA {
             constexpr int i = decltype(i_)::value;
@@ -115,8 +109,7 @@ NEURALINV_INLINE Vector<float> bound_in_floats(const Vector<float>* a, const Vec
         const int count = (k < p ? p - k : k - p) + (fuses ? 0 : 1);
         // The larger as `larger` has it: what is not a number stays.
         weighted += float(count) * root_above(larger(broadcast(least), column) * larger(broadcast(least), row));
-    };
-    for_each_step<n>(weigh);
+    }
     constexpr float up = 1 + 4 * (n * n + 64) * u;  // for the roundings of everything here, and 1 / (1 − n u)
     const Vector<float> residual = root_above(larger(broadcast(0x1p-120f), squares[0] + squares[1]));
     return (residual + u * weighted + (u * p * root + lost)) * up;

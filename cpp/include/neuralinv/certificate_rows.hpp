@@ -125,8 +125,8 @@ __attribute__((noinline)) inline double correct_one(const double* wide, const do
     return bound_corrected(n, before, sum_lanes(lost.total()), size);
 }
 
-// Sizes from here on that the compiler knows, up to 16, take half the time.
-inline constexpr int smallest_fixed = 4;
+// Sizes that the compiler knows take half the time.
+inline constexpr int smallest_fixed = 4, largest_fixed = 16;
 
 // Matrices that are bounded together: of larger ones, what there is to keep would leave the first-level cache.
 template <int fixed_n>

@@ -3,6 +3,7 @@
 
 #include "certificate.hpp"
 #include "certificate_doubled.hpp"
+#include "loops.hpp"
 #include "ranges.hpp"
 
 namespace neuralinv::NEURALINV_TARGET {
@@ -62,21 +63,13 @@ FirstFailure certified_invert(const MatrixBatch<T>& A, std::int64_t begin, std::
     for (std::int64_t b = begin; b < end;) {
         const std::int64_t start = b;
         bool again = false;  // whether a bound misses the tolerance
-        const auto tiles = [&](auto n_) NEURALINV_LAMBDA {
-            constexpr int n = decltype(n_)::value;
-            b = certified_tiles<T, n>(A, b, end, X, info, tolerance, bounds, again);
-            if constexpr (inverts_closed<T, n>)
-                if (b < end && certified_tail<T, n>(A, b, end - b, X, info, tolerance, bounds, again)) b = end;
-        };
-        switch (A.n) {
-            case 2: tiles(Index<2>{}); break;
-            case 3: tiles(Index<3>{}); break;
-            case 4: tiles(Index<4>{}); break;
-            case 5: tiles(Index<5>{}); break;
-            case 6: tiles(Index<6>{}); break;
-            case 7: tiles(Index<7>{}); break;
-            case 8: tiles(Index<8>{}); break;
-        }
+        with_size<largest_unrolled, 2>(A.n, [&](auto size) NEURALINV_LAMBDA {
+            if constexpr (constexpr int n = fixed_or<0, decltype(size)>; n > 0) {
+                b = certified_tiles<T, n>(A, b, end, X, info, tolerance, bounds, again);
+                if constexpr (inverts_closed<T, n>)
+                    if (b < end && certified_tail<T, n>(A, b, end - b, X, info, tolerance, bounds, again)) b = end;
+            }
+        });
         const std::int64_t next = b + length < end ? b + length : end;
         const FirstFailure failure = invert(A, b, next, X, info);
         if (first.index < 0) first = failure;

@@ -42,6 +42,13 @@ inline constexpr bool is_fixed = false;
 template <int i>
 inline constexpr bool is_fixed<Fixed<i>> = true;
 
+// The number that N stands for, or `otherwise` where it is not known.
+template <int otherwise, class N>
+inline constexpr int fixed_or = otherwise;
+
+template <int otherwise, int i>
+inline constexpr int fixed_or<otherwise, Fixed<i>> = i;
+
 // run(Fixed<n>{}) for n = first..largest, else run(n).
 template <int largest, int first = 1, class Run>
 NEURALINV_INLINE auto with_size(std::int64_t n, const Run& run) {

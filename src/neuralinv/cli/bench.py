@@ -120,7 +120,7 @@ def tune(
     wanted = parse_names(operations, list(crossover.TUNED_OPERATIONS), "--operations")
     precisions = tuple(_DTYPES[name] for name in parse_names(dtypes, list(_DTYPES), "--dtypes"))
     count, time, path = check_threads(threads), check_seconds(seconds), out or user_path()
-    probe(path)
+    check_outputs({"--out": path})
     with (
         limited_threads(count),
         counting("measuring", len(wanted) * len(precisions) * len(crossover.BATCHES)) as advance,
@@ -254,14 +254,6 @@ def wide_console() -> Console:
     from neuralinv.bench.report import WIDTH
 
     return PlainConsole(width=None if sys.stdout.isatty() else WIDTH)
-
-
-def probe(*paths: Path | None) -> None:
-    """Find out now, not after an hour of measuring, whether the files can be written."""
-    for path in paths:
-        if path is not None:
-            with atomic_path(path, probe=True):
-                pass
 
 
 def check_files(out: Path | None, plot: Path | None) -> None:

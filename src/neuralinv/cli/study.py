@@ -13,7 +13,8 @@ from rich.console import Console
 from neuralinv.cli._calibration import calibrate_and_judge
 from neuralinv.cli._console import completing, error_console
 from neuralinv.cli._durations import parse_duration
-from neuralinv.cli.bench import check_threads, probe, wide_console
+from neuralinv.cli._outputs import check_outputs
+from neuralinv.cli.bench import check_threads, wide_console
 from neuralinv.io import FileError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def study(
         return
     chosen = _choose(names or [], EXPERIMENTS)
     count = check_threads(threads)
-    probe(*(out / f"{name}.json" for name in chosen))
+    check_outputs({f"--out, {name}": out / f"{name}.json" for name in chosen})
     console = wide_console()
     results: dict[str, Result] = {}
     left: list[str] = []

@@ -46,10 +46,12 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
         raise TypeError(f"{name} has masked entries, of which nothing is known: fill them first ({name}.filled(…))")
     if is_jax(array):
         tensor, restore = from_jax(array, name)
-        _check_integers(np.asarray(array), tensor.numpy(force=True), name)
+        if array.dtype.kind in "iu":
+            _check_integers(np.asarray(array), tensor.numpy(force=True), name)
         return tensor, restore
-    values = as_float_array(array, name)
-    _check_integers(np.asarray(array), values, name)
+    values, given = as_float_array(array, name), np.asarray(array)
+    if given.dtype.kind in "iu":
+        _check_integers(given, values, name)
     # torch cannot view arrays with negative or odd strides, of foreign byte order, or (without a warning) read-only
     # ones.
     odd = any(stride < 0 or stride % values.itemsize for stride in values.strides)
@@ -61,8 +63,6 @@ def as_tensor(array: Array, *, name: str = "A") -> tuple[Tensor, _Restore]:
 
 
 def _check_integers(integers: NDArray[Any], floats: NDArray[Any], name: str) -> None:
-    if integers.dtype.kind not in "iu":
-        return
     with np.errstate(invalid="ignore"):  # what is out of range comes back as another number
         lost = floats.astype(integers.dtype) != integers
     if lost.any():

@@ -123,14 +123,15 @@ def certified_inv(
     >>> bool(result.error_bound < 1e-14)
     True
     """
-    if isinstance(proposer, Tensor | np.ndarray) or is_jax(proposer):
+    if proposer is None:
+        pass
+    elif isinstance(proposer, Tensor | np.ndarray) or is_jax(proposer):
         proposer = as_numbers(as_tensor(cast(Array, proposer), name="proposer")[0].detach(), "proposer")
-    elif proposer is not None and not callable(proposer):
+    elif not callable(proposer):
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor: Tensor
-    if (
-        isinstance(A, Tensor) and not A.is_nested and goes_straight(A, A.shape, "inv", positive=False)
-    ):  # a quick look does
+    # Of most tensors a quick look says all.
+    if isinstance(A, Tensor) and not A.is_nested and goes_straight(A, A.shape, "inv", positive=False):
         tensor, restore, watched = A, None, False
     else:
         tensor, restore = as_tensor(A)

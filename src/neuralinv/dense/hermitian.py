@@ -9,6 +9,11 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 
+def hermitian_part(A: Tensor) -> Tensor:
+    """Return ``(A + Aᴴ) / 2`` for ``A (*batch, n, n)``."""
+    return (A + A.mH) / 2
+
+
 class _FromLower(Function):
     """The gradient is ``(G + Gᴴ) / 2`` for the gradient ``G`` of the Hermitian matrix, as that of
     ``torch.linalg.cholesky``. The derivative along ``E`` has to be that of ``(E + Eᴴ) / 2``, then.
@@ -18,7 +23,7 @@ class _FromLower(Function):
 
     @staticmethod
     def forward(A: Tensor) -> Tensor:
-        return mirrored(A)
+        return _mirrored(A)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -26,11 +31,11 @@ class _FromLower(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return (grads[0] + grads[0].mH) / 2
+        return hermitian_part(grads[0])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
-        return (tangents[0] + tangents[0].mH) / 2
+        return hermitian_part(tangents[0])
 
 
 def from_lower(A: Tensor) -> Tensor:
@@ -49,9 +54,8 @@ def _traced(A: Tensor) -> Tensor:
     """
     own = torch.where(torch.isfinite(A), A, A.mH)
     half = own / 2 + own.mH / 2
-    return mirrored(A).detach() + (half - half.detach())
+    return _mirrored(A).detach() + (half - half.detach())
 
 
-def mirrored(A: Tensor) -> Tensor:
-    """Return the lower triangles, mirrored."""
+def _mirrored(A: Tensor) -> Tensor:
     return A.tril() + A.tril(-1).mH

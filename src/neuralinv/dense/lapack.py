@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
-from torch.autograd import forward_ad
 from torch.linalg import cholesky, cholesky_ex, inv, inv_ex, slogdet, solve, solve_ex  # kept: somebody may patch torch
 
 from neuralinv.dense.hermitian import from_lower
+from neuralinv.dense.routes import is_differentiated_inside
 
 _SAFE_TOGETHER = 64  # up to this size MKL uses one thread for a matrix, and a batch is safe
 
@@ -76,21 +75,15 @@ def _one_by_one(function: Callable[..., Any], *operands: Tensor) -> Any:
     return tuple(torch.stack(parts).unflatten(0, batch) for parts in zip(*each, strict=True))
 
 
-def _is_transformed() -> bool:
-    if forward_ad._current_level >= 0:
-        return True
-    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
-
-
 def _symmetric(A: Tensor) -> Tensor:
     """Say that ``A`` is Hermitian where torch may ask for a forward derivative: of a Cholesky factor, torch's own takes
     both triangles of a tangent at their word.
     """
-    return from_lower(A) if _is_transformed() else A
+    return from_lower(A) if is_differentiated_inside() else A
 
 
 def _inverse_from_factor(L: Tensor) -> Tensor:
-    if _is_transformed():
+    if is_differentiated_inside():
         # torch's forward derivative of cholesky_inverse is wrong (2.13); this costs more, and is right.
         identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
         return torch.cholesky_solve(identity.expand(L.shape), L)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from neuralinv.dense import failures, native
+from neuralinv.dense.hermitian import hermitian_part
 
 _Context = Any  # torch.autograd.function.FunctionCtx, to which everybody adds attributes
 
@@ -106,7 +107,7 @@ def _determinant_gradient(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None]:
 
 
 def _symmetrised(G: Tensor, positive: bool) -> Tensor:
-    return (G + G.mH) / 2 if positive else G
+    return hermitian_part(G) if positive else G
 
 
 # Eager nodes: the operators cost 40 µs a call, and `setup_context` instead of `ctx` in `forward` 15 µs.

@@ -32,9 +32,7 @@ def finite(name: str, value: float) -> float:
     ValueError
         Otherwise.
     """
-    if not math.isfinite(value):
-        raise ValueError(f"{name} = {value}: expected a finite number")
-    return value
+    return _checked(name, value, math.isfinite(value), "a finite number")
 
 
 def correlation(name: str, value: float) -> float:
@@ -45,9 +43,7 @@ def correlation(name: str, value: float) -> float:
     ValueError
         Otherwise.
     """
-    if not -1 < value < 1:
-        raise ValueError(f"{name} = {value}: expected a number between -1 and 1")
-    return value
+    return _checked(name, value, -1 < value < 1, "a number between -1 and 1")
 
 
 def nonnegative(name: str, value: float) -> float:
@@ -58,9 +54,7 @@ def nonnegative(name: str, value: float) -> float:
     ValueError
         Otherwise.
     """
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} = {value}: expected a finite number of at least 0")
-    return value
+    return _checked(name, value, 0 <= value < math.inf, "a finite number of at least 0")
 
 
 def positive(name: str, value: float) -> float:
@@ -71,6 +65,10 @@ def positive(name: str, value: float) -> float:
     ValueError
         Otherwise.
     """
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} = {value}: expected a positive number")
+    return _checked(name, value, 0 < value < math.inf, "a positive number")
+
+
+def _checked(name: str, value: float, holds: bool, expected: str) -> float:
+    if not holds:
+        raise ValueError(f"{name} = {value}: expected {expected}")
     return value
