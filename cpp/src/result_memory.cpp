@@ -9,7 +9,8 @@ namespace neuralinv {
 
 namespace {
 
-constexpr std::int64_t alignment = std::int64_t(1) << 21;  // of large pages
+// In bytes. Large pages are for what would leave little of the last one unused.
+constexpr std::int64_t line = 64, page = 4096, large_page = std::int64_t(1) << 21, smallest_huge = 8 * large_page;
 
 struct Piece {
     void* data;
@@ -61,11 +62,12 @@ Piece take(std::int64_t room) {
 }  // namespace
 
 ResultMemory::ResultMemory(std::int64_t bytes) : bytes_(bytes) {
-    const std::int64_t room = (bytes + alignment - 1) / alignment * alignment;
+    const bool huge = bytes >= smallest_huge;
+    const std::int64_t unit = huge ? large_page : page, room = (bytes + unit - 1) / unit * unit;
     Piece piece = take(room);
     if (piece.data == nullptr) {
         piece.room = room;
-        if (posix_memalign(&piece.data, std::size_t(alignment), std::size_t(room)) != 0) throw std::bad_alloc();
+        if (posix_memalign(&piece.data, std::size_t(huge ? large_page : line), std::size_t(room)) != 0) throw std::bad_alloc();
     }
     data_ = piece.data;
     room_ = piece.room;

@@ -1,7 +1,7 @@
 // Memory for large results, kept for the next one when a result is dropped.
 //
-// The C library maps what is larger than 32 MiB anew with every call, and the system clears it: for small matrices that takes
-// longer than inverting them.
+// The C library maps what is larger than 32 MiB anew with every call, and smaller results, too, where they lie at the end of its
+// heap; the system clears what it maps: for small matrices that takes longer than inverting them.
 #pragma once
 
 #include <cstdint>

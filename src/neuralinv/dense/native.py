@@ -20,7 +20,7 @@ from torch import Tensor
 from neuralinv.dense import gpu
 from neuralinv.dense.errors import TorchDtypeError
 from neuralinv.dense.extrapolation import MOST_TERMS
-from neuralinv.dense.result_memory import new_array, new_tensor
+from neuralinv.dense.result_memory import NUMPY_DTYPE, new_array, new_tensor
 from neuralinv.dense.threads import threads
 
 try:
@@ -39,8 +39,6 @@ _Memory: TypeAlias = tuple[int, Sequence[int], Sequence[int]]  # address, shape,
 
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.complex64: "c64", torch.complex128: "c128"}
-NUMPY_DTYPE = {dtype: np.dtype(str(dtype).removeprefix("torch.")) for dtype in SUFFIX}
-
 
 _COMPLEX = frozenset((torch.complex64, torch.complex128, np.dtype(np.complex64), np.dtype(np.complex128)))
 

@@ -19,10 +19,11 @@ from neuralinv.dense import failures, lapack, native
 from neuralinv.dense._arrays import as_float_array, as_tensor, wrapper_of
 from neuralinv.dense.crossover import TABLE
 from neuralinv.dense.errors import not_square, raise_if_any
+from neuralinv.dense.result_memory import NUMPY_DTYPE
 
 _Array: TypeAlias = NDArray[Any]
 
-_NATIVE = frozenset(native.NUMPY_DTYPE.values())
+_NATIVE = frozenset(NUMPY_DTYPE.values())
 _ERROR = np.linalg.LinAlgError
 # By the letter of the dtype, which is quicker to look up than the dtype.
 _DOUBLE = {"f": np.dtype(np.float64), "F": np.dtype(np.complex128)}
