@@ -23,8 +23,9 @@ void check_size(int n, int past, bool transposed) {
     // Residuals that orders 1 to 4 bring to the tolerance; one that none does; not a number.
     constexpr bool single = sizeof(RealOf<S>) == sizeof(float);
     const double tolerance = single ? 1e-5 : 1e-8;
-    const double sizes[] = {single ? 1e-6 : 1e-9, single ? 1e-3 : 1e-6, single ? 1e-2 : 3e-4, single ? 4e-2 : 3e-3, 0.9,
-                            std::numeric_limits<double>::quiet_NaN()};
+    // Of a residual E, ‖A⁻¹E‖ is about ‖A⁻¹‖ ‖E‖ / √n.
+    const auto brought_by = [&](int order) { return std::pow(0.4 * tolerance * std::sqrt(double(n)), 1.0 / order); };
+    const double sizes[] = {0.1 * tolerance, brought_by(2), brought_by(3), brought_by(4), 0.9, std::numeric_limits<double>::quiet_NaN()};
     const std::int64_t count = 6;
     const std::size_t entries = std::size_t(n * n);
     std::vector<S> A = test::random_matrices<S>(count, n, n, unsigned(n)), X(A.size(), test::narrow<S>(-1));

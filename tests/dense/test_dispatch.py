@@ -189,7 +189,7 @@ def test_explanations_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain(3, "bfloat16").reason.startswith("computed in float32; ")
     assert (explain(33).route, explain(33).reason) == ("torch", "the kernels for inv reach to n = 32 here")
     assert explain(3, "complex64").route == explain(3, assume_a="pos").route == "torch"
-    monkeypatch.setitem(gpu.REACH, ("inv", "float32"), gpu.Reach(16, 64))
+    monkeypatch.setitem(gpu.REACH, ("inv", torch.float32), gpu.Reach(16, 64))
     assert [explain(n).route for n in (16, 17, 64, 65)] == ["triton", "blocked", "blocked", "torch"]
     monkeypatch.setattr(availability, "serves", lambda device: False)
     assert explain(3).reason.startswith("there are no kernels for cuda: ")

@@ -168,7 +168,8 @@ def test_side_streams() -> None:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        B = A * 3  # on that stream: a kernel on another would come too early
+        torch.cuda._sleep(50_000_000)  # what the kernel reads appears late: on another stream it would come too early
+        B = A * 3
         X = ni.inv_ex(B).inverse
     torch.cuda.current_stream().wait_stream(stream)
     torch.testing.assert_close(X, torch.linalg.inv(A * 3), rtol=1e-4, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,10 +20,13 @@ SOME = [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 32]
 
 
 @pytest.fixture(autouse=True)
-def _fuller_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fuller_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The interpreter takes as long for a program of many matrices as for one: give it fewer programs."""
     grids = [grid._replace(MATRICES=max(16 if grid.SIZE <= 8 else 4, grid.MATRICES)) for grid in dense._GRIDS]
     monkeypatch.setattr(dense, "_GRIDS", tuple(grids))
+    dense._tiles.cache_clear()
+    yield
+    dense._tiles.cache_clear()
 
 
 def uniform(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:

@@ -121,8 +121,7 @@ def test_what_has_no_kernel_goes_to_torch(calls: list[str]) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_blocks_where_the_table_says_so(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
-    name = str(dtype).removeprefix("torch.")
-    monkeypatch.setitem(gpu.REACH, ("inv", name), gpu.Reach(2, 8))
+    monkeypatch.setitem(gpu.REACH, ("inv", dtype), gpu.Reach(2, 8))
     A = regular(3, 6, 6, dtype=dtype)
     A[1, 0, 0] = 0  # a singular leading block is no obstacle
     torch.testing.assert_close(ni.inv(A), torch.linalg.inv(A), rtol=2e-4, atol=2e-4)

@@ -10,77 +10,59 @@
 
 namespace neuralinv::NEURALINV_TARGET {
 
-// R2 = R² or, for minus, R − R²; all in panels.
-template <class S, bool minus, class T = RealOf<S>>
-void square(int n, const T* R, T* R2, PlanesMemory<S, T>& memory) {
-    const std::int64_t panel = std::int64_t(n) * panel_columns, plane = panel_entries(n);
+// Y = X − ZR with R in panels, all else in rows. A product reads Z as often as there are groups of panels: Y must lie elsewhere.
+// mirrored: that is Hermitian. Returns ‖ZR‖_F².
+template <class S, class T = RealOf<S>>
+double improve(int n, bool mirrored, const T* X, const T* Z, T* Y, const CorrectionMemory<S>& memory) {
+    if (mirrored) return improve_mirrored<S>(n, X, Z, memory.R, Y, *memory.narrow);
+    double square = 0;
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int q = 0; q < plane_count<S>; ++q)
-            for (int p = 0; p < int(panels(n)); ++p)
-                for (int r = 0; r < rows; ++r)
-                    copy_row(R + q * plane + p * panel + (i + r) * panel_columns, panel_columns,
-                             memory.left + (q * tile_rows<T> + r) * left_pitch<T> + p * panel_columns);
-    };
-    const auto finish = [&](int i, int rows, int j, int columns, const T* tile) NEURALINV_LAMBDA {
-        const std::int64_t at = std::int64_t(j) * n + std::int64_t(i) * panel_columns;
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v * lanes<T> < columns; ++v) {
-                const int entry = r * panel_columns + v * lanes<T>;
-                const auto part = [&](int which) NEURALINV_LAMBDA {
-                    const Vector<T> product = load_vector(tile + which * tile_rows<T> * panel_columns + entry);
-                    return minus ? load_vector(R + which * plane + at + entry) - product : product;
-                };
-                if constexpr (part_count<S> == 1)
-                    store_entry(R2 + at + entry, plane, part(0));
-                else
-                    store_entry(R2 + at + entry, plane, part(0), part(1));
-            }
-    };
-    NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, n, R, memory, nothing, fill, finish);
-}
-
-// Y = X + XQ or, for minus, X − XQ; X and Y in rows, Q in panels. A product reads X as often as there are groups of panels:
-// Y must lie elsewhere.
-template <class S, bool minus, class T = RealOf<S>>
-void apply(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& memory) {
-    const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r) fill_row<S>(X + std::int64_t(i + r) * n * part_count<S>, n, r, memory.left);
+        for (int r = 0; r < rows; ++r) fill_row<S>(Z + std::int64_t(i + r) * n * part_count<S>, n, r, memory.narrow->left);
     };
     const auto finish = [&](int i, int rows, int j, int columns, T* tile) NEURALINV_LAMBDA {
+        square += square_of_tile<S>(rows, columns, tile);
         for (int r = 0; r < rows; ++r) {
             const std::int64_t at = (std::int64_t(i + r) * n + j) * part_count<S>;
-            add_row<S, minus>(X + at, 0, columns, tile + r * panel_columns);
+            subtract_from_row<S>(X + at, 0, columns, tile + r * panel_columns);
             store_joined<S>(tile + r * panel_columns, 0, columns, Y + at);
         }
     };
-    NothingAhead<T> nothing{memory.left};
-    multiply<S>(n, n, Q, memory, nothing, fill, finish);
+    NothingAhead<T> nothing{memory.narrow->left};
+    multiply<S>(n, n, memory.R, *memory.narrow, nothing, fill, finish);
+    return square;
 }
 
-// Y = X (I − R + … ± R^{order−1}) with R = AX − I; mirrored: A and X are Hermitian, and so is every product with X.
+template <class T>
+NEURALINV_INLINE void copy_entries(const T* source, std::int64_t entries, T* target) {
+    __builtin_memcpy(target, source, std::size_t(entries) * sizeof(T));
+}
+
+struct Answer {
+    int order;
+    double bound;
+};
+
+// X corrected with the lowest order that suffices, X itself where none does. The first product tells which one will.
 template <class S, class T = RealOf<S>>
-void correct(int n, int order, bool mirrored, const T* X, const CorrectionMemory<S>& memory, T* Y) {
-    const auto times = [&](auto minus, const T* left, const T* right, T* target) NEURALINV_LAMBDA {
-        if (mirrored) return apply_mirrored<S, decltype(minus)::value>(n, left, right, target, *memory.narrow);
-        apply<S, decltype(minus)::value>(n, left, right, target, *memory.narrow);
-    };
-    constexpr Index<1> minus{};
-    constexpr Index<0> plus{};
-    switch (order) {
-        case 1:
-            __builtin_memcpy(Y, X, std::size_t(n) * std::size_t(n) * sizeof(S));
-            return;
-        case 2:
-            return times(minus, X, memory.R, Y);
-        case 3:  // X − X (R − R²)
-            square<S, true>(n, memory.R, memory.R2, *memory.narrow);
-            return times(minus, X, memory.R2, Y);
-        default:  // (X − XR)(I + R²)
-            square<S, false>(n, memory.R, memory.R2, *memory.narrow);
-            times(minus, X, memory.R, memory.Y);
-            return times(plus, memory.Y, memory.R2, Y);
+Answer correct(int n, Proof proof, double square_X, bool mirrored, double tolerance, int highest, const T* X,
+               const CorrectionMemory<S>& memory, T* Y) {
+    const std::int64_t entries = std::int64_t(n) * n * part_count<S>;
+    if (!(proof.rho <= tolerance) && is_promising<S>(n, proof, tolerance, highest, mirrored)) {
+        const double square_XR = improve<S>(n, mirrored, X, X, Y, memory);
+        const double deviation = prove_deviation<S>(n, proof, square_X, square_XR, mirrored);
+        int order = choose_order<S>(n, proof, deviation, tolerance, highest, mirrored);
+        if (order == 1 && mirrored) {  // too much rounding
+            mirrored = false;
+            order = choose_order<S>(n, proof, deviation, tolerance, highest, mirrored);
+            if (order > 1) improve<S>(n, mirrored, X, X, Y, memory);
+        }
+        if (order > 2) improve<S>(n, mirrored, X, Y, memory.Y, memory);
+        if (order == 3) copy_entries(memory.Y, entries, Y);
+        if (order == 4) improve<S>(n, mirrored, X, memory.Y, Y, memory);
+        if (order > 1) return {order, bound_of_order<S>(order, n, proof, deviation, mirrored)};
     }
+    copy_entries(X, entries, Y);
+    return {1, proof.rho};
 }
 
 // ---- a batch -------------------------------------------------------------------------------------------------------
@@ -140,27 +122,22 @@ void correct_range(const Guesses<S>& guesses, double tolerance, int highest, std
         double square_A = 0;
         const double square_R = form_residual(n, matrix, A.row_stride, A.column_stride, memory, ahead, square_A);
         Proof proof = prove<S>(n, square_A, square_X, square_R);
-        const T* const guess = guesses.count <= 1 ? past[0] : memory.X;
-        Choice choice = choose_order<S>(n, proof, tolerance, highest, false);
+        const auto suffices = [&](Proof known) NEURALINV_LAMBDA {
+            return known.rho <= tolerance || is_promising<S>(n, known, tolerance, highest, false);
+        };
         if constexpr (part_count<S> == 1 && !is_single<S>)
             // Where it is the rounding of the residual that hides a good guess.
-            if (!(choice.bound <= tolerance) && has_safe_norms<S>(square_A, square_X) &&
-                choose_order<S>(n, {__builtin_sqrt(square_R), 0}, tolerance, highest, false).bound <= tolerance) {
+            if (!suffices(proof) && has_safe_norms<S>(square_A, square_X) && suffices({__builtin_sqrt(square_R), 0})) {
                 const double square = form_doubled_residual(n, matrix, A.row_stride, A.column_stride, memory);
                 proof = prove<S, true>(n, square_A, square_X, square);
-                choice = choose_order<S>(n, proof, tolerance, highest, false);
             }
-        bool mirrored = false;
-        if (choice.order > 1 && n >= smallest_mirrored &&
-            (symmetric || (A.column_stride == 1 && is_hermitian(n, matrix, A.row_stride))) &&
-            is_hermitian(n, reinterpret_cast<const S*>(guess), n)) {
-            const Choice half = choose_order<S>(n, proof, tolerance, highest, true);
-            mirrored = half.order == choice.order;
-            if (mirrored) choice = half;
-        }
-        correct(n, choice.order, mirrored, guess, memory, X);
-        result.bounds[b] = choice.bound;
-        result.orders[b] = std::int8_t(choice.order);
+        const T* const guess = guesses.count <= 1 ? past[0] : memory.X;
+        const bool mirrored = proof.rho < 1 && !(proof.rho <= tolerance) && n >= smallest_mirrored && may_be_mirrored<S>(n, proof, tolerance) &&
+                              (symmetric || (A.column_stride == 1 && is_hermitian(n, matrix, A.row_stride))) &&
+                              is_hermitian(n, reinterpret_cast<const S*>(guess), n);
+        const Answer answer = correct(n, proof, square_X, mirrored, tolerance, highest, guess, memory, X);
+        result.bounds[b] = answer.bound;
+        result.orders[b] = std::int8_t(answer.order);
     }
 }
 

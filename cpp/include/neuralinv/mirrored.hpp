@@ -115,23 +115,22 @@ bool has_positive_diagonal(int n, const T* A, std::int64_t stride) {
     return positive;
 }
 
-// A tile's row, real numbers or parts, from entry `first` on, gets X ± itself. X: the row of `columns` entries of S.
-template <class S, bool minus, class T = RealOf<S>>
-NEURALINV_INLINE void add_row(const T* X, int first, int columns, T* row) {
-    const auto sum = [](auto x, auto product) NEURALINV_LAMBDA { return minus ? x - product : x + product; };
+// A tile's row, real numbers or parts, from entry `first` on, becomes X minus itself. X: the row of `columns` entries of S.
+template <class S, class T = RealOf<S>>
+NEURALINV_INLINE void subtract_from_row(const T* X, int first, int columns, T* row) {
     constexpr int apart = tile_rows<T> * panel_columns;
     int c = first;
     for (; c + lanes<T> <= columns; c += lanes<T>)
         if constexpr (part_count<S> == 1)
-            store_vector(sum(load_vector(X + c), load_vector(row + c)), row + c);
+            store_vector(load_vector(X + c) - load_vector(row + c), row + c);
         else
             for_each_pair<Vector<T>>(X + 2 * c, lanes<T>, [&](int, Vector<T> re, Vector<T> im) NEURALINV_LAMBDA {
-                store_vector(sum(re, load_vector(row + c)), row + c);
-                store_vector(sum(im, load_vector(row + apart + c)), row + apart + c);
+                store_vector(re - load_vector(row + c), row + c);
+                store_vector(im - load_vector(row + apart + c), row + apart + c);
             });
     for (; c < columns; ++c)
         for (int part = 0; part < part_count<S>; ++part)
-            row[part * apart + c] = sum(X[part_count<S> * c + part], row[part * apart + c]);
+            row[part * apart + c] = X[part_count<S> * c + part] - row[part * apart + c];
 }
 
 // A tile's row as entries of S, from `first` on.
@@ -190,19 +189,21 @@ NEURALINV_INLINE void store_transposed(const T* tile, int rows, int begin, int e
     singly(c, end);
 }
 
-// Y = X + XQ or, for minus, X − XQ, where that is Hermitian: as `apply` of correction.hpp, which has the rest.
-template <class S, bool minus, class T = RealOf<S>>
-void apply_mirrored(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& memory) {
+// Y = X − ZR, where that is Hermitian: as `improve` of correction.hpp, which has the rest.
+template <class S, class T = RealOf<S>>
+double improve_mirrored(int n, const T* X, const T* Z, const T* R, T* Y, PlanesMemory<S, T>& memory) {
     constexpr int parts = part_count<S>, apart = tile_rows<T> * panel_columns;
+    double square = 0;
     const auto fill = [&](int i, int rows, bool) NEURALINV_LAMBDA {
-        for (int r = 0; r < rows; ++r) fill_row<S>(X + std::int64_t(i + r) * n * parts, n, r, memory.left);
+        for (int r = 0; r < rows; ++r) fill_row<S>(Z + std::int64_t(i + r) * n * parts, n, r, memory.left);
     };
     const auto finish = [&](int i, int rows, int j, int columns, T* tile) NEURALINV_LAMBDA {
+        square += square_of_tile<S>(rows, columns, tile);
         const int first = i > j ? i - j : 0;  // what is left of column i was mirrored when its row was formed
         for (int r = 0; r < rows; ++r) {
             const std::int64_t at = (std::int64_t(i + r) * n + j) * parts;
             T* const row = tile + r * panel_columns;
-            add_row<S, minus>(X + at, first, columns, row);
+            subtract_from_row<S>(X + at, first, columns, row);
             if constexpr (parts == 2)
                 if (i + r >= j && i + r < j + columns) row[apart + i + r - j] = 0;  // of the diagonal
             store_joined<S>(row, first, columns, Y + at);
@@ -214,7 +215,8 @@ void apply_mirrored(int n, const T* X, const T* Q, T* Y, PlanesMemory<S, T>& mem
         store_transposed(tile, rows, below > 0 ? below : 0, columns, reinterpret_cast<S*>(Y) + std::int64_t(j) * n, n, i);
     };
     NothingAhead<T> nothing{memory.left};
-    multiply<S, true>(n, n, Q, memory, nothing, fill, finish);
+    multiply<S, true>(n, n, R, memory, nothing, fill, finish);
+    return 2 * square;  // with the entries of tiles that have been mirrored, and the diagonal twice
 }
 
 }  // namespace neuralinv::NEURALINV_TARGET

@@ -74,6 +74,22 @@ NEURALINV_INLINE void join_planes(int rows, int vectors, T* tile) {
         }
 }
 
+// The sum of the squares of a tile's entries.
+template <class S, class T>
+NEURALINV_INLINE double square_of_tile(int rows, int columns, const T* tile) {
+    constexpr int apart = tile_rows<T> * panel_columns;
+    Vector<T> squares = {};
+    for (int part = 0; part < part_count<S>; ++part)
+        for (int r = 0; r < rows; ++r)
+            for (int c = 0; c < columns; c += lanes<T>) {  // beyond the matrix there are zeros
+                const Vector<T> entries = load_vector(tile + part * apart + r * panel_columns + c);
+                squares += entries * entries;
+            }
+    double sum = 0;
+    for (int lane = 0; lane < lanes<T>; ++lane) sum += double(squares[lane]);
+    return sum;
+}
+
 // left · right for matrices of S, (n, n) and (n, width), a tile at a time, the right one in panels, plane after plane:
 // fill(i, rows, first) puts the planes of rows i.. of the left factor into memory.left (first: for the first time), and
 // finish(i, rows, j, columns, tile) gets the tile at row i and column j, and may write to it; imaginary parts lie tile_rows<T>

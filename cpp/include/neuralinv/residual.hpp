@@ -23,8 +23,7 @@ struct CorrectionMemory {
     double* wide_X;  // panels
     T* X;            // rows; where one guess is not in the caller's memory
     T* R;            // panels
-    T* R2;           // panels: R² or R − R²
-    T* Y;            // rows: between the two products of order 4; in the memory of wide_X, which is read no more by then
+    T* Y;            // rows: between products; in the memory of wide_X, which is read no more by then
     std::int64_t bytes;
 
     // memory: null to learn how much it takes.
@@ -35,7 +34,6 @@ struct CorrectionMemory {
         take_piece(memory, bytes, wide_X, panel * std::int64_t(sizeof(double)));
         take_piece(memory, bytes, X, n * n * part_count<S> * item);
         take_piece(memory, bytes, R, panel * item);
-        take_piece(memory, bytes, R2, panel * item);
         Y = reinterpret_cast<T*>(wide_X);
     }
 };

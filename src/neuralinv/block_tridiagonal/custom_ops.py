@@ -16,12 +16,13 @@ from torch import Tensor
 
 from neuralinv.block_tridiagonal import backends, cyclic_reduction
 from neuralinv.block_tridiagonal.backends import backend
+from neuralinv.dense.operators import WAITING
 from neuralinv.dense.precision import without_autocast
 
 _DEVICES = ("cpu", "cuda")
 
 
-@torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types=_DEVICES)
+@torch.library.custom_op("neuralinv::block_tridiagonal_factor", mutates_args=(), device_types=_DEVICES, **WAITING)
 def factor(D: Tensor, B: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``L``, ``C`` and ``info``; raise ``torch.linalg.LinAlgError`` on failure if ``check``."""
     L, C, info = backends.factor(D.contiguous(), B.contiguous(), check)

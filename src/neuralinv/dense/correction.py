@@ -5,15 +5,23 @@ Let X approximate ``A⁻¹`` and ``R = I − AX`` with ``‖R‖_F ≤ ρ < 1``.
     X_k = X (I + R + … + R^{k−1}),    satisfies    A⁻¹ − X_k = A⁻¹ R^k
 
 (Higham, *Functions of Matrices*, §7.3; k = 2 is Newton–Schulz). Only R itself has to be computed in float64: everything
-after it is multiplied by R, so that rounding errors of the working precision enter times ρ. With the rounding term δ of
-the float64 residual (:mod:`neuralinv.dense.certificate`), unit roundoff u of the working precision and γ = γ_{n+3},
+after it is multiplied by R, so that rounding errors of the working precision enter times ρ.
 
-    ‖A⁻¹ − fl(X_k)‖_F / ‖A⁻¹‖_F ≤ ρᵏ + (1 + ρ) (δ + kγρ) / (1 − ρ)² + 6u,    k ≥ 2,
+The error is ``A⁻¹ R^k = (XR) R^{k−1} (I − R)⁻¹``, and ``‖X‖_F ≤ (1 + ρ) ‖A⁻¹‖_F``: with ``η ≥ ‖XR‖_F / ‖X‖_F``,
 
-since ‖X‖_F ≤ (1 + ρ) ‖A⁻¹‖_F: replacing R by what is used of it, R̂ + E with ‖E‖_F ≤ δ + uρ, changes ``R + … +
-R^{k−1}`` by at most ``‖E‖_F / (1 − ρ)²``; each of the k − 1 products in working precision, whose factors are at most ρ
-and ρ / (1 − ρ), adds at most ``γρ / (1 − ρ)``; and the last sum is rounded. For k = 1 nothing is done, and the bound is
-ρ.
+    ‖A⁻¹ − X_k‖_F / ‖A⁻¹‖_F ≤ min(ρᵏ, η ρ^{k−1} (1 + ρ) / (1 − ρ)).
+
+η is about the relative error of X, and often smaller than ρ by √n or more. It comes with the first product: the norm of
+what that adds to X tells which order suffices. X_{j+1} is X + X_j R, so that no other powers of R are formed.
+
+Rounding. What is used of R is off by E, ``‖E‖_F ≤ δ + uρ``, with the rounding term δ of the float64 residual
+(:mod:`neuralinv.dense.certificate`) and the unit roundoff u of the working precision. A product of Y with it is off by
+``γ_n ‖Y‖_F ρ``, and the sum with X is rounded. With γ = γ_{n+3} and ``q = δ + 2γρ + 2u`` the computed iterates Y_j thus
+differ from X_j by ``ε_{j+1} ≤ ε_j ρ + q ‖Y_j‖_F``, where ``‖Y_j‖_F ≤ ‖X‖_F / (1 − ρ) + ε_j``. That adds
+
+    (1 + ρ) q / ((1 − ρ) (1 − ρ − q))
+
+to the bound, and ``δ + 2γρ`` to η. Only where ρ ≤ ½ is anything corrected. For k = 1 nothing is done: the bound is ρ.
 
 Matrices whose norms are so extreme that something could under- or overflow get no bound.
 
@@ -128,7 +136,7 @@ def correct(
     rtol
         The relative error to reach. The kernel gives each matrix the lowest order that reaches it; torch gives all of
         them the one that the matrices of the first chunk ask for, as far as any order can help them, and what they need
-        to those further on that this order leaves short.
+        to those that this order leaves short.
     work
         Scratch memory.
     highest_order
@@ -184,34 +192,57 @@ def _correct_by_torch(
             pieces = [X[part] for X in past]
             return extrapolate(pieces, work.take("guess", pieces[0], A.dtype))
 
-    total, n = A.shape[0], A.shape[-1]
+    total = A.shape[0]
     out = result.inverse
-    norms = torch.empty(3, total, dtype=A.dtype.to_real(), device=A.device)
+    norms = torch.empty(4, total, dtype=A.dtype.to_real(), device=A.device)
     step = matrices_at_once(A, CHUNK_ELEMENTS)
-    order = highest_order
+    order: int | None = None
     for start in range(0, total, step):
         part = slice(start, start + step)
-        a, x = A[part], candidates(part)
-        R = _residual(a, x, norms[:, part], work)
-        if start == 0:
-            order = _Bounds(norms[:, part], n, A.dtype, rtol).lowest_order(highest_order)
-        _apply(x, R, order, out[part], work)
-    bounds = _Bounds(norms, n, A.dtype, rtol)
-    found, orders = bounds.at(order), np.full(total, order, dtype=np.int8)
-    short = np.flatnonzero(~(found <= rtol) & (bounds.at(highest_order) <= rtol))
-    if len(short):
-        left = torch.from_numpy(short).to(A.device)
-        again = _Bounds(norms[:, left], n, A.dtype, rtol)
-        order = again.lowest_order(highest_order)
-        for piece in left.split(step):
-            x = candidates(piece)
-            R = _residual(A[piece], x, norms[:, : len(piece)], work)
-            better = torch.empty_like(x)
-            _apply(x, R, order, better, work)
-            out[piece] = better
-        found[short], orders[short] = again.at(order), order
+        goal = _Goal(rtol, highest_order, order)
+        order = _correct_chunk(A[part], candidates(part), goal, out[part], norms[:, part], work)
+    bounds = _Bounds(norms, A, rtol)
+    found, orders = bounds.at(order or 1), np.full(total, order or 1, dtype=np.int8)
+    short = torch.from_numpy(np.flatnonzero(~(found <= rtol) & bounds.promise(highest_order)))
+    for which in short.split(step) if len(short) else ():
+        piece = which.to(A.device)
+        better, again = torch.empty_like(A[piece]), torch.empty_like(norms[:, : len(piece)])
+        order = _correct_chunk(A[piece], candidates(piece), _Goal(rtol, highest_order, None), better, again, work)
+        out[piece] = better
+        found[which], orders[which] = _Bounds(again, A, rtol).at(order), order
     result.error_bound.copy_(torch.from_numpy(found))
     result.order.copy_(torch.from_numpy(orders))
+
+
+class _Goal(NamedTuple):
+    """What to correct to: with ``order`` or, if that is None, the lowest one that certifies what the highest would."""
+
+    rtol: float
+    highest: int
+    order: int | None
+
+
+def _correct_chunk(A: Tensor, X: Tensor, goal: _Goal, out: Tensor, norms: Tensor, work: Workspace) -> int:
+    """Write the corrected inverses into ``out``, and norms of A, X, R and XR into ``norms``; return the order."""
+    R = _residual(A, X, norms[:3], work)
+    order = goal.order
+    norms[3] = torch.inf
+    if order is None and not _Bounds(norms, A, goal.rtol).promise(goal.highest).any():
+        order = 1
+    if order == 1:
+        out.copy_(X)
+        return order
+    # X is added by a call of its own: a product that accumulates onto X would round n sums as large as X.
+    product = torch.bmm(X, R, out=work.take("product", X, X.dtype))
+    torch.linalg.vector_norm(product, dim=(-2, -1), out=norms[3])
+    torch.sub(X, product, out=out)
+    if order is None:
+        order = _Bounds(norms, A, goal.rtol).lowest_order(goal.highest)
+        if order == 1:
+            out.copy_(X)
+    for _ in range(order - 2):
+        torch.sub(X, torch.bmm(out, R, out=product), out=out)
+    return order
 
 
 def matrices_at_once(A: Tensor, elements: int) -> int:
@@ -223,12 +254,13 @@ def matrices_at_once(A: Tensor, elements: int) -> int:
     return max(1, elements // max(1, A.shape[-1] ** 2))
 
 
-def order_for(residual: float, rtol: float, n: int, dtype: torch.dtype) -> int | None:
-    """Return the order that brings a residual norm to ``rtol``, apart from the rounding of the residual; None if none
-    does.
+def order_for(residual: float, deviation: float, rtol: float, n: int, dtype: torch.dtype) -> int | None:
+    """Return the order that brings a guess with these norms of R, and of XR over that of X, to ``rtol``, apart from the
+    rounding of the residual; None if none does.
     """
+    norms = _Norms(np.array([residual]), np.zeros(1), np.array([min(deviation, residual)]))
     for order in range(1, HIGHEST_ORDER + 1):
-        if _bound(np.array([residual]), np.zeros(1), order, n, dtype)[0] <= rtol:
+        if _bound(norms, order, n, dtype)[0] <= rtol:
             return order
     return None
 
@@ -255,65 +287,72 @@ def _residual(A: Tensor, X: Tensor, norms: Tensor, work: Workspace) -> Tensor:
     return R
 
 
-def _apply(X: Tensor, R: Tensor, order: int, out: Tensor, work: Workspace) -> None:
-    """Write the hyperpower step into ``out``; with R = AX − I: X, X − XR, X − X(R − R²), and (X − XR)(I + R²).
+class _Norms(NamedTuple):
+    """ρ, of it δ, and η, each ``(batch,)``."""
 
-    X is added by a call of its own: a product that accumulates onto X would round n sums as large as X.
-    """
-    if order == 1:
-        out.copy_(X)
-        return
-    product = work.take("product", X, X.dtype)
-    if order == 3:
-        R = torch.baddbmm(R, R, R, alpha=-1, out=work.take("square", X, X.dtype))
-    torch.sub(X, torch.bmm(X, R, out=product), out=out)
-    if order == 4:
-        square = torch.bmm(R, R, out=work.take("square", X, X.dtype))
-        out.add_(torch.bmm(out, square, out=product))
+    rho: NDArray[np.float64]
+    delta: NDArray[np.float64]
+    eta: NDArray[np.float64]
 
 
 class _Bounds:
-    """What norms of A, X and of the residual in working precision, ``(3, batch)``, prove.
+    """What norms of A, X, the residual and its product with X in working precision, ``(4, batch)``, prove.
 
     The residual's own rounding to working precision is at most u relative to each entry, and covered by the rounding of
     the norm; entries that underflow on the way, squared or not, are below the root of the smallest normal number.
     """
 
-    def __init__(self, norms: Tensor, n: int, dtype: torch.dtype, rtol: float) -> None:
+    def __init__(self, norms: Tensor, A: Tensor, rtol: float) -> None:
         # A few numbers for each matrix: NumPy is quicker with those, and everything from here on needs them on the CPU.
-        norm_A, norm_X, norm_R = norms.double().cpu().numpy()
+        norm_A, norm_X, norm_R, norm_XR = norms.double().cpu().numpy()
+        n, dtype = A.shape[-1], A.dtype
         # Norms in working precision are sums of n² squares.
         information = torch.finfo(dtype)
         up = 1 + 4 * (n * n + 64) * (information.eps / 2)
+        lost = n * information.tiny**0.5
         limit = SAFE_NORM[dtype.to_real()]
         with np.errstate(all="ignore"):
             delta = gamma(n + 2, _U64, dtype) * (norm_A * norm_X * up * up + n**0.5)
-            rho = (norm_R * up + n * information.tiny**0.5 + delta) * (1 + 64 * _U64)
+            rho = (norm_R * up + lost + delta) * (1 + 64 * _U64)
             safe = (norm_A < limit) & (norm_A > 1 / limit) & (norm_X < limit) & (norm_X > 1 / limit) & (rho < 1)
-        self._rho, self._delta = np.where(safe, rho, np.inf), delta
+            rho = np.where(safe, rho, np.inf)
+            eta = np.fmin(rho, (norm_XR * up + lost) / norm_X * up + _product_rounding(rho, delta, n, dtype))
+        self._norms = _Norms(rho, delta, eta)
         self._n, self._dtype, self._rtol = n, dtype, rtol
 
     def at(self, order: int) -> NDArray[np.float64]:
-        return _bound(self._rho, self._delta, order, self._n, self._dtype)
+        return _bound(self._norms, order, self._n, self._dtype)
+
+    def promise(self, highest: int) -> NDArray[np.bool_]:
+        """Tell which are worth a product to learn η: a sixteenth of ρ, as of matrices of some size, would suffice."""
+        rho = self._norms.rho
+        hoped = _bound(self._norms._replace(eta=rho / 16), highest, self._n, self._dtype)
+        return ~(rho <= self._rtol) & (hoped <= self._rtol) & (highest > 1)
 
     def lowest_order(self, highest: int) -> int:
-        """Return the lowest order that certifies whatever the highest one would."""
+        """Return the lowest order, from 2 on, that certifies whatever the highest one would; 1 if that is nothing."""
         able = self.at(highest) <= self._rtol
-        for order in range(1, highest):
+        if not able.any():
+            return 1
+        for order in range(2, highest):
             if not (able & ~(self.at(order) <= self._rtol)).any():
                 return order
         return highest
 
 
-def _bound(
-    rho: NDArray[np.float64], delta: NDArray[np.float64], order: int, n: int, dtype: torch.dtype
+def _product_rounding(
+    rho: NDArray[np.float64], delta: NDArray[np.float64], n: int, dtype: torch.dtype
 ) -> NDArray[np.float64]:
+    return delta + 2 * gamma(n + 3, product_roundoff(dtype), dtype) * rho
+
+
+def _bound(norms: _Norms, order: int, n: int, dtype: torch.dtype) -> NDArray[np.float64]:
+    rho, delta, eta = norms
     if order == 1:
         return np.where(rho < 1, rho, np.inf)
-    single = dtype in (torch.float32, torch.complex64)
-    products = gamma(n + 3, product_roundoff(dtype), dtype)
-    u = 2.0**-24 if single else _U64
+    u = 2.0**-24 if dtype in (torch.float32, torch.complex64) else _U64
     with np.errstate(all="ignore"):
-        # Both steps of order 4 end in a rounded sum: u (1 + ρ²)² + u (1 + ρ⁴).
-        rounding = (1 + rho) * (delta + order * products * rho) / (1 - rho) ** 2 + 6 * u
-        return np.where(rho < 1, (rho**order + rounding) * (1 + 64 * _U64), np.inf)
+        left = np.fmin(rho**order, eta * rho ** (order - 1) * (1 + rho) / (1 - rho))
+        q = _product_rounding(rho, delta, n, dtype) + 2 * u
+        found = left + (1 + rho) * q / ((1 - rho) * (1 - rho - q))
+        return np.where((rho <= 0.5) & (q < 0.25), found * (1 + 64 * _U64), np.inf)

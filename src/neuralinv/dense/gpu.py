@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
@@ -23,7 +26,7 @@ def reach(A: Tensor, operation: str, *, positive: bool) -> Reach:
 
 def reach_of(operation: str, dtype: torch.dtype) -> Reach:
     """Tell the same for a dtype on a GPU that has kernels; there are none for complex numbers."""
-    return REACH.get((operation, str(dtype).removeprefix("torch.")), NOTHING)
+    return REACH.get((operation, dtype), NOTHING)
 
 
 def certifies(A: Tensor) -> bool:
@@ -39,16 +42,12 @@ def invert(A: Tensor) -> tuple[Tensor, int]:
 
 def invert_ex(A: Tensor) -> tuple[Tensor, Tensor]:
     """Invert ``(*batch, n, n)``; returns LAPACK's info, and does not wait."""
-    from neuralinv.kernels import dense
-
-    return dense.invert(A)
+    return _kernels().invert(A)
 
 
 def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor]:
     """Invert ``(batch, n, n)`` and bound the errors, as :func:`neuralinv.dense.native.certified_invert` does."""
-    from neuralinv.kernels import dense
-
-    return dense.certified_invert(A, rtol)
+    return _kernels().certified_invert(A, rtol)
 
 
 def solve(A: Tensor, B: Tensor) -> tuple[Tensor, int]:
@@ -59,20 +58,23 @@ def solve(A: Tensor, B: Tensor) -> tuple[Tensor, int]:
 
 def solve_ex(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Solve ``A X = B`` for ``(*batch, n, n)`` and ``(*batch, n, k)``; does not wait."""
-    from neuralinv.kernels import dense
-
-    return dense.solve(A, B)
+    return _kernels().solve(A, B)
 
 
 def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
     """Return sign and log|det| of ``(*batch, n, n)``; does not wait."""
+    return _kernels().slogdet(A)
+
+
+@functools.cache
+def _kernels() -> ModuleType:
     from neuralinv.kernels import dense
 
-    return dense.slogdet(A)
+    return dense
 
 
 def _first_failure(info: Tensor) -> int:
-    failed = info.reshape(-1) != 0
-    # One number crosses to the host: the first failure is the first of the largest.
-    first = torch.where(failed.any(), failed.int().argmax(), -1)
-    return int(first)
+    # One small number crosses to the host, and as a rule no other.
+    if not bool(info.any()):
+        return -1
+    return int((info.reshape(-1) != 0).int().argmax())  # the first of the largest

@@ -149,13 +149,20 @@ class DifferentiableDeterminant(torch.autograd.Function):
     backward = staticmethod(_determinant_gradient)
 
 
-def _operator(name: str, function: Any) -> Any:
-    return torch.library.custom_op(f"neuralinv::{name}", function, mutates_args=(), device_types=("cpu", "cuda"))
+# For operators that raise: they wait for the device, which torch.compile must not do while it captures a CUDA graph.
+# Releases of torch that do not know the tag leave that to the user.
+WAITING: dict[str, Any] = {"tags": (torch.Tag.cudagraph_unsafe,)} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 
 
-inv_op = _operator("inv", invert_or_raise)
+def _operator(name: str, function: Any, **options: Any) -> Any:
+    return torch.library.custom_op(
+        f"neuralinv::{name}", function, mutates_args=(), device_types=("cpu", "cuda"), **options
+    )
+
+
+inv_op = _operator("inv", invert_or_raise, **WAITING)
 inv_ex_op = _operator("inv_ex", _invert_ex)
-solve_op = _operator("solve", solve_or_raise)
+solve_op = _operator("solve", solve_or_raise, **WAITING)
 solve_ex_op = _operator("solve_ex", _solve_ex)
 slogdet_op = _operator("slogdet", slogdet_or_raise)
 

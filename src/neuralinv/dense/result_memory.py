@@ -1,5 +1,5 @@
-"""Memory for results. The C library may give what is dropped back to the system, which clears what it maps anew, and that
-takes as long as inverting small matrices does: the memory of a large result that is dropped is kept for the next one.
+"""Memory for results. The C library may give what is dropped back to the system, which clears what it maps anew: that
+takes as long as inverting small matrices does. The memory of a large result that is dropped is kept for the next one.
 
 At most 256 MiB are kept; the environment variable ``NEURALINV_SPARE_MEMORY`` says how many MiB instead, 0 for none.
 """

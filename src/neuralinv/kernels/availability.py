@@ -1,12 +1,15 @@
-"""Whether Triton kernels can run, told without importing Triton: that takes a second, and few need it."""
+"""Whether Triton kernels can run and where, told without importing Triton: that takes a second, and few need it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
 import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor
 
 OLDEST = (3, 6)
 """The oldest release of Triton that the kernels were compiled with: they hold matrices in tuples of vectors."""
@@ -40,6 +43,13 @@ def is_interpreted() -> bool:
 def serves(device: torch.device) -> bool:
     """Tell whether kernels run on tensors of this device: NVIDIA GPUs, where Triton is installed."""
     return IMPORTABLE and device.type == "cuda" and torch.version.hip is None
+
+
+def on_device_of(A: Tensor) -> AbstractContextManager[Any]:
+    """Make the device of a tensor the current one, on which kernels are launched, if it is not."""
+    # Entering a device costs as much as some kernels take.
+    elsewhere = A.is_cuda and A.device.index != torch.cuda.current_device()
+    return torch.cuda.device(A.device) if elsewhere else nullcontext()
 
 
 def describe() -> str:

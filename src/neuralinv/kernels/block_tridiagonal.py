@@ -7,14 +7,13 @@ stream of the tensors' device, and nothing waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neuralinv.kernels import block_tridiagonal_recursions as recursions
+from neuralinv.kernels.availability import on_device_of
 
 LARGEST = 32
 """Rows that fit the lanes of a warp."""
@@ -23,6 +22,9 @@ _LANES = 32
 # Warps that an H100's or H200's 132 multiprocessors start at once, four each: until there are so many, each sequence
 # has a warp of its own, though a small block leaves most of its lanes idle. By reasoning, not by measurement.
 _WARPS_TO_FILL = 528
+# Of a thread, as many as there are: by itself the compiler takes 168 at most for a program of one warp, and memory for
+# the rest.
+_REGISTERS = 255
 # Time steps whose diagonals are read at once, in entries.
 _DIAGONAL_ENTRIES = 256
 
@@ -114,11 +116,8 @@ def _launch_recursion(kernel: Any, tensors: tuple[Tensor, ...], like: Tensor) ->
 def _launch(kernel: Any, programs: int, like: Tensor, arguments: tuple[Any, ...], constants: dict[str, int]) -> None:
     if programs == 0:
         return
-    on_device: Callable[[], AbstractContextManager[Any]] = (
-        (lambda: torch.cuda.device(like.device)) if like.is_cuda else nullcontext
-    )
-    with on_device():
-        kernel[(programs,)](*arguments, **constants, num_warps=1)
+    with on_device_of(like):
+        kernel[(programs,)](*arguments, **constants, num_warps=1, maxnreg=_REGISTERS)
 
 
 def _sizes(L: Tensor) -> tuple[int, int, int]:

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 PATH = Path(__file__).with_name("crossover.json")
 
 
@@ -22,7 +24,12 @@ class Reach(NamedTuple):
     """From there up to this n by blocks of that size; torch's routine above."""
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[tuple[str, str], Reach]]:
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[tuple[str, torch.dtype], Reach]]:
     """Return the machine that was measured, empty if none was, and the reach by operation and dtype.
 
     Raises
@@ -38,7 +45,9 @@ def read(path: Path) -> tuple[dict[str, str], dict[tuple[str, str], Reach]]:
         sizes = [entry.get(field) for field in ("largest_kernel_n", "largest_blocked_n")]
         if not all(type(size) is int and size >= 0 for size in sizes) or sizes[0] > 32:
             raise ValueError(f"{path}: entry {position}: expected sizes of at least 0, and at most 32 for the kernels")
-        reach[entry.get("operation"), entry.get("dtype")] = Reach(*sizes)
+        if entry.get("dtype") not in _DTYPES:
+            raise ValueError(f"{path}: entry {position}: expected a dtype of {', '.join(_DTYPES)}")
+        reach[entry.get("operation"), _DTYPES[entry["dtype"]]] = Reach(*sizes)
     return content.get("machine", {}), reach
 
 

@@ -8,13 +8,14 @@ Shapes are checked by the callers in :mod:`neuralinv.dense`.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import functools
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from neuralinv.kernels import elimination, gauss_jordan
+from neuralinv.kernels.availability import on_device_of
 
 LARGEST = 32
 """Rows of the largest matrix that the kernels take."""
@@ -23,12 +24,18 @@ _IN_LANES, _IN_LANES_WIDE = 6, 5
 """Up to this size an inverse is computed in one thread, and one that holds float64; its registers decide."""
 
 _WARP = 32
-_PROGRAMS_IN_LANES = {1: 128, 2: 128}
+_PROGRAMS_IN_LANES = {1: 128, 2: 128, 3: 128}
 """Matrices of a program, a thread for each, where they are not one warp's.
 
-A multiprocessor holds 32 programs at most, and a thread has few bytes of a matrix of 2×2 under way: with one warp to a
-program they would not keep the memory busy. From 3×3 on a thread has several reads under way, and warps that share a
+A multiprocessor holds 32 programs at most, and a thread has few bytes of such a matrix under way: with one warp to a
+program they would not keep the memory busy. From 4×4 on a thread has several reads under way, and warps that share a
 program would exchange entries through shared memory, at barriers.
+"""
+
+_READ_DIRECTLY = 3
+"""Of this size each thread reads its own matrix. A tile of 3×3 matrices is padded from 9 to 16 columns, and to split it
+takes as many instructions as to invert them. A warp's read of entries that are 9 apart touches 9 lines of the cache,
+where its next reads find them.
 """
 
 
@@ -78,23 +85,20 @@ def solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     dtype, A, B = B.dtype, _plain(A), _plain(B)
     X, info = torch.empty_like(B), A.new_empty(A.shape[:-2], dtype=torch.int32)
     n, columns = B.shape[-2:]
-    grid, vector = _grid_for(n), _vector_for(A, n)
-    panel = max(grid.ACROSS, min(8 * grid.ACROSS, _power_of_two(columns)))  # 8 in a thread, that they stay in registers
+    matrices, options = _tiles(n, A.element_size())
+    panel = max(options["ACROSS"], min(8 * options["ACROSS"], _power_of_two(columns)))  # 8 in a thread: in registers
     batch, panels = info.numel(), -(-columns // panel)
-    options: dict[str, Any] = dict(grid._asdict(), n=n, PANEL=panel, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
-    programs = -(-batch // grid.MATRICES) * panels
-    _launch(elimination.solve_kernel, programs, A, B, X, info, batch, columns, panels, **options)
+    programs = -(-batch // matrices) * panels
+    _launch(elimination.solve_kernel, programs, A, B, X, info, batch, columns, panels, PANEL=panel, **options)
     return X.to(dtype), info
 
 
 def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
     """Return sign and log|det| of ``(*batch, n, n)``, both ``(*batch,)``; 0 and -inf for singular matrices."""
     dtype, A = A.dtype, _plain(A)
-    n = A.shape[-1]
     sign, logarithm = A.new_empty(A.shape[:-2]), A.new_empty(A.shape[:-2])
-    grid, vector = _grid_for(n), _vector_for(A, n)
-    options: dict[str, Any] = dict(grid._asdict(), n=n, VECTOR=min(vector, grid.SIZE // grid.ACROSS))
-    programs = -(-sign.numel() // grid.MATRICES)
+    matrices, options = _tiles(A.shape[-1], A.element_size())
+    programs = -(-sign.numel() // matrices)
     _launch(elimination.determinant_kernel, programs, A, sign, logarithm, sign.numel(), **options)
     return sign.to(dtype), logarithm.to(dtype)
 
@@ -104,15 +108,31 @@ def _invert(A: Tensor, X: Tensor, info: Tensor | None, bound: Tensor | None, rto
     # What is not asked for is not written: any address will do.
     arguments = (A, X, A if info is None else info, A if bound is None else bound, rtol, batch)
     certify = bound is not None
-    options: dict[str, Any]
     if n <= (_IN_LANES_WIDE if certify or A.dtype == torch.float64 else _IN_LANES):
-        levels, block = (n * n - 1).bit_length(), _PROGRAMS_IN_LANES.get(n, _WARP)
-        options = {"n": n, "LEVELS": levels, "BLOCK": block, "VECTOR": _vector_for(A, n * n), "CERTIFY": certify}
-        _launch(gauss_jordan.invert_kernel, -(-batch // block), *arguments, num_warps=block // _WARP, **options)
+        block, options = _lanes(n, A.element_size())
+        programs, warps = -(-batch // block), block // _WARP
+        _launch(gauss_jordan.invert_kernel, programs, *arguments, num_warps=warps, CERTIFY=certify, **options)
         return
-    grid = _grid_for(max(n, 16) if certify else n)  # products on the tensor cores are 16 wide
-    options = dict(grid._asdict(), n=n, VECTOR=min(_vector_for(A, n), grid.SIZE // grid.ACROSS), CERTIFY=certify)
-    _launch(elimination.invert_kernel, -(-batch // grid.MATRICES), *arguments, **options)
+    matrices, options = _tiles(n, A.element_size(), wide=certify)
+    _launch(elimination.invert_kernel, -(-batch // matrices), *arguments, CERTIFY=certify, **options)
+
+
+@functools.cache
+def _lanes(n: int, itemsize: int) -> tuple[int, dict[str, Any]]:
+    """Return the matrices of a program with one in each thread, and the constants of the kernel."""
+    block, entries = _PROGRAMS_IN_LANES.get(n, _WARP), n * n
+    levels, vector = (entries - 1).bit_length(), _vector_for(entries, itemsize)
+    return block, {"n": n, "LEVELS": levels, "BLOCK": block, "VECTOR": vector, "DIRECT": n == _READ_DIRECTLY}
+
+
+@functools.cache
+def _tiles(n: int, itemsize: int, *, wide: bool = False) -> tuple[int, dict[str, Any]]:
+    """Return the matrices of a program with tiles, and the constants of the kernel; ``wide``: for products on the
+    tensor cores, which are 16 wide.
+    """
+    grid = next(grid for grid in _GRIDS if (max(n, 16) if wide else n) <= grid.SIZE)
+    vector = min(_vector_for(n, itemsize), grid.SIZE // grid.ACROSS)
+    return grid.MATRICES, {**grid._asdict(), "n": n, "VECTOR": vector}
 
 
 def _plain(A: Tensor) -> Tensor:
@@ -124,24 +144,14 @@ def _plain(A: Tensor) -> Tensor:
 def _launch(kernel: Any, programs: int, A: Tensor, *arguments: Any, num_warps: int = 1, **options: Any) -> None:
     if arguments[0].numel() == 0:
         return
-    with _on_device_of(A):
+    with on_device_of(A):
         kernel[(programs,)](A, *arguments, **options, num_warps=num_warps, enable_fp_fusion=False)
 
 
-def _on_device_of(A: Tensor) -> AbstractContextManager[Any]:
-    # Entering a device costs as much as some kernels take.
-    elsewhere = A.is_cuda and A.device.index != torch.cuda.current_device()
-    return torch.cuda.device(A.device) if elsewhere else nullcontext()
-
-
-def _grid_for(n: int) -> Grid:
-    return next(grid for grid in _GRIDS if n <= grid.SIZE)
-
-
-def _vector_for(A: Tensor, contiguous: int) -> int:
+def _vector_for(contiguous: int, itemsize: int) -> int:
     """Return how many entries of runs of ``contiguous`` ones a thread may read at once: 16 bytes at most."""
     vector = 1
-    while contiguous % (2 * vector) == 0 and vector * A.element_size() <= 8:
+    while contiguous % (2 * vector) == 0 and vector * itemsize <= 8:
         vector *= 2
     return vector
 

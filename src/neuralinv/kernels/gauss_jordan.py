@@ -11,7 +11,15 @@ import triton
 import triton.language as tl
 
 from neuralinv.kernels.error_bounds import bound_corrected, bound_residual
-from neuralinv.kernels.lanes import choose_pivot, exchange_columns, exchange_rows, join_tile, split_tile, tile_offsets
+from neuralinv.kernels.lanes import (
+    choose_pivot,
+    exchange_columns,
+    exchange_rows,
+    join_tile,
+    own_entries,
+    split_tile,
+    tile_offsets,
+)
 from neuralinv.kernels.numbers import range_scale, reciprocal
 
 
@@ -98,15 +106,20 @@ def invert_kernel(
     LEVELS: tl.constexpr,  # n² entries in 2**LEVELS columns
     BLOCK: tl.constexpr,  # matrices
     VECTOR: tl.constexpr,  # entries that may be read at once
+    DIRECT: tl.constexpr,  # each thread reads its own matrix
     CERTIFY: tl.constexpr,
 ):
     first = tl.program_id(0).to(tl.int64) * BLOCK
-    offsets, mask = tile_offsets(batch - first, n * n, 2**LEVELS, BLOCK, VECTOR)
-    tile = tl.load(A + first * (n * n) + offsets, mask=mask, other=0.0)
-    a = split_tile(tile, LEVELS)[: n * n]
-    x, info = invert_entries(a, n)
+    left = tl.minimum(batch - first, BLOCK).to(tl.int32)
     lane = tl.arange(0, BLOCK)
-    inside = lane < batch - first
+    inside = lane < left
+    offsets, row, used = tile_offsets(n * n, 2**LEVELS, BLOCK, VECTOR)
+    if DIRECT:
+        a = own_entries(A + first * (n * n), lane, inside, n * n)
+    else:
+        tile = tl.load(A + first * (n * n) + offsets, mask=used & (row < left), other=0.0)
+        a = split_tile(tile, LEVELS)[: n * n]
+    x, info = invert_entries(a, n)
     if CERTIFY:
         a = to_double(a)
         w = to_double(x)
@@ -135,4 +148,8 @@ def invert_kernel(
     padded = x
     for _q in tl.static_range(2**LEVELS - n * n):
         padded = padded + (tl.zeros((BLOCK,), x[0].dtype),)
-    tl.store(X + first * (n * n) + offsets, join_tile(padded, LEVELS, BLOCK, VECTOR), mask=mask)
+    tile = join_tile(padded, LEVELS, BLOCK, VECTOR)
+    if left == BLOCK:  # rows need no looking at
+        tl.store(X + first * (n * n) + offsets, tile, mask=used)
+    else:
+        tl.store(X + first * (n * n) + offsets, tile, mask=used & (row < left))

@@ -1,8 +1,8 @@
 """A matrix in each thread: between memory, read and written without gaps, and one vector for each entry.
 
-A program is one warp. It reads its matrices as a tile ``(BLOCK, width)``, a row for each, neighbouring threads
-neighbouring entries; splitting the tile by halves leaves in each thread the entries of its own matrices. All of that
-happens within a warp, so that nobody waits at a barrier.
+A warp reads its matrices as a tile ``(BLOCK, width)``, a row for each, neighbouring threads neighbouring entries;
+splitting the tile by halves leaves in each thread the entries of its own matrices. All of that happens within a warp,
+so that nobody waits at a barrier.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import triton.language as tl
 
 
 @triton.jit
-def tile_offsets(batch_left, entries: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
-    """Offsets and mask, in the order in which :func:`split_tile` takes a tile.
+def tile_offsets(entries: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, VECTOR: tl.constexpr):
+    """Offsets, rows and what of the columns are entries, in the order in which :func:`split_tile` takes a tile.
 
     The first dimensions are those that threads are spread over after the last one, in which memory is contiguous.
     """
@@ -25,7 +25,16 @@ def tile_offsets(batch_left, entries: tl.constexpr, WIDTH: tl.constexpr, BLOCK: 
         + tl.arange(0, BLOCK // 32)[None, :, None, None] * 32
     )
     column = tl.arange(0, WIDTH)[None, None, None, :]
-    return row * entries + column, (row < batch_left) & (column < entries)
+    return row * entries + column, row, column < entries
+
+
+@triton.jit
+def own_entries(A, lane, inside, entries: tl.constexpr):
+    """Read the entries of its own matrix in each thread, a tuple of vectors: of neighbouring threads far apart."""
+    vectors = ()
+    for q in tl.static_range(entries):
+        vectors = vectors + (tl.load(A + lane * entries + q, mask=inside, other=0.0),)
+    return vectors
 
 
 @triton.jit

@@ -129,7 +129,8 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
 
     def cost_of(model: ParametricInverse) -> float:
         found = residuals(model, seen).tolist()
-        orders = [order_for(_MARGIN * r, rtol, n, dtype) for r in found]
+        off = deviations(model, seen).tolist()
+        orders = [order_for(_MARGIN * r, _MARGIN * d, rtol, n, dtype) for r, d in zip(found, off, strict=True)]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
         return parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
@@ -183,6 +184,13 @@ def residuals(model: ParametricInverse, snapshots: Snapshots) -> Tensor:
     A = snapshots.A
     X = model.propose(snapshots.theta, A).to(A.dtype)
     return torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A @ X).nan_to_num(nan=torch.inf)
+
+
+def deviations(model: ParametricInverse, snapshots: Snapshots) -> Tensor:
+    """Return ``‖A⁻¹ − X₀(θ)‖_F / ‖X₀(θ)‖_F``, shape ``(batch,)``; infinity for NaN."""
+    X = model.propose(snapshots.theta, snapshots.A).to(snapshots.X.dtype)
+    off = torch.linalg.matrix_norm(snapshots.X - X) / torch.linalg.matrix_norm(X)
+    return off.nan_to_num(nan=torch.inf)
 
 
 def _needed_degree(sizes: Tensor, parameters: int, degree: int, allowed: float) -> int:
