@@ -47,8 +47,9 @@ def test_masked_entries() -> None:
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_nested_tensors() -> None:
-    with pytest.raises(TypeError, match="A is a nested tensor"):
-        ni.certified_inv(torch.nested.nested_tensor([torch.eye(2), torch.eye(3)]))
+    for function in (ni.certified_inv, ni.inv, ni.inv_ex, ni.slogdet):
+        with pytest.raises(TypeError, match="A is a nested tensor"):
+            function(torch.nested.nested_tensor([torch.eye(2), torch.eye(3)]))
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")

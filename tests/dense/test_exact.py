@@ -127,3 +127,13 @@ def test_gradients() -> None:
     assert torch.autograd.gradgradcheck(ni.inv, A)
     assert torch.autograd.gradcheck(ni.solve, (A, b))
     assert torch.autograd.gradcheck(lambda A: ni.slogdet(A).logabsdet, A)
+
+
+@pytest.mark.parametrize("assume_a", ["gen", "pos"])
+@pytest.mark.parametrize("solve", [ni.solve, ni.solve_ex])
+@pytest.mark.parametrize("devices", [("cpu", "meta"), ("meta", "cpu")])
+def test_systems_lie_on_one_device(devices, solve, assume_a) -> None:
+    A, b = torch.eye(3, device=devices[0]), torch.ones(3, 2, device=devices[1])
+    with pytest.raises(RuntimeError, match=f"A is on {devices[0]} and b on {devices[1]}") as caught:
+        solve(A, b, assume_a=assume_a)
+    assert isinstance(caught.value, ValueError)

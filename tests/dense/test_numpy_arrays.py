@@ -190,3 +190,17 @@ def test_info_has_the_batch_of_the_matrices(kind, batch, batch_of_b) -> None:
     expected = torch.linalg.solve_ex(torch.from_numpy(A), torch.from_numpy(b)).info
     assert tuple(result.info.shape) == batch
     assert result.info.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("assume_a", ["gen", "pos"])
+def test_half_precision_of_foreign_bytes(assume_a: Any) -> None:
+    half = (A @ A.swapaxes(1, 2)).astype(np.float16)
+    foreign, b = half.astype(half.dtype.newbyteorder()), half[..., :1]
+    for function in (ni.inv, ni.inv_ex, ni.slogdet):
+        expected, found = function(half, assume_a=assume_a), function(foreign, assume_a=assume_a)
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+            assert mine.dtype == theirs.dtype
+    for solve in (ni.solve, ni.solve_ex):
+        expected, found = solve(half, b, assume_a=assume_a), solve(foreign, b, assume_a=assume_a)
+        np.testing.assert_array_equal(found[0], expected[0])

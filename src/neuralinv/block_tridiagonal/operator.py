@@ -25,6 +25,7 @@ from neuralinv.block_tridiagonal.dispatch import Implementation, Method
 from neuralinv.block_tridiagonal.system import solve_system
 from neuralinv.dense._arrays import Array, as_numbers
 from neuralinv.dense.certified import check_rtol
+from neuralinv.dense.eager import outside_of_graphs
 from neuralinv.dense.hermitian import from_lower
 
 
@@ -292,13 +293,13 @@ class BlockTridiagonal(_BlockMatrix):
             return D
         return D + jitter * torch.eye(D.shape[-1], dtype=D.dtype, device=D.device)
 
+    @outside_of_graphs
     def _certified_solve(self, b: Array, jitter: float | Tensor, rtol: float | None) -> CertifiedSolution:
         blocks = self._blocks
         columns = as_columns(blocks, b, "b")
         D, B, rhs = (as_numbers(x, "a block or b") for x in (blocks.diag, blocks.lower, columns.value))
         D, B = (x.expand(*rhs.shape[:-3], *x.shape[-3:]) for x in (D, B))
-        rtol = RTOL[D.dtype] if rtol is None else rtol
-        check_rtol(rtol)
+        rtol = check_rtol(RTOL[D.dtype] if rtol is None else rtol)
         jitter = as_jitter(jitter, D)
         jitter = as_numbers(jitter, "jitter") if isinstance(jitter, Tensor) else jitter
         x, bound, status = certified_solve(D, B, rhs, self.method, rtol, jitter=jitter)

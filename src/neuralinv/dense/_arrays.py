@@ -90,8 +90,15 @@ def as_numbers(tensor: Tensor, name: str) -> Tensor:
     Raises
     ------
     TypeError
-        If there are none: a meta tensor, or one within a transformation of ``torch.func``. A ``RuntimeError``, too.
+        If there are none: a meta tensor, one within a transformation of ``torch.func``, or one that is traced. A
+        ``RuntimeError``, too.
     """
+    if _is_traced():
+        raise TorchDtypeError(
+            f"{name} is traced (torch.jit.trace, make_fx, torch.export, FakeTensorMode): what is certified depends on "
+            "its entries, which a trace does not have; call this outside of the traced function, or neuralinv.inv "
+            "inside of it"
+        )
     if is_functorch_wrapped_tensor(tensor):
         raise TorchDtypeError(
             f"{name} is transformed by torch.func (vmap, grad, jvp, …), where nobody knows its entries, and there is "
@@ -102,6 +109,15 @@ def as_numbers(tensor: Tensor, name: str) -> Tensor:
     if tensor._is_zerotensor():  # autograd's own, without memory
         return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
     return tensor
+
+
+_TRACING_MODES = (torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE)
+
+
+def _is_traced() -> bool:
+    return torch._C._get_tracing_state() is not None or any(
+        torch._C._get_dispatch_mode(mode) is not None for mode in _TRACING_MODES
+    )
 
 
 def is_differentiated(tensor: Tensor) -> bool:

@@ -15,6 +15,7 @@ from neuralinv.dense import first_attempt, native
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated, is_jax
 from neuralinv.dense.correction import matrices_at_once
 from neuralinv.dense.denormals import holds_flushed_denormals
+from neuralinv.dense.eager import outside_of_graphs
 from neuralinv.dense.errors import linalg_error
 from neuralinv.dense.pipeline import (
     Outcome,
@@ -27,7 +28,7 @@ from neuralinv.dense.pipeline import (
 from neuralinv.dense.probabilistic import Odds, draw_probes
 from neuralinv.dense.result import InverseResult, Source, Status, name_indices
 from neuralinv.dense.result_memory import new_tensor
-from neuralinv.dense.routes import goes_straight
+from neuralinv.dense.routes import straight_shape
 from neuralinv.dense.scaling import normalise, scale_by_power_of_two, widen
 from neuralinv.dense.schur import SchurProposer
 
@@ -45,10 +46,13 @@ DEFAULT_RTOL = {
 }
 """The relative error that certifies, by the dtype of the input."""
 
+_ONE, _TINY = 1.0, 2.0**-60
+
 _CHUNK_ELEMENTS = 1 << 17
 """Matrix elements worked on at once: keeps float64 temporaries in the cache, and memory bounded for any batch."""
 
 
+@outside_of_graphs
 def certified_inv(
     A: ArrayT,
     proposer: Proposer | Array | None = None,
@@ -131,16 +135,14 @@ def certified_inv(
         raise TypeError(f"proposer={proposer!r} is not callable; neuralinv.learned.load gives a network that is")
     tensor: Tensor
     # Of most tensors a quick look says all.
-    if isinstance(A, Tensor) and not A.is_nested and goes_straight(A, A.shape, "inv", positive=False):
+    if isinstance(A, Tensor) and straight_shape(A, "inv", positive=False) is not None:
         tensor, restore, watched = A, None, False
     else:
         tensor, restore = as_tensor(A)
         tensor = as_numbers(tensor, "A")
         check_square(tensor, A)
         watched = is_differentiated(tensor)
-    if rtol is None:
-        rtol = DEFAULT_RTOL[tensor.dtype]
-    check_arguments(rtol, on_singular)
+    rtol = check_arguments(DEFAULT_RTOL[tensor.dtype] if rtol is None else rtol, on_singular)
     if certificate not in ("deterministic", "probabilistic"):
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None
@@ -165,8 +167,8 @@ def certified_inv(
     return result if restore is None or isinstance(A, Tensor) else result.map(restore)
 
 
-def check_arguments(rtol: float, on_singular: str) -> None:
-    """Check what all certified functions take.
+def check_arguments(rtol: float, on_singular: str) -> float:
+    """Check what all certified functions take; return ``rtol`` as :func:`check_rtol` does.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def check_arguments(rtol: float, on_singular: str) -> None:
     """
     if on_singular not in ("raise", "nan", "pinv"):
         raise ValueError(f"on_singular={on_singular!r}; expected 'raise', 'nan' or 'pinv'")
-    check_rtol(rtol)
+    return check_rtol(rtol)
 
 
 def check_raise_or_nan(on_singular: str) -> None:
@@ -184,10 +186,24 @@ def check_raise_or_nan(on_singular: str) -> None:
         raise ValueError(f"on_singular={on_singular!r}; expected 'raise' or 'nan'")
 
 
-def check_rtol(rtol: object) -> None:
-    """Raise ``ValueError`` unless this is a relative error that something can be certified to."""
+def check_rtol(rtol: object) -> float:
+    """Return a relative error that something can be certified to.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    RuntimeError
+        If this thread does not round to the nearest number, as all proofs assume.
+    """
     if not isinstance(rtol, Real) or not 0 < float(rtol) < 1:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
+    if not _ONE - _TINY == _ONE == _ONE + _TINY:
+        raise RuntimeError(
+            "this thread does not round to the nearest number, as all proofs assume; reset its rounding mode: "
+            "fesetround(FE_TONEAREST)"
+        )
+    return float(rtol)
 
 
 def _by_stages(

@@ -14,6 +14,10 @@ class TorchShapeError(ValueError, RuntimeError):
     """A tensor has a shape that the function does not take."""
 
 
+class TorchDeviceError(ValueError, RuntimeError):
+    """Tensors lie on several devices."""
+
+
 class TorchDtypeError(TypeError, RuntimeError):
     """A tensor has a dtype or a layout that the function does not take."""
 

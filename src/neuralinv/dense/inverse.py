@@ -12,7 +12,7 @@ from neuralinv.dense import blocked, failures, gpu, lapack, native, numpy_arrays
 from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
-from neuralinv.dense.routes import Route, goes_straight, route
+from neuralinv.dense.routes import Route, route, straight_shape
 
 ArrayT = TypeVar("ArrayT", bound=Array)
 
@@ -102,8 +102,8 @@ def inv_ex(A: Array, *, assume_a: Assumption = "gen") -> InverseInfo:
 
 
 def _inv(A: Tensor, positive: bool, error: type[Exception]) -> Tensor:
-    shape = A.shape
-    if goes_straight(A, shape, "inv", positive=positive):
+    shape = straight_shape(A, "inv", positive=positive)
+    if shape is not None:
         X, failed = native.invert_ordinary(A, shape, positive)
         if failed >= 0:
             raise failures.of_inverse(A, failed, error, positive=positive)

@@ -11,7 +11,7 @@ from torch import Tensor
 from neuralinv.dense import failures, lapack, native, numpy_arrays, operators
 from neuralinv.dense._arrays import Array, as_tensor, at_least_single, check_square, check_tensor, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
-from neuralinv.dense.errors import TorchDtypeError, TorchShapeError, raise_if_any
+from neuralinv.dense.errors import TorchDeviceError, TorchDtypeError, TorchShapeError, raise_if_any
 from neuralinv.dense.routes import Route, route
 
 ArrayT = TypeVar("ArrayT", bound=Array)
@@ -47,7 +47,8 @@ def solve(A: ArrayT, b: ArrayT, *, assume_a: Assumption = "gen") -> ArrayT:
     numpy.linalg.LinAlgError, torch.linalg.LinAlgError
         If a matrix is exactly singular, or not positive definite where that was promised.
     ValueError
-        If ``A`` is not a batch of square matrices, or ``b`` does not fit it (for tensors a ``RuntimeError``, too).
+        If ``A`` is not a batch of square matrices, or ``b`` does not fit it or lies on another device (for tensors a
+        ``RuntimeError``, too).
     TypeError
         If something is no floating-point or complex number; if two tensors differ in dtype.
 
@@ -139,6 +140,8 @@ def _tensor_beside(A: Tensor, b: Any) -> Tensor:
     rhs, _ = as_tensor(b, name="b")
     if rhs.dtype != A.dtype:
         raise TorchDtypeError(f"A and b must have the same dtype; A has {A.dtype} and b {rhs.dtype}")
+    if rhs.device != A.device:
+        raise TorchDeviceError(f"A and b must lie on the same device; A is on {A.device} and b on {rhs.device}")
     return rhs
 
 

@@ -12,7 +12,7 @@ from neuralinv.dense import lapack, numpy_arrays, operators
 from neuralinv.dense._arrays import Array, at_least_single, check_square, check_tensor, from_jax, is_jax
 from neuralinv.dense.assumptions import Assumption, is_positive
 from neuralinv.dense.errors import raise_if_any
-from neuralinv.dense.routes import Route, goes_straight, route
+from neuralinv.dense.routes import Route, route, straight_shape
 
 
 class SlogdetResult(NamedTuple):
@@ -61,7 +61,7 @@ def slogdet(A: Array, *, assume_a: Assumption = "gen") -> SlogdetResult:
 
 
 def _slogdet(A: Tensor, positive: bool, error: type[Exception]) -> tuple[Tensor, Tensor]:
-    if goes_straight(A, A.shape, "slogdet", positive=positive):
+    if straight_shape(A, "slogdet", positive=positive) is not None:
         return operators.determinant_or_raise(A, positive, error)
     check_tensor(A, "A")
     check_square(A)

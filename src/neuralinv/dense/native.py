@@ -104,7 +104,7 @@ def invert(A: ArrayT, *, positive: bool = False) -> tuple[ArrayT, int]:
 
 def invert_ordinary(A: Tensor, shape: torch.Size, positive: bool) -> tuple[Tensor, int]:
     """Do what :func:`invert` does, with fewer looks, for a tensor of which
-    :func:`~neuralinv.dense.routes.goes_straight` says so.
+    :func:`~neuralinv.dense.routes.straight_shape` knows the shape.
     """
     X = new_tensor(A)
     try:

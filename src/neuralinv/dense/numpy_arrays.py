@@ -121,7 +121,7 @@ def _as_native(A: Any, name: str) -> _Array:
     if type(A) is np.ndarray and A.dtype in _NATIVE:  # most are
         return A
     values = as_float_array(A, name)
-    if values.dtype == np.float16:
+    if _is_half(values):
         return values.astype(np.float32)
     return values if values.dtype in _NATIVE else values.astype(values.dtype.newbyteorder("="))
 

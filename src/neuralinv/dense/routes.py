@@ -36,27 +36,28 @@ class Route(Enum):
 _ORDINARY = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
 
 
-def goes_straight(A: Tensor, shape: torch.Size, operation: Operation, *, positive: bool) -> bool:
-    """Tell quickly, for most tensors that go :attr:`Route.DIRECT` on the CPU, that they do; False says nothing.
+def straight_shape(A: Tensor, operation: Operation, *, positive: bool) -> torch.Size | None:
+    """Return quickly the shape of most tensors that go :attr:`Route.DIRECT` on the CPU; None says nothing.
 
-    One 3×3 inverse takes a fifth of a microsecond, and a look at a tensor a third of that. ``shape`` is that of ``A``.
+    One 3×3 inverse takes a fifth of a microsecond, and a look at a tensor a third of that.
     """
-    if torch.compiler.is_compiling():
-        return False
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return None
     limits = TABLE.limits.get((operation, A.dtype, positive))
-    return (
-        limits is not None
-        and len(shape) >= 2
+    if limits is None or torch._C._dispatch_keys(A).raw_repr() != _ORDINARY:  # nested tensors have no shape
+        return None
+    shape = A.shape
+    straight = (
+        len(shape) >= 2
         and 0 < shape[-1] == shape[-2]
         and shape[-1] <= limits.always
-        and torch._C._dispatch_keys(A).raw_repr() == _ORDINARY
         and A.numel() > 0
         and not A.requires_grad
         and peek_interpreter_stack() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and forward_ad._current_level < 0
-        and torch._C._get_tracing_state() is None
     )
+    return shape if straight else None
 
 
 def route(A: Tensor, B: Tensor | None = None, *, operation: Operation = "inv", positive: bool = False) -> Route:

@@ -112,7 +112,7 @@ class SequenceInverter:
         """Do the same as one operator of a compiled graph, with the past as its inputs and outputs."""
         check_square(A, A)
         rtol = DEFAULT_RTOL[A.dtype] if self.rtol is None else self.rtol
-        check_arguments(rtol, self.on_singular)
+        rtol = check_arguments(rtol, self.on_singular)
         n = A.shape[-1]
         past = list(self._history)
         if past and not _alike(past[0], A.reshape(-1, n, n) if A.numel() else A):
@@ -129,7 +129,7 @@ class SequenceInverter:
         tensor = as_numbers(tensor, "A")
         check_square(tensor, A)
         rtol = DEFAULT_RTOL[tensor.dtype] if self.rtol is None else self.rtol
-        check_arguments(rtol, self.on_singular)
+        rtol = check_arguments(rtol, self.on_singular)
         batch, n = tensor.shape[:-2], tensor.shape[-1]
         flat = tensor.detach().reshape(batch.numel(), n, n)
         result: InverseResult[Any] = self._invert(flat, rtol)

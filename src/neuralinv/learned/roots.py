@@ -23,6 +23,7 @@ from torch import Tensor
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
 from neuralinv.dense.certified import DEFAULT_RTOL, check_raise_or_nan, check_rtol
 from neuralinv.dense.denormals import holds_flushed_denormals
+from neuralinv.dense.eager import outside_of_graphs
 from neuralinv.dense.errors import TorchDtypeError, linalg_error
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import Source, Status, name_indices
@@ -119,6 +120,7 @@ def inv_sqrt(
     )
 
 
+@outside_of_graphs
 def inv_pth_root(
     A: ArrayT,
     p: int,
@@ -184,9 +186,7 @@ def inv_pth_root(
     if not 1 < cond < float("inf"):
         raise ValueError(f"cond={cond!r}; expected a finite condition number above 1")
     check_raise_or_nan(on_singular)
-    if rtol is None:
-        rtol = DEFAULT_RTOL[tensor.dtype]
-    check_rtol(rtol)
+    rtol = check_rtol(DEFAULT_RTOL[tensor.dtype] if rtol is None else rtol)
     if certificate not in ("deterministic", "probabilistic"):
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     odds = Odds(failure_probability, generator) if certificate == "probabilistic" else None

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
-from neuralinv.dense.certified import ImplicitInverse, check_raise_or_nan, raise_if_singular
+from neuralinv.dense.certified import ImplicitInverse, check_raise_or_nan, check_rtol, raise_if_singular
 from neuralinv.dense.correction import Corrected
+from neuralinv.dense.eager import outside_of_graphs
 from neuralinv.dense.probabilistic import Odds
 from neuralinv.dense.result import InverseResult, Source
 from neuralinv.families import Range
@@ -135,6 +136,7 @@ class FamilyInverse(nn.Module, ABC):
         them. Order 1 is as proposed; a bound above rtol says that the inverse is of no use.
         """
 
+    @outside_of_graphs
     def inv(
         self,
         A: ArrayT,
@@ -179,6 +181,7 @@ class FamilyInverse(nn.Module, ABC):
         if certificate not in ("deterministic", "probabilistic"):
             raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
         check_raise_or_nan(on_singular)
+        check_rtol(self.rtol)  # and the rounding mode
         odds = None
         if certificate == "probabilistic":
             odds = Odds(failure_probability, generator)
@@ -223,7 +226,7 @@ class FamilyInverse(nn.Module, ABC):
                 warnings.warn(
                     f"{len(failed):,} of {len(A):,} matrices were inverted exactly: their parameters lie outside the "
                     "fitted ranges, they are not of the fitted family, or the fit is too coarse; fit again",
-                    stacklevel=4,  # past no_grad and inv, to the caller
+                    stacklevel=5,  # past no_grad, inv and its wrapper, to the caller
                 )
         return result
 
