@@ -44,6 +44,12 @@ def test_unseen_matrices_certify_without_fallback(fits, name):
     assert bool(result.certified.all())
     assert result.count(ni.Source.FALLBACK) == 0
     assert bool((relative_error(A, result.inverse) <= result.error_bound).all())
+    # Of Hermitian matrices, so are the modes, and what is made of them.
+    modes = model.as_matrices(model.basis)
+    candidates = model.propose(theta)
+    assert torch.equal(A, A.mH)
+    assert torch.equal(modes, modes.mH)
+    assert torch.equal(candidates, candidates.mH)
     assert model.report.certified_share == 1
     assert model.report.held_out == 128
     assert model.report.rank == model.rank == len(model.basis)

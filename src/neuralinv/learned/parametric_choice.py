@@ -12,10 +12,11 @@ from torch import Tensor
 
 from neuralinv.dense import native
 from neuralinv.dense.correction import order_for
+from neuralinv.dense.hermitian import hermitian_part
 from neuralinv.families import Range
 from neuralinv.learned import parametric_cost
 from neuralinv.learned.architectures.coefficients import Kind, draw_sketch, normal_equations
-from neuralinv.learned.architectures.combination import as_rows
+from neuralinv.learned.architectures.combination import as_matrices, as_rows
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
 from neuralinv.learned.coefficient_training import train_coefficients
 from neuralinv.learned.probed_fit import RANKS, fit_probed, probes_of
@@ -92,6 +93,9 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         )
     dtype, rtol, rows = goal.working_dtype(A), goal.rtol, as_rows(train.X)
     modes = principal_modes(rows)
+    hermitian = torch.equal(train.X, train.X.mH)
+    if hermitian:  # to the last bit, as their combinations are then: see snapshots.py
+        modes = as_rows(hermitian_part(as_matrices(modes.contiguous(), n, is_complex=A.is_complex())))
     # More snapshots are chosen by polynomials, whatever comes in the end.
     kind = goal.kind if last else "polynomial"
     probe = ParametricInverse(ranges, n, 1, degree, dtype=dtype, rtol=rtol)
@@ -133,7 +137,8 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
         orders = [order_for(_MARGIN * r, _MARGIN * d, rtol, n, dtype) for r, d in zip(found, off, strict=True)]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
-        return parametric_cost.corrected(model.rank, size, orders, native=by_kernel) + 100 * hopeless / len(found)
+        cost = parametric_cost.corrected(model.rank, size, orders, native=by_kernel, hermitian=hermitian)
+        return cost + 100 * hopeless / len(found)
 
     every = RANKS if goal.probabilistic else _RANKS
     ranks = sorted({min(r, len(modes)) for r in (every if goal.rank == "auto" else [goal.rank])})

@@ -18,6 +18,7 @@ _PASS = 20.0  # cost of one pass over a matrix, in products of the matrix with a
 # Over a matrix: of the correction by torch and by the kernel, and of what is proved for all parameters.
 _PASSES, _PASSES_NATIVE = 8, 4
 _PASSES_PROVED, _PASSES_PROVED_NATIVE = 7, 3
+_HALF = 0.6  # cost of half a product, mirrored
 _DEVIATION = 4.0  # products where a proof for all parameters does not cover a matrix as it is
 _EXACT = 100.0  # products that a fallback may cost: more than it does, since fits with fallbacks are not wanted
 _BATCH_ELEMENTS = 1 << 22
@@ -34,16 +35,18 @@ def work_size(n: int, dtype: torch.dtype) -> int:
     return 3 * n // 2 if dtype.is_complex else n
 
 
-def corrected(rank: int, n: int, orders: Iterable[int | None], *, native: bool) -> float:
+def corrected(rank: int, n: int, orders: Iterable[int | None], *, native: bool, hermitian: bool = False) -> float:
     """Return the cost of combination, float64 residual and correction of the given orders, None where none suffices.
 
-    The kernel gives each matrix the order that it needs; torch gives all of them the highest.
+    The kernel gives each matrix the order that it needs, and forms half of each product of ``hermitian`` ones; torch
+    gives all of them the highest.
     """
     known = list(orders)
     exact = sum(order is None for order in known) / len(known)
     found = [HIGHEST_ORDER if order is None else order for order in known]
     order = sum(found) / len(found) if native else max(found)
-    return (rank + _PASS * (_PASSES_NATIVE if native else _PASSES)) / n + _DOUBLE + order - 1 + _EXACT * exact
+    products = (order - 1) * (_HALF if native and hermitian else 1.0)
+    return (rank + _PASS * (_PASSES_NATIVE if native else _PASSES)) / n + _DOUBLE + products + _EXACT * exact
 
 
 def least(rank: int, n: int) -> float:

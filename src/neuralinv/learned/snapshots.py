@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array
+from neuralinv.dense.hermitian import hermitian_part
 from neuralinv.dense.scaling import widen
 from neuralinv.families import Range
 from neuralinv.learned.architectures.family_inverse import as_numeric
@@ -117,7 +118,10 @@ def with_inverses(theta: Tensor, matrices: Array) -> Snapshots:
         raise ValueError(
             f"the matrix at θ = ({where}) is singular or nearly so ({len(bad)} of {len(theta)} are): narrow the ranges"
         )
-    return Snapshots(theta, wide, result.inverse)
+    # Hermitian to the last bit, as combinations of them are then: half of each product with one will do.
+    hermitian = (wide == wide.mH).flatten(1).all(1)
+    X = torch.where(hermitian[:, None, None], hermitian_part(result.inverse), result.inverse)
+    return Snapshots(theta, wide, X)
 
 
 def given(theta: Tensor, A: Array, seed: int) -> ArraySource:
