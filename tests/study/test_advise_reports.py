@@ -138,6 +138,62 @@ def test_what_no_certificate_can_prove_is_told() -> None:
     assert not any("certificate" in w or "digit" in w for w in ni.advise(well).warnings)
 
 
+@pytest.mark.parametrize(
+    ("n", "dtype", "cond", "proved"),
+    [
+        (16, torch.float64, 1e6, True),
+        (3, torch.float64, 1e10, True),
+        (64, torch.float64, 1e10, True),
+        (300, torch.float64, 1e8, True),
+        (16, torch.float32, 1e7, True),
+        (3, torch.complex128, 1e3, True),
+        (16, torch.float64, 1e13, False),
+        (16, torch.complex128, 1e5, False),
+        (33, torch.complex128, 1e4, False),
+    ],
+)
+def test_the_certificate_proves_what_no_warning_denies(n: int, dtype: torch.dtype, cond: float, proved: bool) -> None:
+    A = get_family("conditioned").sample(
+        20 if n < 100 else 2, n, generator=torch.Generator().manual_seed(0), cond=cond, dtype=dtype
+    )
+    assert bool(ni.certified_inv(A).certified.all()) is proved
+    told = [w for w in ni.advise(A, proof=True).warnings if "the certificate cannot prove" in w]
+    assert bool(told) is not proved
+    # Scaled rows are no obstacle, whatever the condition number says.
+    scaled = torch.eye(4, dtype=torch.complex128) * torch.logspace(0, 12, 4, dtype=torch.float64)
+    assert not any("cannot prove" in w for w in ni.advise(scaled + scaled.roll(1, 1) / 8).warnings)
+
+
+def test_bounds_and_numbers_of_what_cannot_be_proved_are_told() -> None:
+    well, ill = (
+        get_family("conditioned").sample(40, 8, generator=torch.Generator().manual_seed(0), cond=cond)
+        for cond in (10.0, 1e13)
+    )
+    A = torch.cat([well, ill[:10]])
+    bound = float(ni.certified_inv(A).error_bound[40:].median())
+    (told,) = (w for w in ni.advise(A).warnings if "cannot prove" in w)
+    assert "for 10 of the 50 matrices looked at" in told
+    assert told.endswith(f"bounds near {bound:.0e}.")
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 3, 100])
+def test_nobody_is_told_to_divide_by_zero(zeros: int) -> None:
+    A = np.eye(4) * np.linspace(1, 2, 100)[:, None, None]
+    A[:zeros, 2, 2] = 0
+    (told,) = (w for w in ni.advise(A).warnings if "are diagonal" in w)
+    assert ("divide" in told) == (zeros < 100)
+    assert ("where no entry of the diagonal is zero" in told) == (0 < zeros < 100)
+    assert f"{zeros} of the 100 looked at" in told or zeros in (0, 100)
+    assert ("none has an inverse" in told) == (zeros == 100)
+
+
+def test_no_way_to_inverses_is_told_where_there_is_none() -> None:
+    for A in (np.zeros((100, 4, 4)), np.zeros((40, 20, 20)), np.ones((40, 16, 16))):
+        told = " ".join(ni.advise(A).warnings)
+        assert "are singular" in told
+        assert not any(words in told for words in ("divide", "solve_toeplitz", "Woodbury", "splu"))
+
+
 def test_nothing_in_an_advice_is_missing_a_number(advice: Advice) -> None:
     for option in advice.options:
         if option.prediction is not None:

@@ -10,6 +10,7 @@ import torch
 
 from neuralinv.dense.certified import DEFAULT_RTOL, check_arguments
 from neuralinv.families.settings import is_whole
+from neuralinv.study.advise.certificate_reach import beyond_certificate
 from neuralinv.study.advise.prediction import Calibration, Predictor, read_calibration
 from neuralinv.study.advise.properties import Properties, features, measure_properties
 from neuralinv.study.advise.ranking import Option, rank_options
@@ -126,7 +127,8 @@ def advise(
         properties = measure_properties(source, sample)
         values = features(properties)
         options = rank_options(properties, values, Predictor(calibration), rtol=tolerance, proof=proof)
-    warnings = warnings_for(properties, options, tolerance)
+        missed = beyond_certificate(sample, properties, tolerance)
+    warnings = warnings_for(properties, options, missed, tolerance)
     trials = () if budget is None else _try(source, properties, options, tolerance, budget, seed)
     return Advice(properties, tolerance, proof, options, warnings, calibration.machine, trials)
 

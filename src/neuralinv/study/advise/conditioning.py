@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from neuralinv.learned.architectures.schulz import relative_scale
@@ -93,8 +93,20 @@ def is_hermitian(A: Tensor, tolerance: float) -> bool:
     return bool(((A - A.mH).abs().amax((-2, -1)) <= tolerance * largest).all())
 
 
-def scale_spread(A: Tensor) -> float:
-    """Return the largest over the smallest of the norms ``‖A‖_F``, zero matrices left out; 1 if there are none."""
+def scale_spread(A: Tensor, exponent: Tensor) -> float:
+    """Return the largest over the smallest of the norms of ``A · 2**exponent``, ``(count, n, n)`` and ``(count,)``,
+    zero matrices left out; 1 if there are none.
+    """
     norms = torch.linalg.matrix_norm(A)
-    norms = norms[norms > 0]
-    return float(norms.max() / norms.min()) if len(norms) else 1.0
+    norms, exponent = norms[norms > 0], exponent[norms > 0]
+    if not len(norms):
+        return 1.0
+    order = norms.log2() + exponent
+    high, low = int(order.argmax()), int(order.argmin())
+    return float(ldexp(float(norms[high] / norms[low]), int(exponent[high] - exponent[low])))
+
+
+def ldexp(values: ArrayLike, exponent: ArrayLike) -> NDArray[np.float64]:
+    """Return ``values · 2**exponent``; what is out of range becomes 0 or infinity, without a warning."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(values, exponent), np.float64)

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neuralinv.dense.scaling import widen
 from neuralinv.learned import InverseNetwork, ModelConfig
 from neuralinv.learned.losses import LOSSES
 from neuralinv.learned.optimizers import build_optimizers
 from neuralinv.learned.schedules import rate_factor
+from neuralinv.study.advise.sample import common_scale
 
 STEPS = 100
 LARGEST = 64
@@ -60,7 +62,7 @@ def train_network(
     loss = LOSSES["direction" if config.architecture == "gated" else "log_residual"].function
     optimizers = build_optimizers(network, _RATE, gates=network.architecture.gate_matrices())  # type: ignore[operator]
     random = torch.Generator().manual_seed(seed)
-    pool = matrices.float()
+    pool = common_scale(widen(matrices))[0].float()  # a network divides by the scale itself, within float32's range
     started = time.perf_counter()
     for step in range(steps):
         if time.perf_counter() - started > budget:

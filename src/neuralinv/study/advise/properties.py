@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralinv.dense import certified_inv
+from neuralinv.dense.scaling import normalise, scale_by_power_of_two
 from neuralinv.families import Range
 from neuralinv.study.advise import smoothness
-from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Spectra, Symmetry, scale_spread, spectra
+from neuralinv.study.advise.conditioning import SINGULAR, Quantiles, Spectra, Symmetry, ldexp, scale_spread, spectra
 from neuralinv.study.advise.direct_network import LARGEST_GATED
 from neuralinv.study.advise.iteration import iteration_errors, make_iteration
 from neuralinv.study.advise.paths import PathSmoothness, path_smoothness
-from neuralinv.study.advise.sample import Sample
+from neuralinv.study.advise.sample import Sample, common_scale
 from neuralinv.study.advise.source import Source
 from neuralinv.study.advise.structure import Structure, find_structure
 from neuralinv.study.intrinsic_dimension import levina_bickel
@@ -47,6 +48,8 @@ class Likeness:
     local_lipschitz
         The largest ``‖A⁻¹‖₂²``: the constant of inversion itself around the matrices, since ``A⁻¹ − B⁻¹ =
         A⁻¹ (B − A) B⁻¹`` (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §13.1).
+
+    The constants are in the units of the matrices: 0 or infinite where they are out of the range of double precision.
     """
 
     dimension: float
@@ -122,11 +125,13 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
     About 20 n³ operations for each matrix, 4 n² for each pair, and a few least-squares problems of the size of the
     sample.
     """
-    A = sample.matrices
+    # Everything but distances and Lipschitz constants is a ratio: powers of two keep the squares within the range.
+    unit, exponent = normalise(sample.matrices)
     n = source.size
     tolerance = 16 * math.sqrt(n) * torch.finfo(source.dtype).eps
-    found = spectra(A, tolerance=tolerance)
-    X = certified_inv(A, on_singular="nan").inverse
+    found = spectra(unit, tolerance=tolerance)
+    found = replace(found, distance=ldexp(found.distance, exponent.numpy()[found.rows]))
+    X = scale_by_power_of_two(certified_inv(unit, on_singular="nan").inverse, -exponent)
     invertible = torch.isfinite(X).flatten(1).all(1)
     invertible[torch.from_numpy(found.rows[~(found.condition < SINGULAR)])] = False
     regular = found.condition < SINGULAR
@@ -137,8 +142,9 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
     )
     likeness, ranges, polynomial = None, None, None
     if int(invertible.sum()) >= FEWEST:
-        A, X = smoothness.coordinates(A[invertible]), smoothness.coordinates(X[invertible])
-        likeness = _likeness(A, X, found.distance[regular].min())
+        (A, scale_in), (X, scale_out) = common_scale(sample.matrices[invertible]), common_scale(X[invertible])
+        A, X = smoothness.coordinates(A), smoothness.coordinates(X)
+        likeness = _likeness(A, X, found.distance[regular].min(), scale_out - scale_in)
         theta = None if sample.parameters is None else sample.parameters[invertible]
         if theta is not None and theta.shape[1] <= _MOST_PARAMETERS:
             ranges = smoothness.parameter_ranges(theta)
@@ -151,16 +157,16 @@ def measure_properties(source: Source, sample: Sample) -> Properties:
         size=n,
         dtype=str(source.dtype).removeprefix("torch."),
         symmetry=found.symmetry,
-        structure=find_structure(sample.matrices, tolerance=tolerance),
+        structure=find_structure(unit, tolerance=tolerance),
         condition=summaries[0],
         distance=summaries[1],
         relative=summaries[2],
-        scale_spread=scale_spread(sample.matrices),
+        scale_spread=scale_spread(unit, exponent),
         iteration=_iteration(found, regular),
         likeness=likeness,
         ranges=ranges,
         polynomial=polynomial,
-        path=None if sample.path is None else path_smoothness(sample.path),
+        path=None if sample.path is None else path_smoothness(common_scale(sample.path)[0]),
     )
 
 
@@ -173,16 +179,19 @@ def _iteration(found: Spectra, regular: NDArray[np.bool_]) -> tuple[float, int] 
     return float(np.quantile(errors, 0.9, method="inverted_cdf")), made.products
 
 
-def _likeness(A: Tensor, X: Tensor, nearest_singular: float) -> Likeness:
+def _likeness(A: Tensor, X: Tensor, nearest_singular: float, exponent: int) -> Likeness:
+    """Of coordinates; a quotient of X over A is multiplied by ``2**exponent`` in the units of the matrices."""
     apart = smoothness.distances(A)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        local = np.float64(nearest_singular) ** -2
     return Likeness(
         dimension=_dimension(A, apart),
         constant=smoothness.constant_error(X),
         neighbour=smoothness.neighbour_error(X, apart),
         linear=smoothness.linear_error(A, X),
         rank_decay=smoothness.rank_decay(X),
-        lipschitz=smoothness.needed_lipschitz(X, apart),
-        local_lipschitz=nearest_singular**-2,
+        lipschitz=float(ldexp(smoothness.needed_lipschitz(X, apart), exponent)),
+        local_lipschitz=float(local),
     )
 
 

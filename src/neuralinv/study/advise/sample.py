@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neuralinv.dense.scaling import widen
+from neuralinv.dense.scaling import normalise, widen
 from neuralinv.study.advise.source import Source
 
 COUNT = 256
@@ -71,6 +71,15 @@ def sample_indices(total: int, size: int, *, count: int = COUNT, seed: int = 0) 
     count = min(total, max(_FEWEST, min(count, _MOST_ELEMENTS // size**2)))
     chosen = np.random.default_rng(seed).choice(total, size=count, replace=False, shuffle=False)
     return np.sort(chosen).astype(np.int64)
+
+
+def common_scale(A: Tensor) -> tuple[Tensor, int]:
+    """Return ``A · 2**−exponent``, ``(*batch, n, n)`` with the largest entry of all in [1, 2), and the exponent.
+
+    Squares, and inverses of squares, neither overflow nor underflow there; ratios stay what they are.
+    """
+    scaled, exponent = normalise(A.reshape(1, -1, A.shape[-1]))
+    return scaled.reshape(A.shape), int(exponent)
 
 
 def _path(source: Source, seed: int) -> Tensor | None:

@@ -91,7 +91,8 @@ def rank_decay(X: Tensor) -> dict[int, float]:
 
     Each inverse has norm 1 here: a few large ones do not hide the others.
     """
-    X = X / torch.linalg.vector_norm(X, dim=1, keepdim=True)
+    X = X / _largest(X)
+    X = X / torch.linalg.vector_norm(X, dim=1, keepdim=True).clamp(min=1.0)  # 1 or more but for a row of zeros
     squares = torch.linalg.svdvals(X).square()
     left = squares.flip(0).cumsum(0).flip(0)  # of this mode and those after it, summed from the smallest
     shares = {r: left[r] if r < len(left) else left.new_zeros(()) for r in RANKS if r <= len(X) // 2}
@@ -134,8 +135,16 @@ def needed_lipschitz(X: Tensor, distance: NDArray[np.float64]) -> float:
 
 
 def _relative(found: Tensor, true: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(found - true, dim=1) / torch.linalg.vector_norm(true, dim=1)
+    size = _largest(true)
+    return torch.linalg.vector_norm((found - true) / size, dim=1) / torch.linalg.vector_norm(true / size, dim=1)
+
+
+def _largest(X: Tensor) -> Tensor:
+    """Largest magnitude of each row, 1 for zeros: squares of rows of any size stay within the range."""
+    largest = X.abs().amax(1, keepdim=True)
+    return torch.where(largest > 0, largest, 1.0)
 
 
 def _high(errors: Tensor) -> float:
-    return float(torch.quantile(errors, 0.9))
+    # Quantiles interpolate: infinities would become NaN.
+    return float(torch.quantile(errors.nan_to_num(nan=torch.inf).clamp(max=torch.finfo(errors.dtype).max), 0.9))

@@ -22,6 +22,8 @@ class Structure:
     ----------
     diagonal
         Nothing but the diagonal.
+    zero_diagonals
+        How many matrices have a zero on the diagonal.
     bandwidth
         Largest ``|i − j|`` of an entry that is not zero, where a band of that width is at most half of the matrix.
     block
@@ -37,6 +39,7 @@ class Structure:
     """
 
     diagonal: bool
+    zero_diagonals: int
     bandwidth: int | None
     block: int
     toeplitz: bool
@@ -77,6 +80,7 @@ def find_structure(A: Tensor, *, tolerance: float) -> Structure:
     zeros = 1 - len(i) / n**2
     return Structure(
         diagonal=n > 1 and width == 0,
+        zero_diagonals=int((A.diagonal(dim1=1, dim2=2) == 0).any(1).sum()),
         bandwidth=width if n > 2 and 2 * width + 1 <= max(n / 2, 1) else None,
         block=_block_size(i, j, n),
         toeplitz=n > 2 and _is_toeplitz(A, largest, tolerance),

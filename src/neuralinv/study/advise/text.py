@@ -72,10 +72,11 @@ def property_lines(properties: Properties) -> Iterator[tuple[str, str]]:
         yield "intrinsic dimension", dimension
         decay = ", ".join(f"{r}: {left:.0e}" for r, left in likeness.rank_decay.items())
         yield "left out by modes", decay
-        yield (
-            "Lipschitz constant",
-            (f"at least {likeness.lipschitz:.2g} between neighbours; {likeness.local_lipschitz:.2g} at the worst one"),
+        inside = 0 < likeness.local_lipschitz < math.inf
+        constants = (
+            f"at least {likeness.lipschitz:.2g} between neighbours; {likeness.local_lipschitz:.2g} at the worst one"
         )
+        yield "Lipschitz constant", constants if inside else "out of the range of double precision"
     if properties.polynomial:
         errors = ", ".join(f"{degree}: {error:.0e}" for degree, error in properties.polynomial.items())
         yield "polynomials, by degree", errors

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
-
+from neuralinv.study.advise.certificate_reach import Missed
 from neuralinv.study.advise.properties import FEWEST, Properties
 from neuralinv.study.advise.ranking import Option
 
 _LARGEST_DIMENSION = 10.0
 
 
-def warnings_for(properties: Properties, options: tuple[Option, ...], rtol: float) -> tuple[str, ...]:
-    """Return the warnings, the gravest first."""
-    return (*_about_matrices(properties, rtol), *_about_structure(properties), *_about_predictions(properties, options))
+def warnings_for(properties: Properties, options: tuple[Option, ...], missed: Missed, rtol: float) -> tuple[str, ...]:
+    """Return the warnings, the gravest first; ``missed`` is what no certificate reaches at ``rtol``."""
+    return (
+        *_about_matrices(properties, missed, rtol),
+        *_about_structure(properties),
+        *_about_predictions(properties, options),
+    )
 
 
-def _about_matrices(properties: Properties, rtol: float) -> Iterator[str]:
+def _about_matrices(properties: Properties, missed: Missed, rtol: float) -> Iterator[str]:
     looked_at = properties.sampled
     if properties.nonfinite:
         yield (
@@ -42,19 +45,21 @@ def _about_matrices(properties: Properties, rtol: float) -> Iterator[str]:
                 f"Condition numbers reach {properties.condition.high:.0e}: inverses in {properties.dtype} have no "
                 "correct digit; certified_inv works in double precision."
             )
-        reachable = properties.size * torch.finfo(torch.float64).eps * properties.condition.high
-        if reachable > rtol:
+        if missed.total:
             yield (
-                f"At condition numbers of {properties.condition.high:.0e} the certificate cannot prove {rtol:.0e}: "
-                f"expect the status ILL_CONDITIONED and bounds near {reachable:.0e}."
+                f"At condition numbers up to {properties.condition.largest:.0e} the certificate cannot prove "
+                f"{rtol:.0e} for {missed.total} of the {looked_at} matrices looked at: expect the status "
+                f"ILL_CONDITIONED and bounds near {missed.bound:.0e}."
             )
 
 
 def _about_structure(properties: Properties) -> Iterator[str]:
     structure = properties.structure
     if structure.diagonal:
-        yield "The matrices are diagonal: divide, nothing needs to be inverted."
-    elif structure.off_diagonal_rank:
+        yield _about_diagonals(properties)
+    if properties.condition is None:
+        return  # what follows is about inverses
+    if structure.off_diagonal_rank and not structure.diagonal:
         yield (
             f"The matrices are a diagonal plus a matrix of rank {structure.off_diagonal_rank}: the Woodbury identity "
             "inverts them through one small matrix, which none of the options here does."
@@ -66,6 +71,18 @@ def _about_structure(properties: Properties) -> Iterator[str]:
             f"{structure.zeros:.0%} of the entries are zero everywhere: for large n, factor instead of inverting "
             "(scipy.sparse.linalg.splu); inverses of sparse matrices are full."
         )
+
+
+def _about_diagonals(properties: Properties) -> str:
+    without = properties.structure.zero_diagonals
+    if not without:
+        return "The matrices are diagonal: divide, nothing needs to be inverted."
+    if without == properties.sampled - properties.nonfinite:
+        return "The matrices are diagonal, with a zero on the diagonal of each: none has an inverse."
+    return (
+        "The matrices are diagonal: divide where no entry of the diagonal is zero, nothing needs to be inverted; "
+        f"{without} of the {properties.sampled} looked at have such a zero, and no inverse."
+    )
 
 
 def _about_predictions(properties: Properties, options: tuple[Option, ...]) -> Iterator[str]:
