@@ -21,6 +21,8 @@ except ImportError as error:
 from neuralinv.dense import inv_ex
 from neuralinv.dense.errors import not_square
 
+_DTYPES = tuple(jnp.dtype(name) for name in ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"))
+
 
 def inv(A: Any) -> Any:
     """Invert every matrix of a batch, traced or not.
@@ -42,6 +44,8 @@ def inv(A: Any) -> Any:
     ------
     ValueError
         While tracing, if ``A`` is not a batch of square matrices.
+    TypeError
+        While tracing, if ``A`` has fewer bits than half precision, or holds no numbers.
 
     Notes
     -----
@@ -58,6 +62,13 @@ def inv(A: Any) -> Any:
     A = jnp.asarray(A)
     if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
         raise not_square(np.empty(0), tuple(A.shape), "A")
+    if jnp.issubdtype(A.dtype, jax.dtypes.extended) or (
+        jnp.issubdtype(A.dtype, jnp.inexact) and A.dtype not in _DTYPES
+    ):
+        raise TypeError(
+            f"A has dtype {A.dtype}; expected {', '.join(map(str, _DTYPES))}, or whole numbers: convert it, as in "
+            "A.astype('float32')"
+        )
     if not jnp.issubdtype(A.dtype, jnp.inexact):
         A = A.astype(float)
     # NumPy has no bfloat16, and no kernel computes in half precision.

@@ -1,7 +1,11 @@
+import shutil
+import sys
+
 import numpy as np
 import pytest
 
 from neuralinv.io import FileError, read_matrices, read_parameters
+from neuralinv.learned import load
 
 
 def test_a_family_is_fitted_and_its_matrices_inverted(neuralinv, tmp_path):
@@ -91,7 +95,11 @@ def test_own_arrays_real_and_complex(neuralinv, tmp_path):
         (["--family", "rbf", "--dtype", "int8"], "known are float32"),
         (["--family", "rbf", "--set", "x=1"], "has no parameter 'x'"),
         (["--family", "mimo", "--size", 3, "--dtype", "float32"], "asked for in torch.float32"),
+        (["--family", "rbf", "--set", "dimension=1e30"], "dimension = 1e+30: expected a whole number"),
         (["--matrices", "a.npy", "--parameters", "b.npy", "--samples", 3], "go with --family"),
+        (["--matrices", "a.npy", "--parameters", "b.npy", "--size", 8], "go with --family"),
+        (["--matrices", "a.npy", "--parameters", "b.npy", "--size", 64], "go with --family"),
+        (["--matrices", "a.npy", "--parameters", "b.npy", "--snapshots", 512], "go with --family"),
         (["--family", "helmholtz", "--size", 1, "--set", "absorption=-1"], "absorption = -1"),
     ],
 )
@@ -100,6 +108,65 @@ def test_mistakes_exit_with_2(neuralinv, tmp_path, arguments, message):
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert not list(tmp_path.glob("run/*"))
+
+
+FIT = ("fit", "--family", "ridge", "--size", 4, "--snapshots", 32, "--rtol", 1e-2)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_a_network_is_never_replaced(neuralinv, trained, tmp_path, monkeypatch, overwrite):
+    out = tmp_path / "net"
+    shutil.copytree(trained, out)
+    before = contents(out)
+    monkeypatch.setattr(sys.modules["neuralinv.cli.fit"], "get_family", None)  # before any work
+    result = neuralinv(*FIT, "--out", out, *overwrite)
+    assert result.exit_code == 2
+    assert f"{out}: holds a network already; pass another --out" in " ".join(result.stderr.split())
+    assert contents(out) == before
+    load(out)
+
+
+def test_a_fit_is_replaced_only_when_asked(neuralinv, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    assert neuralinv(*FIT, "--samples", 5, "--out", out).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    before = contents(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["neuralinv.cli.fit"], "get_family", None)
+        result = neuralinv(*FIT, "--out", out)
+    assert result.exit_code == 2
+    assert "holds a fit already; pass --overwrite or another --out" in " ".join(result.stderr.split())
+    # An error leaves everything where it was.
+    assert neuralinv(*FIT, "--set", "x=1", "--overwrite", "--out", out).exit_code == 2
+    assert contents(out) == before
+    assert neuralinv(*FIT, "--seed", 1, "--overwrite", "--out", out).exit_code == 0
+    assert sorted(contents(out)) == ["config.toml", "notes.txt", "parametric.safetensors"]
+    assert contents(out)["parametric.safetensors"] != before["parametric.safetensors"]
+    assert neuralinv(*FIT, "--samples", 3, "--overwrite", "--out", out).exit_code == 0
+    assert len(read_matrices(out / "matrices.npy")) == len(read_parameters(out / "parameters.npy")) == 3
+
+
+def test_a_user_s_arrays_beside_a_fit_stay(neuralinv, tmp_path):
+    random = np.random.default_rng(0)
+    theta = random.uniform(1, 2, size=(60, 1))
+    np.save(tmp_path / "matrices.npy", theta[:, :, None] * np.eye(2))
+    np.save(tmp_path / "parameters.npy", theta)
+    before = contents(tmp_path)
+    own = ("fit", "--matrices", tmp_path / "matrices.npy", "--parameters", tmp_path / "parameters.npy")
+    assert neuralinv(*own, "--out", tmp_path).exit_code == 0
+    assert neuralinv(*own, "--overwrite", "--out", tmp_path).exit_code == 0
+    assert neuralinv(*FIT, "--overwrite", "--out", tmp_path).exit_code == 0
+    assert before.items() <= contents(tmp_path).items()
+    # Nor those that a fit of a family wrote, and that are fitted now.
+    out = tmp_path / "run"
+    assert neuralinv(*FIT, "--samples", 40, "--out", out).exit_code == 0
+    samples = ("--matrices", out / "matrices.npy", "--parameters", out / "parameters.npy")
+    assert neuralinv("fit", *samples, "--rtol", 1e-2, "--overwrite", "--out", out).exit_code == 0
+    assert len(read_matrices(out / "matrices.npy")) == 40
 
 
 def test_parameters_need_a_fit(neuralinv, matrices, tmp_path):

@@ -40,6 +40,16 @@ def test_does_not_overwrite_unasked(neuralinv, trained: Path) -> None:
     assert "pass --resume, --overwrite or another --out" in result.stderr
 
 
+def test_a_divergence_is_an_error(neuralinv, tmp_path: Path) -> None:
+    result = neuralinv(
+        "train", "--steps", 10, "--learning-rate", 1e30, "--size", 2, "--device", "cpu", "--out", tmp_path
+    )
+    assert result.exit_code == 2
+    assert "no longer finite after step" in result.stderr
+    assert "mean ‖I − AX‖_F" not in result.stdout
+    assert not (tmp_path / "config.toml").exists()
+
+
 def test_resume_takes_no_other_settings(neuralinv, trained: Path) -> None:
     result = neuralinv("train", "--out", trained, "--resume", "--learning-rate", 1)
     assert result.exit_code == 2

@@ -93,6 +93,17 @@ def test_mistakes() -> None:
         jax.jit(nij.inv)(jnp.zeros((2, 3)))
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_less_than_half_precision_is_refused_while_tracing(dtype: str) -> None:
+    A = jnp.eye(3, dtype=dtype)
+    for call in (nij.inv, jax.jit(nij.inv), jax.vmap(nij.inv), lambda A: jax.eval_shape(nij.inv, A)):
+        batch = A[None] if call is not nij.inv else A
+        with pytest.raises(TypeError, match=f"A has dtype {dtype}; expected float16, .*: convert it"):
+            call(batch)
+    with pytest.raises(TypeError, match=r"A has dtype key<fry>; expected"):
+        nij.inv(jax.random.split(jax.random.key(0), (2, 2)))
+
+
 def test_without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
     monkeypatch.delitem(sys.modules, "neuralinv.jax")

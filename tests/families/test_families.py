@@ -1,4 +1,6 @@
 import math
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +177,62 @@ def test_uniform_min_abs_det(size):
 def test_uniform_refuses_the_impossible(parameters, message, count):
     with pytest.raises(ValueError, match=message):
         get_family("uniform").sample(count, 3, generator=generator(), **parameters)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.complex32])
+def test_determinants_of_half_precision(dtype):
+    A = get_family("uniform").sample(300, 4, generator=generator(), dtype=dtype, min_abs_det=0.3)
+    assert A.dtype == dtype
+    assert bool((torch.linalg.det(wide(A)).abs() > 0.3 * (1 - 1e-5)).all())
+    free = get_family("uniform").sample(300, 4, generator=generator(), dtype=dtype)
+    assert bool((torch.linalg.det(wide(free)).abs() <= 0.3).any())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [(torch.float32, -1e300, 1e300), (torch.float64, -1e308, 1e308), (torch.complex32, 0.0, 1e5)],
+)
+def test_uniform_entries_that_the_dtype_does_not_hold(dtype, low, high):
+    with pytest.raises(ValueError, match=rf"low = .*, high = .*: {dtype} holds numbers, and differences, of at most"):
+        get_family("uniform").sample(3, 3, generator=generator(), dtype=dtype, low=low, high=high)
+
+
+@pytest.mark.parametrize("distance", [None, 0.1])
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "dtype"),
+    [
+        ("gaussian", "scale", 1e300, torch.float32),
+        ("gaussian", "scale", 1e5, torch.float16),
+        ("orthogonal_plus_noise", "noise", 1e39, torch.complex64),
+        ("diagonally_dominant", "dominance", 1.7e308, torch.float64),
+    ],
+)
+def test_matrices_that_would_not_be_finite_are_refused(name, setting, value, dtype, distance):
+    message = rf"family '{name}' with {setting} = {re.escape(str(value))}: the matrices are not finite in {dtype}"
+    with pytest.raises(ValueError, match=message):
+        get_family(name).sample(20, 4, generator=generator(), dtype=dtype, distance=distance, **{setting: value})
+
+
+def test_numbers_of_any_kind():
+    third, family = Fraction(1, 3), get_family("gaussian")
+    for value in (third, np.float64(1 / 3)):
+        A = family.sample(2, 3, generator=generator(), scale=value, distance=value)
+        assert torch.equal(A, family.sample(2, 3, generator=generator(), scale=1 / 3, distance=1 / 3))
+    for name, setting in (("gaussian", "scale"), ("uniform", "low"), ("kfac", "steps")):
+        with pytest.raises(ValueError, match=f"{setting}: expected a number that float64 holds"):
+            get_family(name).sample(2, 3, generator=generator(), **{setting: 10**400})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("rbf", "dimension"), ("matern", "dimension"), ("mimo", "taps"), ("mimo", "antennas"), ("kfac", "steps"),
+        ("state_space", "state"), ("wishart", "aspect"),
+    ],
+)  # fmt: skip
+def test_counts_have_a_limit(name, setting):
+    with pytest.raises(ValueError, match=rf"{setting} = 1e\+30: expected .*at most 1000000"):
+        get_family(name).sample(2, 4, generator=generator(), **{setting: 1e30})
 
 
 def test_gaussian_moments():

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -239,6 +240,36 @@ def test_parameters_may_be_held_outside_their_ranges(name, held):
     A = get_family(name).sample(3, 20, generator=generator(), **held)
     assert bool((torch.linalg.eigvalsh(A) > 0).all())
     assert torch.equal(A[0], A[1]) == (set(held) == set(get_family(name).ranges))
+
+
+@pytest.mark.parametrize("distance", [None, 1e-3])
+@pytest.mark.parametrize(
+    ("name", "held", "shown"),
+    [
+        ("poisson", {"first": 1000}, r"first = 1000\.0"),
+        ("mimo", {"snr_db": -4000.0, "taps": 2}, r"snr_db = -4000\.0, taps = 2\.0"),
+        ("rbf", {"length_scale": 1e-200}, "length_scale = 1e-200"),
+        ("matern", {"length_scale": 1e-320}, "length_scale = 1e-320"),
+        ("state_space", {"variance": 1e-320}, "variance = 1e-320"),
+        ("helmholtz", {"wavelengths": 1e200}, r"wavelengths = 1e\+200"),
+    ],
+)
+def test_parameters_at_which_matrices_are_not_finite(name, held, shown, distance):
+    with pytest.raises(ValueError, match=rf"family '{name}' with {shown}: the matrices are not finite in torch\."):
+        get_family(name).sample(2, 4, generator=generator(), distance=distance, **held)
+
+
+def test_held_parameters_are_numbers_of_any_kind():
+    family = get_family("rbf")
+    third = family.thetas(2, generator=generator(), length_scale=Fraction(1, 3))
+    assert torch.equal(third, family.thetas(2, generator=generator(), length_scale=1 / 3))
+    assert torch.equal(
+        family.sample(2, 4, generator=generator(), nugget=Fraction(1, 3)),
+        family.sample(2, 4, generator=generator(), nugget=1 / 3),
+    )
+    for call, arguments in ((family.sample, (2, 4)), (family.thetas, (2,))):
+        with pytest.raises(ValueError, match="length_scale: expected a number that float64 holds"):
+            call(*arguments, generator=generator(), length_scale=10**400)
 
 
 def test_parameters_of_a_family_are_checked_as_they_are_drawn():

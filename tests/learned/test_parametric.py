@@ -10,8 +10,9 @@ import neuralinv as ni
 from neuralinv.dense import native
 from neuralinv.families import Range, get_family
 from neuralinv.io import FileError
-from neuralinv.learned import fit_parametric, load_parametric, save_parametric
+from neuralinv.learned import InverseNetwork, ModelConfig, fit_parametric, load_parametric, save_parametric
 from neuralinv.learned.architectures.parametric import chebyshev_features, feature_count, total_degree_exponents
+from neuralinv.learned.checkpoints import save_network
 from neuralinv.testing import relative_error
 
 N = 8
@@ -251,7 +252,11 @@ def singular_inside(theta: torch.Tensor) -> torch.Tensor:
             "3 snapshots are too few",
         ),
         ((torch.arange(9.0), torch.eye(2).expand(9, 2, 2)), {}, r"expected real \(batch, p\)"),
-        ((torch.zeros(9, 1), torch.eye(2).expand(9, 2, 2)), {}, "low < high"),
+        (
+            (torch.stack([torch.rand(9), torch.ones(9)], 1), torch.eye(2).expand(9, 2, 2)),
+            {},
+            r"theta_1, column 1 of the parameters: low = 1\.0, high = 1\.0: .* leave out a column that is constant",
+        ),
         ((torch.zeros(0, 1), torch.zeros(0, 2, 2)), {}, r"of shape \(0, 1\); expected real \(batch, p\), one or more"),
         ((torch.rand(9, 1), torch.zeros(9, 0, 0)), {}, "came with matrices of shape"),
         ((torch.rand(9, 1), torch.eye(2).expand(9, 2, 2)), {"ranges": TWO}, "for each of 1 parameters"),
@@ -261,6 +266,14 @@ def singular_inside(theta: torch.Tensor) -> torch.Tensor:
 def test_what_cannot_be_fitted(source, keywords, message):
     with pytest.raises(ValueError, match=message):
         fit_parametric(source, **keywords)
+
+
+@pytest.mark.parametrize("source", [torch.diag_embed, (torch.rand(9, 1), torch.eye(2).expand(9, 2, 2))])
+@pytest.mark.parametrize("ranges", [[Range(1.0, 2.0)], (Range(1.0, 2.0),), Range(1.0, 2.0)])
+def test_ranges_have_names(source, ranges):
+    name = type(ranges).__name__
+    with pytest.raises(TypeError, match=rf"ranges is a {name}; expected a dict of names to ranges"):
+        fit_parametric(source, ranges=ranges)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +324,58 @@ def test_saved_and_loaded(fits, name, tmp_path):
     assert torch.equal(model.propose(theta), again.propose(theta))
     assert again.ranges == model.ranges
     assert bool(again.inv(function(theta).to(again.dtype), theta).certified.all())
+
+
+def test_reports_are_loaded_again(fits, tmp_path):
+    model, _ = fits["ridge"]
+    save_parametric(model, tmp_path)
+    assert load_parametric(tmp_path).report == model.report
+    config = tmp_path / "config.toml"
+    text = config.read_text()
+    _, table, measured = text.partition("[measured]\n")
+    assert table
+    measured = measured.partition("\n[")[0]
+    assert f"seconds = {model.report.seconds}" in measured
+    for old, new in (
+        ("held_out = 128", "held_out = -1"),
+        ("held_out = 128", "held_out = 128.0"),
+        ("held_out = 128", "held_out = true"),
+        ("held_out = 128", "held_out = 1" + "0" * 400),
+        ("held_out = 128\n", ""),
+        ("held_out = 128", "held_out = 128\nunknown = 1"),
+        ("certified_share = 1.0", "certified_share = 2.0"),
+        ("certified_share = 1.0", "certified_share = nan"),
+        ("certified_share = 1.0", 'certified_share = "all"'),
+        (table, "[[measured]]\n"),
+    ):
+        assert old in text
+        config.write_text(text.replace(old, new))
+        with pytest.raises(FileError, match=r"not the configuration of a parametric inverse .*measured"):
+            load_parametric(tmp_path)
+    config.write_text(text.replace(measured, "").replace(table, ""))
+    assert load_parametric(tmp_path).report is None
+
+
+def test_a_fit_replaces_fits_and_nothing_else(fits, tmp_path):
+    model, _ = fits["ridge"]
+    for _ in range(2):
+        save_parametric(model, tmp_path / "fit")
+    (tmp_path / "fit" / "config.toml").write_text("damaged")
+    save_parametric(model, tmp_path / "fit")
+    assert load_parametric(tmp_path / "fit").ranges == model.ranges
+    save_network(InverseNetwork(ModelConfig(size=2, hidden=8)), tmp_path / "network")
+    for name, content in (("state/resume.ckpt", ""), ("other/config.toml", "a = 1"), ("unknown/config.toml", "[[")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    # What an earlier version of save_parametric left of a network.
+    save_network(InverseNetwork(ModelConfig(size=2, hidden=8)), tmp_path / "mixed")
+    for name in ("config.toml", "parametric.safetensors"):
+        (tmp_path / "mixed" / name).write_bytes((tmp_path / "fit" / name).read_bytes())
+    for name in ("network", "state", "other", "unknown", "mixed"):
+        before = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        with pytest.raises(FileExistsError, match=f"{name}: holds a network already, or another checkpoint"):
+            save_parametric(model, tmp_path / name)
+        assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == before
 
 
 def test_damaged_folders(fits, tmp_path):

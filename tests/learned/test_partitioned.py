@@ -290,6 +290,7 @@ def test_saved_and_loaded(model, function, tmp_path):
     save_parametric(model, tmp_path / "run")
     again = load_parametric(tmp_path / "run")
     assert again.splits == model.splits
+    assert again.report == model.report
     theta = torch.cat([thetas(50), on_the_cuts(model)])
     assert torch.equal(model.propose(theta), again.propose(theta))
     A = function(theta).float()

@@ -198,6 +198,15 @@ def test_iterations_are_differentiable():
     [
         (lambda: schulz(0.0), "0 < low < high"),
         (lambda: schulz(2.0), "0 < low < high"),
+        (lambda: schulz(-0.5, positive=False), r"low = -0\.5, high = 1\.0: expected"),
+        (lambda: schulz(1e-3, 1e300, positive=False), r"low = 0\.001, high = 1e\+300: expected"),
+        (lambda: schulz(1e-20), r"low = 1e-20 is too small beside high = 1\.0: expected at least 6\.0e-17"),
+        (
+            lambda: schulz(1e-9, positive=False),
+            r"low = 1e-09 is too small beside high = 1\.0: expected at least 7\.7e-09 .* count twice",
+        ),
+        (lambda: cheapest_plan(1e-20, 1.0, 1e-3), r"low = 1e-20 is too small beside high = 1\.0"),
+        (lambda: schulz(0.5, tolerance=1e-300), r"eigenvalues in \[5\.0e-01, 1\.0e\+00\] need more than 60 .* 1e-300"),
         (lambda: schulz(1e-3, tolerance=1.0), r"tolerance = 1\.0"),
         (lambda: cheapest_plan(1e-12, 1.0, 1e-3, most_products=5), "more than 5 matrix products"),
         (lambda: best_step(0.1, 1.0, 0), "degree = 0"),

@@ -12,9 +12,17 @@ import torch
 import neuralinv as ni
 from neuralinv.io import FileError
 from neuralinv.learned import ConfigError, InverseNetwork, ModelConfig, TrainingConfig
+from neuralinv.learned import training as training_module
 from neuralinv.learned.checkpoints import load_network
 from neuralinv.learned.interrupts import InterruptRequest
-from neuralinv.learned.training import STATE_FILE, TrainingError, holds_run, saved_configuration, train
+from neuralinv.learned.training import (
+    STATE_FILE,
+    TrainingError,
+    TrainingProgress,
+    holds_run,
+    saved_configuration,
+    train,
+)
 from neuralinv.study.training_log import read_validation_log
 
 SMALL = ModelConfig(size=2, hidden=16)
@@ -141,6 +149,28 @@ def test_precision_and_device_are_lightnings(tmp_path: Path) -> None:
 def test_divergence_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no longer finite.*learning rate below 1e"):
         train(ModelConfig("mlp", 2, 8, 2), replace(SHORT, learning_rate=1e38, loss="mse"), tmp_path)
+
+
+@pytest.mark.parametrize("model", [SMALL, ModelConfig("mlp", 2, 8, 1, members=2)], ids=["gated", "mlp"])
+def test_answers_that_are_not_finite_are_a_divergence(tmp_path: Path, model: ModelConfig) -> None:
+    # The weights stay finite; the products of them do not.
+    with pytest.raises(TrainingError, match=r"answers are no longer finite after step .*learning rate below 1e\+30"):
+        train(model, replace(SHORT, steps=10, learning_rate=1e30), tmp_path)
+    assert not holds_run(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_divergence_leaves_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(SMALL, SHORT, tmp_path)
+    saved = weights(whole.network)
+
+    def diverge(progress: TrainingProgress) -> None:
+        if progress.validation < torch.inf:
+            monkeypatch.setattr(training_module, "residual_norm", lambda A, X: torch.full(A.shape[:-2], torch.nan))
+
+    with pytest.raises(TrainingError, match="answers are no longer finite"):
+        train(SMALL, replace(SHORT, steps=400, validations=40), tmp_path, report=diverge)
+    assert not torch.equal(weights(load_network(tmp_path)), saved)
 
 
 @pytest.mark.parametrize(

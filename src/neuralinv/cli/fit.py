@@ -17,11 +17,14 @@ from neuralinv.cli._outputs import check_outputs
 from neuralinv.cli.generate import parse_settings
 from neuralinv.cli.invert import Certificate
 from neuralinv.families import FAMILIES, get_family
-from neuralinv.io import atomic_path, read_matrices, read_parameters, write_matrices
+from neuralinv.io import FileError, atomic_path, read_matrices, read_parameters, write_matrices
 from neuralinv.learned import FamilyInverse, fit_parametric, save_parametric
+from neuralinv.learned.checkpoints import CONFIG_FILE
+from neuralinv.learned.parametric_checkpoint import WEIGHTS_FILE, holds_another, holds_fit, parameter_names
 
 _PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
 _LONGEST_NUMBER = 9
+_SAMPLES = ("matrices.npy", "parameters.npy")
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 
 
@@ -36,7 +39,7 @@ class Coefficients(StrEnum):
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the fit.")],
     family: Annotated[str | None, typer.Option(help=f"Fit a family: {', '.join(_PARAMETRIC)}.")] = None,
-    size: Annotated[int, typer.Option(min=1, max=LARGEST_SIZE, help="With --family: n.")] = 64,
+    size: Annotated[int | None, typer.Option(min=1, max=LARGEST_SIZE, help="With --family: n. [default: 64]")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="With --family: a setting, as in --set taps=8; may be repeated.")
     ] = None,
@@ -50,8 +53,9 @@ def fit(
         str | None, typer.Option(help=f"Of the matrices to invert: {', '.join(_DTYPES)}. [default: single precision]")
     ] = None,
     snapshots: Annotated[
-        int, typer.Option(min=8, max=LARGEST_COUNT, help="With --family: exact inverses to compute.")
-    ] = 512,
+        int | None,
+        typer.Option(min=8, max=LARGEST_COUNT, help="With --family: exact inverses to compute. [default: 512]"),
+    ] = None,
     coefficients: Annotated[Coefficients, typer.Option(help="Where coefficients come from.")] = Coefficients.polynomial,
     certificate: Annotated[
         Certificate, typer.Option(help="probabilistic: modes enough that random vectors certify without a correction.")
@@ -66,18 +70,17 @@ def fit(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same fit.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the fit in --out, and the matrices that it was written with.")
+    ] = False,
 ) -> None:
     """Fit inverses as a function of parameters, for `neuralinv invert --parameters`."""
     if (family is None) == (matrices is None) or (matrices is None) != (parameters is None):
         raise typer.BadParameter("fit a --family, or --matrices with their --parameters")
-    if matrices is not None and (setting or samples):
-        raise typer.BadParameter("--set and --samples go with --family")
+    if matrices is not None and (setting or samples or size is not None or snapshots is not None):
+        raise typer.BadParameter("--size, --set, --snapshots and --samples go with --family")
     if dtype is not None and dtype not in _DTYPES:
         raise typer.BadParameter(f"--dtype {dtype}: known are {', '.join(_DTYPES)}")
-    written = ("config.toml", "parametric.safetensors", *(("matrices.npy", "parameters.npy") if samples else ()))
-    check_outputs(
-        {f"--out {name}": out / name for name in written}, inputs={"--matrices": matrices, "--parameters": parameters}
-    )
     wanted = None if dtype is None else _DTYPES[dtype]
     options: dict[str, Any] = {
         "rank": "auto" if rank is None else rank,
@@ -88,6 +91,15 @@ def fit(
         "cells": _parse_cells(cells),
         "seed": seed,
     }
+    if holds_another(out):  # overwritten or not: a network takes longer to make than a fit
+        raise FileError(f"{out}: holds a network already; pass another --out")
+    if holds_fit(out) and not overwrite:
+        raise FileError(f"{out}: holds a fit already; pass --overwrite or another --out")
+    stale = _earlier_samples(out, inputs=(matrices, parameters))
+    written = (CONFIG_FILE, WEIGHTS_FILE, *(_SAMPLES if samples else ()))
+    check_outputs(
+        {f"--out {name}": out / name for name in written}, inputs={"--matrices": matrices, "--parameters": parameters}
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if matrices is not None and parameters is not None:
@@ -98,22 +110,38 @@ def fit(
             source = get_family(str(family))
             random = torch.Generator().manual_seed(seed)
             function = source.matrix_function(
-                size, generator=random, dtype=None, device="cpu", **parse_settings(setting)
+                64 if size is None else size, generator=random, dtype=None, device="cpu", **parse_settings(setting)
             )
-            model = fit_parametric(function, ranges=source.ranges, snapshots=snapshots, **options)
+            model = fit_parametric(function, ranges=source.ranges, snapshots=snapshots or 512, **options)
     save_parametric(model, out)
+    for path in stale:
+        path.unlink()
     for warning in caught:
         error_console.print(f"warning: {warning.message}", markup=False, soft_wrap=True)
     _describe(model)
     console.print(f"fit in {out}", markup=False)
     if samples:
         theta = source.thetas(samples, generator=random)
-        write_matrices(out / "matrices.npy", function(theta).to(model.dtype).numpy())
-        with atomic_path(out / "parameters.npy") as temporary, temporary.open("wb") as file:
+        write_matrices(out / _SAMPLES[0], function(theta).to(model.dtype).numpy())
+        with atomic_path(out / _SAMPLES[1]) as temporary, temporary.open("wb") as file:
             np.save(file, theta.numpy())
-        console.print(
-            f"{samples:,} fresh matrices in {out / 'matrices.npy'}, θ in {out / 'parameters.npy'}", markup=False
-        )
+        console.print(f"{samples:,} fresh matrices in {out / _SAMPLES[0]}, θ in {out / _SAMPLES[1]}", markup=False)
+
+
+def _earlier_samples(out: Path, *, inputs: tuple[Path | None, ...]) -> list[Path]:
+    """Return the matrices that an earlier fit of a family to ``out`` wrote, and their parameters.
+
+    A fit of a user's own arrays writes none: what lies beside it under these names is the user's.
+    """
+    found = [out / name for name in _SAMPLES if (out / name).is_file()]
+    given = [path for path in inputs if path is not None and path.exists()]
+    if len(found) < len(_SAMPLES) or any(path.samefile(other) for path in found for other in given):
+        return []
+    try:
+        names = parameter_names(out)
+    except FileError:
+        return []
+    return found if any(names == list(FAMILIES[name].ranges) for name in _PARAMETRIC) else []
 
 
 def _parse_cells(text: str) -> int | Literal["auto"]:

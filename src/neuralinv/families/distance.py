@@ -38,6 +38,7 @@ def at_distance(A: Tensor, distance: float) -> Tensor:
     """
     if not 0 <= distance < 1:
         raise ValueError(f"distance = {distance}: a relative distance from singularity lies in [0, 1)")
+    distance = float(distance)  # of any kind of number, fractions among them
     if A.ndim != 3 or A.shape[-1] != A.shape[-2]:
         raise ValueError(f"matrices have shape {tuple(A.shape)}; expected (batch, n, n)")
     if A.shape[-1] < 2:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family
-from neuralinv.families.settings import nonnegative
+from neuralinv.families.settings import aspect_ratio, nonnegative
 from neuralinv.families.spectrum import haar
 
 
@@ -22,8 +22,7 @@ def _draw_wishart(
     device: torch.device | str,
     aspect: float,
 ) -> Tensor:
-    if not 1 <= aspect < math.inf:
-        raise ValueError(f"aspect = {aspect}: fewer observations than variables would leave the matrices singular")
+    aspect_ratio("aspect", aspect, "fewer observations than variables would leave the matrices singular")
     observations = math.ceil(aspect * size)
     wide = torch.complex128 if dtype.is_complex else torch.float64
     Z = torch.randn(count, size, observations, generator=generator, dtype=wide, device=device)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from neuralinv.families.distance import at_distance
-from neuralinv.families.settings import finite, is_whole
+from neuralinv.families.settings import as_float, finite, is_whole
 
 MatrixFunction: TypeAlias = Callable[[Tensor], Tensor]
 """Maps parameters ``(*batch, p)``, real, to matrices ``(*batch, n, n)``; differentiable."""
@@ -148,7 +147,8 @@ class Family:
         ------
         ValueError
             If a parameter is unknown, no number or not what the family needs, count or size is negative or no whole
-            number, the dtype holds no fractions, or a complex family is asked for real matrices.
+            number, the dtype holds no fractions, or a complex family is asked for real matrices; or if the matrices
+            are not finite at these parameters, in this dtype.
         """
         shape = tuple(count) if isinstance(count, tuple | list) else (count,)
         if not all(is_whole(k, 0) for k in shape) or not is_whole(size, 1):
@@ -156,7 +156,7 @@ class Family:
                 f"count = {count}, size = {size}: expected a whole count of at least 0 and a whole size of at least 1"
             )
         dtype = self._check_dtype(dtype)
-        self._check_names(parameters, {**self.parameters, **self.ranges})
+        parameters = self._numbers(parameters, {**self.parameters, **self.ranges})
         total = math.prod(shape)
         if self.draw is not None:
             settings = {**self.parameters, **parameters}
@@ -166,8 +166,10 @@ class Family:
             held = {name: value for name, value in parameters.items() if name in self.ranges}
             function = self.matrix_function(size, generator=generator, dtype=dtype, device=device, **settings)
             A = function(self.thetas(total, generator=generator, device=device, **held))
+        self._check_finite(A, parameters)
         if distance is not None:
             A = at_distance(A, distance)
+            self._check_finite(A, parameters)
         return A.reshape(*shape, size, size)
 
     def matrix_function(
@@ -183,7 +185,7 @@ class Family:
 
         The coordinates of θ are those of :attr:`ranges`, in that order. The map is differentiable, takes θ of any real
         dtype on the device, and works in double precision. It gives what its formula says for any θ, outside of
-        :attr:`domains`, too.
+        :attr:`domains`, too, and where that is not finite: nobody pays for a check at each call.
 
         Raises
         ------
@@ -195,7 +197,7 @@ class Family:
         if not is_whole(size, 1):
             raise ValueError(f"size = {size}: expected a whole number of at least 1")
         dtype = self._check_dtype(dtype)
-        self._check_names(parameters, self.parameters)
+        parameters = self._numbers(parameters, self.parameters)
         wide = torch.complex128 if dtype.is_complex else torch.float64
         function = self.build(size, generator=generator, dtype=wide, device=device, **{**self.parameters, **parameters})
         width = len(self.ranges)
@@ -225,7 +227,7 @@ class Family:
             raise ValueError(self._not_parametric())
         if not is_whole(count, 0):
             raise ValueError(f"count = {count}: expected a whole number of at least 0")
-        self._check_names(parameters, self.ranges)
+        parameters = self._numbers(parameters, self.ranges)
         for name, value in parameters.items():
             self.domains.get(name, finite)(name, finite(name, value))
         unit = torch.rand(count, len(self.ranges), generator=generator, dtype=torch.float64, device=device)
@@ -247,12 +249,20 @@ class Family:
     def _not_parametric(self) -> str:
         return f"family {self.name!r} draws each matrix anew; it has no parameters to move"
 
-    def _check_names(self, parameters: Mapping[str, object], known: Mapping[str, Any]) -> None:
-        """Check that each is known here, and a number."""
+    def _check_finite(self, A: Tensor, parameters: Mapping[str, float]) -> None:
+        # One pass and no copy, which isfinite would make. NaN is its own smallest and largest.
+        parts = torch.view_as_real(A) if A.is_complex() else A
+        parts = parts if parts.dtype.itemsize > 1 else parts.float()
+        if parts.numel() and not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(parts)):
+            held = ", ".join(f"{name} = {value}" for name, value in parameters.items()) or "its defaults"
+            raise ValueError(
+                f"family {self.name!r} with {held}: the matrices are not finite in {A.dtype}; pass less extreme values"
+            )
+
+    def _numbers(self, parameters: Mapping[str, object], known: Mapping[str, Any]) -> dict[str, float]:
+        """Check that each is known here, and a number; return them as floats."""
         unknown = [name for name in parameters if name not in known]
         if unknown:
             names = ", ".join(known) or "none"
             raise ValueError(f"family {self.name!r} has no parameter {sorted(unknown)[0]!r}; known are {names}")
-        for name, value in parameters.items():
-            if not isinstance(value, Real):
-                raise ValueError(f"{name} = {value!r}: expected a number")
+        return {name: as_float(name, value) for name, value in parameters.items()}

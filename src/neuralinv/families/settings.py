@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
+
+LARGEST_SETTING = 10**6
+"""Of what a setting counts: torch would fail on larger ones in words of its own."""
+
+
+def as_float(name: str, value: object) -> float:
+    """Return a number of any kind as a Python float.
+
+    Raises
+    ------
+    ValueError
+        If it is no real number, or beyond float64.
+    """
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} = {value!r}: expected a number")
+    try:
+        return float(value)
+    except OverflowError:  # whole numbers and fractions of any length, which are not to be printed
+        raise ValueError(f"{name}: expected a number that float64 holds, at most about 1.8e308 in size") from None
 
 
 def is_whole(value: object, low: int, high: float = math.inf) -> bool:
@@ -17,11 +36,24 @@ def whole(name: str, value: float, *, least: int = 1) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number, or smaller than ``least``.
+        If it is no whole number, smaller than ``least``, or larger than :data:`LARGEST_SETTING`.
     """
-    if not math.isfinite(value) or value != int(value) or value < least:
-        raise ValueError(f"{name} = {value}: expected a whole number of at least {least}")
+    if not least <= value <= LARGEST_SETTING or value != int(value):
+        raise ValueError(f"{name} = {value}: expected a whole number of at least {least} and at most {LARGEST_SETTING}")
     return int(value)
+
+
+def aspect_ratio(name: str, value: float, why: str) -> float:
+    """Return how many rows there are for each column, from 1 to :data:`LARGEST_SETTING`.
+
+    Raises
+    ------
+    ValueError
+        Otherwise; ``why`` says what is wrong with fewer.
+    """
+    if not value >= 1:
+        raise ValueError(f"{name} = {value}: {why}")
+    return _checked(name, value, value <= LARGEST_SETTING, f"at most {LARGEST_SETTING}")
 
 
 def finite(name: str, value: float) -> float:

@@ -28,6 +28,12 @@ def _draw_uniform(
 ) -> Tensor:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low = {low}, high = {high}: expected finite numbers with low < high")
+    largest = torch.finfo(dtype.to_real()).max
+    if max(abs(low), abs(high), high - low) > largest:
+        raise ValueError(
+            f"low = {low}, high = {high}: {dtype} holds numbers, and differences, of at most {largest:.1e}; pass "
+            "smaller ones, or another dtype"
+        )
     nonnegative("min_abs_det", min_abs_det)
 
     def draw(k: int) -> Tensor:
@@ -58,7 +64,9 @@ def _draw_uniform(
 
 
 def _accepted(A: Tensor, min_abs_det: float) -> Tensor:
-    return torch.linalg.det(A).abs() > min_abs_det
+    # LAPACK has no half precision.
+    narrowest = torch.complex64 if A.is_complex() else torch.float32
+    return torch.linalg.det(A.to(torch.promote_types(A.dtype, narrowest))).abs() > min_abs_det
 
 
 def _draw_gaussian(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neuralinv.families.gram import gram
 from neuralinv.families.registry import Family, MatrixFunction, Range
-from neuralinv.families.settings import nonnegative, whole
+from neuralinv.families.settings import aspect_ratio, nonnegative, whole
 
 
 def _build_mimo(
@@ -22,8 +22,7 @@ def _build_mimo(
     taps: float,
     delay_spread: float,
 ) -> MatrixFunction:
-    if not 1 <= antennas < math.inf:
-        raise ValueError(f"antennas = {antennas}: a linear receiver has at least one antenna for each stream")
+    aspect_ratio("antennas", antennas, "a linear receiver has at least one antenna for each stream")
     nonnegative("delay_spread", delay_spread)
     rows, paths = math.ceil(antennas * size), whole("taps", taps)
     wide = torch.complex128

@@ -22,6 +22,7 @@ from neuralinv.learned.devices import usable_device
 from neuralinv.learned.network import InverseNetwork
 
 CONFIG_FILE = "config.toml"
+STATE_FILE = "resume.ckpt"
 _LARGEST_CONFIG = 1 << 16
 _FLOATS = {"F16", "BF16", "F32", "F64"}
 
@@ -92,6 +93,11 @@ def load_network(folder: Path, *, device: torch.device | str = "cpu") -> Inverse
         network = InverseNetwork(config)
     network.load_state_dict({name: torch.stack([member[name] for member in members]) for name in expected})
     return network.to(device).eval().requires_grad_(False)
+
+
+def holds_network(folder: Path) -> bool:
+    """Tell whether ``folder`` holds weights of a network or the state of a run, whatever its configuration says."""
+    return (folder / STATE_FILE).exists() or _member_file(folder, 0).exists()
 
 
 def _read_model_config(path: Path) -> ModelConfig:

@@ -156,7 +156,8 @@ def cheapest_plan(
     Raises
     ------
     ValueError
-        If the bounds or the tolerance are out of range, or so many products do not suffice.
+        If the bounds or the tolerance are out of range, their ratio is too small for float64, or so many products do
+        not suffice.
     """
     if not 0 < tolerance < 1 or not 1 <= most_products <= _MOST_PRODUCTS:
         raise ValueError(
@@ -172,6 +173,8 @@ def cheapest_plan(
 
     for degree in PRODUCTS:
         offer(step_products(degree, root, first=first_step_free), (best_step(low, high, degree, root),))
+    if any(steps[-1].error >= 1 for steps in best.values()):  # rounded: no first step brings anything nearer to 1
+        raise ValueError(f"low = {low} is too small beside high = {high}: float64 tells no first step from none")
     for cost in range(most_products + 1):
         if cost not in best:
             continue
@@ -179,6 +182,8 @@ def cheapest_plan(
         error = steps[-1].error
         if error <= tolerance:
             return Plan(steps, cost)
+        if 1 - error == 1 + error:  # as near to 1 as float64 tells
+            continue
         for degree in PRODUCTS:
             following = best_step((1 - error) ** root, (1 + error) ** root, degree, root)
             if following.error < error:

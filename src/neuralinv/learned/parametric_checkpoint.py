@@ -5,7 +5,9 @@ Of a partition, `config.toml` holds the cuts in order and a table for each cell;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from neuralinv.families import Range
 from neuralinv.io import FileError, atomic_path
 from neuralinv.io.untrusted import read_toml
 from neuralinv.learned.architectures.coefficients import HIDDEN, KINDS
-from neuralinv.learned.architectures.family_inverse import FamilyInverse
+from neuralinv.learned.architectures.family_inverse import FamilyInverse, FitReport
 from neuralinv.learned.architectures.parametric import ParametricInverse, feature_count
 from neuralinv.learned.architectures.partitioned import PartitionedInverse, Split, split_ranges
 from neuralinv.learned.architectures.uniform import prove
-from neuralinv.learned.checkpoints import CONFIG_FILE
+from neuralinv.learned.checkpoints import CONFIG_FILE, holds_network
 from neuralinv.learned.devices import usable_device
 
 WEIGHTS_FILE = "parametric.safetensors"
@@ -38,17 +40,52 @@ _DTYPES = {
 }
 
 
+def holds_fit(folder: Path) -> bool:
+    """Tell whether ``folder`` holds a parametric inverse and nothing else that one would replace."""
+    return not holds_another(folder) and ((folder / CONFIG_FILE).exists() or (folder / WEIGHTS_FILE).exists())
+
+
+def holds_another(folder: Path) -> bool:
+    """Tell whether ``folder`` holds a checkpoint that is no parametric inverse: a network, or something unknown."""
+    config = folder / CONFIG_FILE
+    if holds_network(folder) or not config.exists():
+        return holds_network(folder)
+    try:
+        return "parametric" not in read_toml(config, largest=_LARGEST_CONFIG)
+    except FileError:  # damaged: the weights beside it tell whose it was
+        return not (folder / WEIGHTS_FILE).exists()
+
+
+def parameter_names(folder: Path) -> list[str]:
+    """Return the parameters of the fit in ``folder``, from its configuration alone.
+
+    Raises
+    ------
+    FileError
+        If there is none, or it is damaged.
+    """
+    return list(_read_config(folder / CONFIG_FILE).ranges)
+
+
 def save_parametric(model: FamilyInverse, folder: Path | str) -> None:
-    """Write a parametric inverse into ``folder``; each file appears whole or not at all.
+    """Write a parametric inverse into ``folder``; each file appears whole or not at all. One that is there already is
+    replaced.
 
     Raises
     ------
     FileError
         If the folder cannot be written.
+    FileExistsError
+        If it holds a network, or another checkpoint that is no parametric inverse.
     """
     import tomli_w  # by who writes alone: whoever inverts or reads can do without it
 
     folder = Path(folder)
+    if holds_another(folder):
+        raise FileExistsError(
+            f"{folder}: holds a network already, or another checkpoint that is no parametric inverse; pass another "
+            "folder"
+        )
     table: dict[str, Any] = {
         "parametric": {
             "size": model.size,
@@ -157,6 +194,7 @@ def _build(table: Mapping[str, Any]) -> ParametricInverse | PartitionedInverse:
         raise ValueError("asks for more than 2^28 weights")
     if sum(feature_count(len(rows), cell["degree"]) for cell in cells) > _MOST_FEATURES:
         raise ValueError("asks for more than 2^20 polynomials")
+    report = _read_report(table.get("measured"))
     models = [
         ParametricInverse(
             box,
@@ -172,7 +210,29 @@ def _build(table: Mapping[str, Any]) -> ParametricInverse | PartitionedInverse:
         )
         for cell, box in zip(cells, boxes, strict=True)
     ]
-    return PartitionedInverse(ranges, splits, models) if splits else models[0]
+    model = PartitionedInverse(ranges, splits, models) if splits else models[0]
+    model.report = report
+    return model
+
+
+def _read_report(measured: Any) -> FitReport | None:
+    """Check what a fit found. Residuals and orders of a hopeless one may be NaN or infinite."""
+    if measured is None:
+        return None
+    expected: dict[str, type[Any]] = {
+        field.name: {"int": int, "float": float}[str(field.type)] for field in fields(FitReport)
+    }
+    if not isinstance(measured, dict) or set(measured) != set(expected):
+        raise ValueError(f"measured holds {', '.join(expected)}")
+    for name, kind in expected.items():
+        value = measured[name]
+        if type(value) is not kind or value < 0 or (kind is int and value >= 1 << 63):
+            raise ValueError(f"measured.{name} is no {kind.__name__} of at least 0")
+        if name in ("certified_share", "mean_rank", "seconds") and not math.isfinite(value):
+            raise ValueError(f"measured.{name} = {value}")
+    if measured["certified_share"] > 1 + 1e-9:  # a sum over cells, rounded
+        raise ValueError(f"measured.certified_share = {measured['certified_share']}")
+    return FitReport(**measured)
 
 
 def _read_split(cut: Mapping[str, Any]) -> Split:

@@ -100,7 +100,7 @@ def fit_parametric(
         If there are too few snapshots, a matrix among them is singular, shapes do not fit, or an argument is out of
         range.
     TypeError
-        If the source is neither a function nor two arrays, or gives no numeric arrays.
+        If the source is neither a function nor two arrays, or gives no numeric arrays; or ``ranges`` is no mapping.
 
     Notes
     -----
@@ -133,6 +133,10 @@ def fit_parametric(
         raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
     if cells != "auto" and not is_whole(cells, 1, MOST_CELLS):
         raise ValueError(f"cells={cells!r}; expected 'auto' or a whole number from 1 to {MOST_CELLS}")
+    if ranges is not None and not isinstance(ranges, Mapping):
+        raise TypeError(
+            f"ranges is a {type(ranges).__name__}; expected a dict of names to ranges, {{name: Range(low, high), …}}"
+        )
     goal = Goal(rank, rtol, dtype, coefficients, certificate == "probabilistic", seed)
     with torch.no_grad():
         source_: Source
@@ -220,7 +224,17 @@ def _given_ranges(theta: Tensor, ranges: Mapping[str, Range] | None) -> Mapping[
         return ranges
     _check_count(theta.shape[1])
     low, high = theta.amin(0).tolist(), theta.amax(0).tolist()
-    return {f"theta_{k}": Range(a, b) for k, (a, b) in enumerate(zip(low, high, strict=True))}
+    return {f"theta_{k}": _spanned(k, a, b) for k, (a, b) in enumerate(zip(low, high, strict=True))}
+
+
+def _spanned(column: int, low: float, high: float) -> Range:
+    try:
+        return Range(low, high)
+    except ValueError as error:
+        raise ValueError(
+            f"theta_{column}, column {column} of the parameters: {error}; leave out a column that is constant, or pass "
+            "ranges"
+        ) from error
 
 
 def _fit_function(

@@ -24,7 +24,7 @@ from torch import Tensor
 from neuralinv.families import get_family
 from neuralinv.io import FileError, atomic_path
 from neuralinv.learned.architectures import Architecture, Candidates
-from neuralinv.learned.checkpoints import CONFIG_FILE, load_network, save_network
+from neuralinv.learned.checkpoints import CONFIG_FILE, STATE_FILE, load_network, save_network
 from neuralinv.learned.config import ConfigError, ModelConfig, TrainingConfig
 from neuralinv.learned.interrupts import InterruptRequest
 from neuralinv.learned.losses import LOSSES, residual_norm
@@ -33,10 +33,11 @@ from neuralinv.learned.optimizers import build_optimizers
 from neuralinv.learned.resumable import check_counters, check_like, check_optimizer, check_score
 from neuralinv.learned.schedules import SCHEDULES, rate_factor
 
-STATE_FILE = "resume.ckpt"
 _VALIDATION_MATRICES = 4096
 _SECONDS_BETWEEN_REPORTS = 0.1
 _STEPS_BETWEEN_LOGS = 50
+_MOST_UNANSWERED = 0.01
+"""Of the validation set: a healthy network, too, has no finite answer for a matrix that is singular."""
 
 
 class TrainingError(RuntimeError):
@@ -103,7 +104,8 @@ def train(
     FileError
         If the folder cannot be written, or there is nothing to resume.
     TrainingError
-        If the training diverges.
+        If the training diverges: weights, or answers to the validation set, are no longer finite. What an earlier
+        validation found good stays in ``folder``.
     """
     if training.loss not in LOSSES:
         raise ConfigError(f"unknown loss {training.loss!r}; known are {', '.join(LOSSES)}")
@@ -273,6 +275,7 @@ class _Run:
     def _validate(self) -> None:
         scaled, (inverse, _), _ = self.network.candidates(self.validation_set)
         residual = residual_norm(scaled, inverse.to(scaled.dtype))
+        self._check_finite(residual)
         score = residual.nan_to_num(nan=torch.inf).clamp(max=self.model.size**0.5).mean(1)
         if self.validations == 0 or bool((score < self.best_score).any()):
             better = score < self.best_score
@@ -280,13 +283,21 @@ class _Run:
             for name, value in self._unwrapped().state_dict().items():
                 self.best[name][better] = value[better]
             self._save_best()
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
-            raise TrainingError(
-                f"the weights are no longer finite after step {self.step}: try a learning rate below "
-                f"{self.training.learning_rate:g}"
-            )
         self.validations = int(self.fraction * self.training.validations)
         self.fabric.log_dict({"validation_mean_residual": score.min().item()}, step=self.step)
+
+    def _check_finite(self, residual: Tensor) -> None:
+        """Stop a run that has diverged, before anything of it is saved; ``residual`` is ``(members, batch)``."""
+        what = ""
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
+            what = "weights"
+        elif bool(((~torch.isfinite(residual)).double().mean(1) > _MOST_UNANSWERED).any()):
+            what = "network's answers"
+        if what:
+            raise TrainingError(
+                f"the {what} are no longer finite after step {self.step}: try a learning rate below "
+                f"{self.training.learning_rate:g}"
+            )
 
     def _save_best(self) -> None:
         network = copy.deepcopy(self._unwrapped())

@@ -8,6 +8,8 @@ Schulz 1933; Higham, *Functions of Matrices*, §7.3; Pan & Schreiber 1991, doi:1
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from neuralinv.learned.minimax import PRODUCTS, Plan, cheapest_plan, early_steps, step_products
 
 _STRICTER = (1, 4, 16, 64)
+_SMALLEST_RATIO = 6e-17
+"""Of bounds of the spectrum: below it, float64 tells no first step from none."""
 
 
 def evaluate_polynomial(R: Tensor, coefficients: Tensor | Sequence[float]) -> Tensor:
@@ -166,7 +170,15 @@ def schulz(
     """
     if precision not in ("same", "bfloat16"):
         raise ValueError(f"precision={precision!r}; expected 'same' or 'bfloat16'")
-    bounds = (low, high) if positive else (low**2, high**2)
+    # Here, for errors about what was passed: of singular values the squares are the bounds.
+    if not 0 < low < high < math.sqrt(sys.float_info.max):
+        raise ValueError(f"low = {low}, high = {high}: expected spectral bounds with 0 < low < high, and high about 1")
+    power = 1 if positive else 2
+    if (low / high) ** power < _SMALLEST_RATIO:
+        least = f"{high * _SMALLEST_RATIO ** (1 / power):.1e}"
+        counted = "" if positive else " where singular values count twice (positive=False)"
+        raise ValueError(f"low = {low} is too small beside high = {high}: expected at least {least}{counted}")
+    bounds = (low**power, high**power)
     plan, early = cheapest_plan(*bounds, tolerance, first_step_free=positive), 0
     if precision == "bfloat16":
         roundoff = torch.finfo(torch.bfloat16).eps / 2
