@@ -65,15 +65,17 @@ std::int64_t invert(std::uintptr_t source, const nb::tuple& shape, const nb::tup
         .index;
 }
 
-// Matrices (*batch, n, n) without gaps. bounds: doubles, (*batch). Returns whether all are at most the tolerance.
+// Matrices (*batch, n, n) without gaps. bounds: doubles, status and origin: bytes that become zero, all (*batch). Returns whether
+// all bounds are at most the tolerance.
 template <class T>
-bool certified_invert(std::uintptr_t source, std::int64_t count, std::int64_t n, std::uintptr_t target,
-                                std::uintptr_t info, double tolerance, std::uintptr_t bounds, int threads) {
+bool certified_invert(std::uintptr_t source, std::int64_t count, std::int64_t n, std::uintptr_t target, std::uintptr_t status,
+                      std::uintptr_t origin, double tolerance, std::uintptr_t bounds, int threads) {
     if (n < 1 || n > neuralinv::largest_certified) throw nb::value_error("n is out of range");
     const MatrixBatch<T> A{reinterpret_cast<const T*>(source), count, n, n * n, n, 1};
     nb::gil_scoped_release release;
-    return neuralinv::certified_invert(A, reinterpret_cast<T*>(target), reinterpret_cast<Status*>(info), tolerance,
-                                       reinterpret_cast<double*>(bounds), threads)
+    return neuralinv::certified_invert(A, reinterpret_cast<T*>(target), static_cast<Status*>(nullptr), tolerance,
+                                       reinterpret_cast<double*>(bounds), threads,
+                                       {reinterpret_cast<std::int8_t*>(status), reinterpret_cast<std::int8_t*>(origin)})
         .all;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
@@ -183,13 +184,16 @@ FirstFailure slogdet(const MatrixBatch<S>& A, Structure structure, S* sign, Real
 }
 
 template <class T>
-Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads) {
+Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads,
+                           Labels labels) {
     const CertifiedInvertRange<T> kernel = chosen().certified_invert<T>();
     bool missed = false;
     const double n = double(A.n);
     prefer_large_pages(X, A.count * A.n * A.n);
     const FirstFailure first =
         share(A.count, 2 * n * n, 3 * n * n * n, tile<T>(), false, threads, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int8_t* const label : {labels.status, labels.source})
+                if (label != nullptr) std::memset(label + begin, 0, std::size_t(end - begin));
             return kernel(A, begin, end, X, info, tolerance, bounds, &missed);
         });
     return {first, !missed};
@@ -203,8 +207,8 @@ NEURALINV_INSTANTIATE(float)
 NEURALINV_INSTANTIATE(double)
 NEURALINV_INSTANTIATE(Complex<float>)
 NEURALINV_INSTANTIATE(Complex<double>)
-template Certified certified_invert<float>(const MatrixBatch<float>&, float*, Status*, double, double*, int);
-template Certified certified_invert<double>(const MatrixBatch<double>&, double*, Status*, double, double*, int);
+template Certified certified_invert<float>(const MatrixBatch<float>&, float*, Status*, double, double*, int, Labels);
+template Certified certified_invert<double>(const MatrixBatch<double>&, double*, Status*, double, double*, int, Labels);
 
 std::string instruction_set() { return chosen().name; }
 

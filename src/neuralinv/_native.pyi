@@ -20,7 +20,16 @@ class _Invert(Protocol):
 
 class _CertifiedInvert(Protocol):
     def __call__(
-        self, source: int, count: int, n: int, target: int, info: int, tolerance: float, bounds: int, threads: int
+        self,
+        source: int,
+        count: int,
+        n: int,
+        target: int,
+        status: int,
+        origin: int,
+        tolerance: float,
+        bounds: int,
+        threads: int,
     ) -> bool: ...
 
 class _Correct(Protocol):

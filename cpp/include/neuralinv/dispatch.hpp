@@ -44,8 +44,16 @@ struct Certified {
     bool all;  // every bound is at most the tolerance
 };
 
+// labels: (2, count) bytes in two pieces, or null, that become zero: what they count is the same for all matrices here, and
+// clearing them takes a thread that is there anyway less time than another library, which starts its own for that.
+struct Labels {
+    std::int8_t* status = nullptr;
+    std::int8_t* source = nullptr;
+};
+
 template <class T>
-Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads);
+Certified certified_invert(const MatrixBatch<T>& A, T* X, Status* info, double tolerance, double* bounds, int threads,
+                           Labels labels = {});
 
 // The instruction set in use: the best that this machine has, or the one that NEURALINV_ISA names.
 std::string instruction_set();

@@ -249,21 +249,20 @@ def _by_kernel(
     """
     n = A.shape[-1]
     if progress is None:
-        inverse, error_bound, met = native.certified_invert(A, rtol)
+        *fields, met = native.certified_invert(A, rtol)  # zeros for Status.CERTIFIED and Source.EXACT
     else:
-        parts = []
+        parts, met = [], True
         for chunk in A.reshape(-1, n, n).split(max(1, _CHUNK_ELEMENTS // n**2)):
-            parts.append(native.certified_invert(chunk, rtol))
+            *part, reached = native.certified_invert(chunk, rtol)
+            parts.append(part)
+            met &= reached
             progress(len(chunk))
-        inverse = torch.cat([part[0] for part in parts]).view(A.shape)
-        error_bound = torch.cat([part[1] for part in parts]).view(A.shape[:-2])
-        met = all(part[2] for part in parts)
-    status = torch.zeros_like(error_bound, dtype=torch.int8)  # Status.CERTIFIED
-    source = torch.zeros_like(error_bound, dtype=torch.int8)  # Source.EXACT
-    result = Outcome(inverse, error_bound, status, source)
+        inverse, *others = map(torch.cat, zip(*parts, strict=True))
+        fields = [inverse.view(A.shape), *(field.view(A.shape[:-2]) for field in others)]
+    result = Outcome(*fields)
     if not met:
-        left = (error_bound.view(-1) > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
-        flat = Outcome(inverse.view(-1, n, n), *(field.view(-1) for field in result[1:]))
+        left = (result.error_bound.view(-1) > rtol).nonzero().squeeze(1)  # no bound of the kernels is NaN
+        flat = Outcome(result.inverse.view(-1, n, n), *(field.view(-1) for field in result[1:]))
         _settle(flat, left, _by_chunks(A.reshape(-1, n, n)[left], None, rtol, on_singular, None))
     return result, met
 

@@ -131,25 +131,28 @@ def certifies(A: Tensor) -> bool:
     return AVAILABLE and A.numel() > 0 and A.shape[-1] <= _native.LARGEST_CERTIFIED
 
 
-def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor, bool]:
+def certified_invert(A: Tensor, rtol: float) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
     """Invert ``A`` of shape ``(*batch, n, n)`` and bound the errors while the matrices are in the cache.
 
     Returns
     -------
     The inverses, those of float32 corrected where they would miss ``rtol``; float64 bounds of
-    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(*batch,)``, infinite where nothing is proved; and whether all of them are at
-    most ``rtol``. The derivation stands in ``cpp/include/neuralinv/error_bounds.hpp``.
+    ``‖A⁻¹ − X‖_F / ‖A⁻¹‖_F``, shape ``(*batch,)``, infinite where nothing is proved; zeros for status and source, int8,
+    of the same shape; and whether all bounds are at most ``rtol``. The derivation stands in
+    ``cpp/include/neuralinv/error_bounds.hpp``.
     """
     A = plain(A)
     if gpu.holds(A):
         X, bounds = gpu.certified_invert(A, rtol)
-        return X, bounds, float(bounds.max()) <= rtol
+        status, source = (torch.zeros_like(bounds, dtype=torch.int8) for _ in range(2))
+        return X, bounds, status, source, float(bounds.max()) <= rtol
     *batch, _, n = A.shape
     # Told numbers or another tensor, torch makes one in half the time that it takes with a shape.
     X, bounds = new_tensor(A), torch.empty(*batch or ((),), dtype=torch.float64)
-    kernel, count = _CERTIFIED_INVERT[A.dtype], A.numel() // (n * n)
-    met = kernel(A.data_ptr(), count, n, X.data_ptr(), 0, rtol, bounds.data_ptr(), threads_for(A))
-    return X, bounds, met
+    status, source = torch.empty_like(bounds, dtype=torch.int8), torch.empty_like(bounds, dtype=torch.int8)
+    kernel, addresses = _CERTIFIED_INVERT[A.dtype], (X.data_ptr(), status.data_ptr(), source.data_ptr())
+    met = kernel(A.data_ptr(), A.numel() // (n * n), n, *addresses, rtol, bounds.data_ptr(), threads_for(A))
+    return X, bounds, status, source, met
 
 
 def corrects(A: Tensor) -> bool:
