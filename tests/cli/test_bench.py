@@ -47,7 +47,8 @@ def test_everything_that_was_asked_for(neuralinv, tmp_path: Path) -> None:
             assert 0 < figure["lower"] <= figure["nanoseconds"] <= figure["upper"]
             assert figure["accuracy"]["median"] < 1e-6
     inverses = [row for row in rows if row["operation"] == "inv"]
-    assert all(list(row["figures"]) == ["neuralinv", "torch", "numpy", "scipy"] for row in inverses)
+    there = ["neuralinv", "torch", "numpy", *rivals.load_rivals(["scipy"])[0]]  # SciPy takes batches from 1.17 on
+    assert all(list(row["figures"]) == there for row in inverses)
     assert all(row["batch"] == 40 and row["copy_share"] > 0 and row["peak_share"] > 0 for row in inverses)
     assert {row["operation"] for row in rows if row["batch"] == 1} == {"single-numpy", "single-torch"}
     with Image.open(plot) as image:

@@ -227,7 +227,7 @@ def test_demo_vae_names_what_it_cannot_use(neuralinv, tmp_path: Path, option: st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vae", "--steps", 0], "should be greater than or equal to 1"),
+        (["vae", "--steps", 0], "Invalid value for '--steps'"),
         (["vae", "--window", 6000], "window = 6000 exceeds the training path of 5000 time steps"),
         (["vae", "--backend", "abacus"], "'abacus' is not one of"),
         (["vae", "--out", "/dev/null/vae"], "/dev/null"),

@@ -15,7 +15,8 @@ from neuralinv.kernels import availability
 collect_ignore_glob = ["test_interpreter.py"] if availability.is_interpreted() else ["test_triton_*.py"]
 
 if availability.is_interpreted():
-    from triton.runtime.interpreter import InterpretedFunction, _patch_lang
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder, TensorHandle, _patch_lang
 
     _patched: set[str] = set()
 
@@ -29,6 +30,15 @@ if availability.is_interpreted():
     # Triton patches its language at every call of a function inside a kernel, which takes longer than the call. For our
     # modules it was done when the kernel was launched, and for Triton's own it is never undone.
     InterpretedFunction.__call__ = _call
+
+    def _as_condition(compare: Any) -> Any:
+        return lambda *args: TensorHandle(compare(*args).data, tl.int1)
+
+    # Up to 3.9 Triton takes a comparison for a number of its left side's type, spreads a single one as such over an
+    # array, and from 3.9 on refuses a mask of numbers.
+    for _name in dir(InterpreterBuilder):
+        if _name.startswith(("create_icmp", "create_fcmp")):
+            setattr(InterpreterBuilder, _name, _as_condition(getattr(InterpreterBuilder, _name)))
 
 
 @pytest.fixture(autouse=True)

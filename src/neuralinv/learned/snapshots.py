@@ -61,6 +61,8 @@ class FunctionSource:
         draw = torch.quasirandom.SobolEngine(len(ranges), scramble=True, seed=self.seed)
 
         def fresh(count: int, *, evenly: bool = False) -> Snapshots:
+            if draw.num_generated + count > 2**draw.MAXBIT:  # where torch 2.14 stops, and 2.13 does not
+                raise ValueError(f"{count} snapshots are more than can be drawn: at most {2**draw.MAXBIT} points")
             unit = draw.draw(count, dtype=torch.float64)
             # Chebyshev spacing: as many points near the ends as polynomials need there.
             unit = unit if evenly else (1 - torch.cos(math.pi * unit)) / 2
