@@ -24,6 +24,7 @@ from neuralinv.learned.parametric_checkpoint import WEIGHTS_FILE, holds_another,
 
 _PARAMETRIC = [name for name, family in FAMILIES.items() if family.parametric]
 _LONGEST_NUMBER = 9
+_SIZE, _SNAPSHOTS = 64, 512  # of a family, where nothing is said
 _SAMPLES = ("matrices.npy", "parameters.npy")
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 
@@ -39,7 +40,9 @@ class Coefficients(StrEnum):
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the fit.")],
     family: Annotated[str | None, typer.Option(help=f"Fit a family: {', '.join(_PARAMETRIC)}.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, max=LARGEST_SIZE, help="With --family: n. [default: 64]")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_SIZE, help=f"With --family: n. [default: {_SIZE}]")
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="With --family: a setting, as in --set taps=8; may be repeated.")
     ] = None,
@@ -54,7 +57,7 @@ def fit(
     ] = None,
     snapshots: Annotated[
         int | None,
-        typer.Option(min=8, max=LARGEST_COUNT, help="With --family: exact inverses to compute. [default: 512]"),
+        typer.Option(min=8, max=LARGEST_COUNT, help=f"With --family: exact inverses. [default: {_SNAPSHOTS}]"),
     ] = None,
     coefficients: Annotated[Coefficients, typer.Option(help="Where coefficients come from.")] = Coefficients.polynomial,
     certificate: Annotated[
@@ -110,9 +113,9 @@ def fit(
             source = get_family(str(family))
             random = torch.Generator().manual_seed(seed)
             function = source.matrix_function(
-                64 if size is None else size, generator=random, dtype=None, device="cpu", **parse_settings(setting)
+                size or _SIZE, generator=random, dtype=None, device="cpu", **parse_settings(setting)
             )
-            model = fit_parametric(function, ranges=source.ranges, snapshots=snapshots or 512, **options)
+            model = fit_parametric(function, ranges=source.ranges, snapshots=snapshots or _SNAPSHOTS, **options)
     save_parametric(model, out)
     for path in stale:
         path.unlink()

@@ -194,16 +194,21 @@ def check_rtol(rtol: object) -> float:
     ValueError
         If it is none.
     RuntimeError
-        If this thread does not round to the nearest number, as all proofs assume.
+        As :func:`check_rounding`: nothing is proved there.
     """
     if not isinstance(rtol, Real) or not 0 < float(rtol) < 1:
         raise ValueError(f"rtol={rtol!r}; expected a number between 0 and 1, such as 1e-5")
+    check_rounding()
+    return float(rtol)
+
+
+def check_rounding() -> None:
+    """Raise ``RuntimeError`` if this thread does not round to the nearest number, as all proofs assume."""
     if not _ONE - _TINY == _ONE == _ONE + _TINY:
         raise RuntimeError(
             "this thread does not round to the nearest number, as all proofs assume; reset its rounding mode: "
             "fesetround(FE_TONEAREST)"
         )
-    return float(rtol)
 
 
 def _by_stages(

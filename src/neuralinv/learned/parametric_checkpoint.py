@@ -48,8 +48,10 @@ def holds_fit(folder: Path) -> bool:
 def holds_another(folder: Path) -> bool:
     """Tell whether ``folder`` holds a checkpoint that is no parametric inverse: a network, or something unknown."""
     config = folder / CONFIG_FILE
-    if holds_network(folder) or not config.exists():
-        return holds_network(folder)
+    if holds_network(folder):
+        return True
+    if not config.exists():
+        return False
     try:
         return "parametric" not in read_toml(config, largest=_LARGEST_CONFIG)
     except FileError:  # damaged: the weights beside it tell whose it was

@@ -132,8 +132,7 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
     size = parametric_cost.work_size(n, dtype)
 
     def cost_of(model: ParametricInverse) -> float:
-        found = residuals(model, seen).tolist()
-        off = deviations(model, seen).tolist()
+        found, off = (norms.tolist() for norms in misfits(model, seen))
         orders = [order_for(_MARGIN * r, _MARGIN * d, rtol, n, dtype) for r, d in zip(found, off, strict=True)]
         # Where no order suffices, the best fit is wanted.
         hopeless = sum(min(r, 1.0) for r, order in zip(found, orders, strict=True) if order is None)
@@ -186,16 +185,16 @@ def choose(train: Snapshots, test: Snapshots, ranges: Mapping[str, Range], goal:
 
 def residuals(model: ParametricInverse, snapshots: Snapshots) -> Tensor:
     """Return ``‖I − A X₀(θ)‖_F`` in double precision, shape ``(batch,)``; infinity for NaN."""
+    return misfits(model, snapshots)[0]
+
+
+def misfits(model: ParametricInverse, snapshots: Snapshots) -> tuple[Tensor, Tensor]:
+    """Return what :func:`residuals` does, and ``‖A⁻¹ − X₀(θ)‖_F / ‖X₀(θ)‖_F``, likewise."""
     A = snapshots.A
     X = model.propose(snapshots.theta, A).to(A.dtype)
-    return torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A @ X).nan_to_num(nan=torch.inf)
-
-
-def deviations(model: ParametricInverse, snapshots: Snapshots) -> Tensor:
-    """Return ``‖A⁻¹ − X₀(θ)‖_F / ‖X₀(θ)‖_F``, shape ``(batch,)``; infinity for NaN."""
-    X = model.propose(snapshots.theta, snapshots.A).to(snapshots.X.dtype)
-    off = torch.linalg.matrix_norm(snapshots.X - X) / torch.linalg.matrix_norm(X)
-    return off.nan_to_num(nan=torch.inf)
+    residual = torch.linalg.matrix_norm(torch.eye(A.shape[-1], dtype=A.dtype) - A @ X)
+    deviation = torch.linalg.matrix_norm(snapshots.X - X) / torch.linalg.matrix_norm(X)
+    return residual.nan_to_num(nan=torch.inf), deviation.nan_to_num(nan=torch.inf)
 
 
 def _needed_degree(sizes: Tensor, parameters: int, degree: int, allowed: float) -> int:

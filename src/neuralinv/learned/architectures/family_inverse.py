@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neuralinv.dense import certified_inv
 from neuralinv.dense._arrays import Array, as_numbers, as_tensor, check_square, is_differentiated
-from neuralinv.dense.certified import ImplicitInverse, check_raise_or_nan, check_rtol, raise_if_singular
+from neuralinv.dense.certified import ImplicitInverse, check_raise_or_nan, check_rounding, raise_if_singular
 from neuralinv.dense.correction import Corrected
 from neuralinv.dense.eager import outside_of_graphs
 from neuralinv.dense.probabilistic import Odds
@@ -181,7 +181,7 @@ class FamilyInverse(nn.Module, ABC):
         if certificate not in ("deterministic", "probabilistic"):
             raise ValueError(f"certificate={certificate!r}; expected 'deterministic' or 'probabilistic'")
         check_raise_or_nan(on_singular)
-        check_rtol(self.rtol)  # and the rounding mode
+        check_rounding()
         odds = None
         if certificate == "probabilistic":
             odds = Odds(failure_probability, generator)
